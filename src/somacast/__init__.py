@@ -1,0 +1,53 @@
+"""Somacast sends a person, not pixels: a picture becomes a few hundred bytes, and those become a person in 3D.
+
+    data = somacast.encode("person.jpg")
+    human = somacast.decode(data)
+
+Importing this package does no work; what a call needs is loaded when it is made.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+    from somacast.types import Frame, Human
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "decode", "encode"]
+
+
+def encode(
+    image: str | Path | np.ndarray | Frame | Any,
+    *,
+    budget_bytes: int | None = None,
+    mask: str | Path | np.ndarray | None = None,
+    system: str = "aflsc",
+    device: str = "cpu",
+) -> bytes:
+    """Turn a picture of a person into the bytes of a .soma file.
+
+    Parameters
+    ----------
+    image : path of a picture; array [H, W], [H, W, 3] or [H, W, 4], uint8 or float in [0, 1]; Pillow image; Frame.
+    budget_bytes : the most bytes the result may have; None for full quality.
+    mask : where the person is: path of a picture or array [H, W]; None to find the person.
+    system : one spelling from the table of systems.
+    device : "cpu", "cuda" or "cuda:N".
+
+    Raises SomacastError for a picture that cannot be used, a picture without a person, a budget that is too small.
+    """
+    from somacast.pipeline.sender import Sender, frame_of
+
+    return Sender(system, device).encode(frame_of(image, mask), budget_bytes).data
+
+
+def decode(data: bytes, *, device: str = "cpu") -> Human:
+    """Turn the bytes of a .soma file into a person in 3D; BitstreamError if they are damaged or foreign."""
+    from somacast.pipeline.receiver import Receiver
+
+    return Receiver(device).decode(data).human

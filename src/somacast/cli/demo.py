@@ -1,0 +1,67 @@
+"""`somacast demo`: the whole chain once, with what it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from somacast.cli.common import Device, check_device, milliseconds, parse, show_notes
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Send one person through the whole chain and write the results.
+
+    Without --image a made person is used. Written are person.soma, person.glb and contact_sheet.png.
+
+    Example: somacast demo --image person.jpg --out runs/demo
+    """
+
+    image: Path | None = None
+    """picture of a person; a made person if not given"""
+    out: Path = Path("runs/demo")
+    """folder for the results, made if needed"""
+    device: Device = "cpu"
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parse, run, print."""
+    arguments = parse(Arguments, argv, "somacast demo")
+    device = check_device(arguments.device)
+    from somacast.pipeline.demo import run_demo
+
+    show(run_demo(arguments.image, arguments.out, device))
+    return 0
+
+
+def show(result: dict[str, Any]) -> None:
+    """Sizes, times and files as tables."""
+    from rich.console import Console
+    from rich.table import Table
+
+    show_notes(result["notes"])
+    console = Console()
+    soma_bytes = result["soma_bytes"]
+    sizes = Table(title="The same person, sent as", title_justify="left")
+    for name, justify in (("what", "left"), ("bytes", "right"), ("times ours", "right"), ("remark", "left")):
+        sizes.add_column(name, justify=justify)  # type: ignore[arg-type]
+    sizes.add_row("[bold].soma file[/bold]", f"[bold]{soma_bytes:,}[/bold]", "1", "a coloured 3D person")
+    picture = result["picture"]
+    rows = [(f"picture {picture['path'].name}", picture["bytes"], "the file as it is")]
+    rows += [(rival.name, rival.size_bytes, rival.remark) for rival in result["rivals"]]
+    for name, size_bytes, remark in rows:
+        known = size_bytes is not None
+        sizes.add_row(
+            name, f"{size_bytes:,}" if known else "-", f"{size_bytes / soma_bytes:.1f}" if known else "-", remark
+        )
+    console.print(sizes)
+    times = Table(title="Stage times", title_justify="left")
+    times.add_column("stage")
+    times.add_column("time", justify="right")
+    for stage, seconds in result["stage_times_s"].items():
+        times.add_row(stage, milliseconds(seconds))
+    console.print(times)
+    for name, path in result["files"].items():
+        print(f"{name.replace('_', ' ')}: {path}")

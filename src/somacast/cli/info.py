@@ -1,0 +1,76 @@
+"""`somacast info`: what is inside a .soma file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from somacast.cli.common import Device, check_device, parse, read_file, show_notes
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Show header, layers and the bits of every label group of a .soma file.
+
+    Example: somacast info person.soma --json
+    """
+
+    file: tyro.conf.Positional[Path]
+    """.soma file"""
+    json: bool = False
+    """everything as JSON, every label with its symbols and value included"""
+    device: Device = "cpu"
+    """not used: this verb loads no network"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parse, describe, print."""
+    arguments = parse(Arguments, argv, "somacast info")
+    check_device(arguments.device)
+    data = read_file(arguments.file, "a .soma file")
+    from somacast.pipeline.inspect import describe
+
+    description = describe(data)
+    if arguments.json:
+        print(json.dumps(description, indent=2))
+        return 0
+    show_notes(description["notes"])
+    show(description)
+    return 0
+
+
+def show(description: dict[str, Any]) -> None:
+    """Header, layers and groups as tables."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    header = Table(title="Header", title_justify="left", show_header=False)
+    for name, value in description["header"].items():
+        header.add_row(name.replace("_", " "), str(value))
+    payload = " + ".join(str(layer["bytes"]) for layer in description["layers"])
+    header.add_row("layers, bytes each", payload)
+    console.print(header)
+    groups = Table(title="Label groups", title_justify="left", show_footer=True)
+    total = {
+        key: sum(group[key] for group in description["groups"]) for key in ("sent", "labels", "levels_sent", "levels")
+    }
+    bits = sum(group["bits"] for group in description["groups"])
+    groups.add_column("group", footer="all")
+    groups.add_column("labels sent", justify="right", footer=f"{total['sent']} of {total['labels']}")
+    groups.add_column("levels sent", justify="right", footer=f"{total['levels_sent']} of {total['levels']}")
+    groups.add_column("bits", justify="right", footer=f"{bits:.1f}")
+    for group in description["groups"]:
+        groups.add_row(
+            group["group"],
+            f"{group['sent']} of {group['labels']}",
+            f"{group['levels_sent']} of {group['levels']}",
+            f"{group['bits']:.1f}",
+        )
+    if description["groups"]:
+        console.print(groups)

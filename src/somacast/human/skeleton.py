@@ -1,0 +1,70 @@
+"""The canonical skeleton: 21 joints, world rotations relative to a T-pose.
+
+Frame of a person in T-pose: x = the person's left, y up, z forward, metres. A pose is one world rotation per
+joint, so that the identity everywhere is the T-pose facing +z.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+CANONICAL_JOINTS = (
+    "pelvis", "spine", "chest", "neck", "head",
+    "l_clavicle", "l_upper_arm", "l_lower_arm", "l_hand",
+    "r_clavicle", "r_upper_arm", "r_lower_arm", "r_hand",
+    "l_upper_leg", "l_lower_leg", "l_foot", "l_toe",
+    "r_upper_leg", "r_lower_leg", "r_foot", "r_toe",
+)  # fmt: skip
+JOINT_COUNT = len(CANONICAL_JOINTS)
+JOINT_PARENT = np.array([-1, 0, 1, 2, 3, 2, 5, 6, 7, 2, 9, 10, 11, 0, 13, 14, 15, 0, 17, 18, 19])
+MIRROR = np.array([0, 1, 2, 3, 4, 9, 10, 11, 12, 5, 6, 7, 8, 17, 18, 19, 20, 13, 14, 15, 16])
+
+_SIDED = {
+    "clavicle": "clavicle", "shoulder01": "clavicle", "wrist": "hand", "foot": "foot",
+}  # fmt: skip
+_SIDED_PREFIX = {
+    "upperarm": "upper_arm", "lowerarm": "lower_arm", "finger": "hand", "metacarpal": "hand",
+    "upperleg": "upper_leg", "lowerleg": "lower_leg", "toe": "toe",
+}  # fmt: skip
+_CENTRAL = {"root": "pelvis", "spine05": "pelvis", "spine04": "spine", "spine03": "spine",
+            "spine02": "chest", "spine01": "chest", "breast": "chest"}  # fmt: skip
+
+
+def canonical_joint_of_bone(bone: str) -> str:
+    """Canonical joint whose rotation moves the given bone of the 163-bone MakeHuman rig."""
+    stem, _, side = bone.partition(".")
+    if stem.startswith("pelvis"):
+        return "pelvis"
+    if stem in _CENTRAL:
+        return _CENTRAL[stem]
+    if stem.startswith("neck"):
+        return "neck"
+    if side:
+        prefix = {"L": "l_", "R": "r_"}[side]
+        if stem in _SIDED:
+            return prefix + _SIDED[stem]
+        for start, joint in _SIDED_PREFIX.items():
+            if stem.startswith(start):
+                return prefix + joint
+    return "head"
+
+
+def local_rotations(world: np.ndarray) -> np.ndarray:
+    """World rotations [..., 21, 3, 3] to rotations relative to the parent joint; the pelvis stays world."""
+    local = world.copy()
+    local[..., 1:, :, :] = np.swapaxes(world[..., JOINT_PARENT[1:], :, :], -1, -2) @ world[..., 1:, :, :]
+    return local
+
+
+def world_rotations(local: np.ndarray) -> np.ndarray:
+    """Inverse of `local_rotations`."""
+    world = local.copy()
+    for joint in range(1, JOINT_COUNT):
+        world[..., joint, :, :] = world[..., JOINT_PARENT[joint], :, :] @ local[..., joint, :, :]
+    return world
+
+
+def mirror_pose(world: np.ndarray) -> np.ndarray:
+    """The pose seen in a mirror (left and right exchanged)."""
+    flip = np.diag([-1.0, 1.0, 1.0]).astype(world.dtype)
+    return (flip @ world @ flip)[..., MIRROR, :, :]

@@ -1,0 +1,95 @@
+"""The evaluation protocol that every system is measured by; docs/protocol.md says the same in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from somacast.human.raster import MID_GREY, render_orthographic
+from somacast.metrics.image import iou, mask_box, mse, psnr_of, ssim_map
+from somacast.metrics.shape import SAMPLES, compare_surfaces, mpjpe, pa_mpjpe
+from somacast.types import Mesh, SomacastError
+
+
+@dataclass(frozen=True)
+class ProtocolConfig:
+    """azimuths_deg: views around the vertical axis; size_px, extent_m: side of the square view; samples: on each
+    surface; seed: of the samples."""
+
+    azimuths_deg: tuple[float, ...] = (0.0, 90.0, 180.0, 270.0)
+    size_px: int = 256
+    extent_m: float = 2.2
+    background: float = MID_GREY
+    samples: int = SAMPLES
+    seed: int = 0
+
+
+def compare_views(truth: Mesh, result: Mesh, config: ProtocolConfig) -> dict[str, float]:
+    """Picture figures, mean over the views: mse, psnr_db, ssim_box, ssim_whole, iou."""
+    center = (truth.vertices.min(0) + truth.vertices.max(0)) / 2
+    rows = []
+    for azimuth in config.azimuths_deg:
+        a, b = (
+            render_orthographic(mesh, config.size_px, config.extent_m, azimuth, center, background=config.background)
+            for mesh in (truth, result)
+        )
+        union = a.mask | b.mask
+        error = mse(a.rgb, b.rgb, union)
+        similarity = ssim_map(a.rgb, b.rgb)
+        box = mask_box(union)
+        whole = float(similarity.mean())
+        inside = whole if box is None else float(similarity[box].mean())
+        rows.append((error, psnr_of(error), inside, whole, iou(a.mask, b.mask)))
+    names = ("mse", "psnr_db", "ssim_box", "ssim_whole", "iou")
+    return dict(zip(names, np.mean(rows, 0).tolist(), strict=True))
+
+
+def evaluate_pair(
+    truth: Mesh,
+    result: Mesh,
+    truth_joints: np.ndarray | None = None,
+    result_joints: np.ndarray | None = None,
+    config: ProtocolConfig | None = None,
+) -> dict[str, float]:
+    """All figures of one person, one flat row. Meshes in the view frame, metres, pelvis at the origin.
+
+    Surface figures bear the prefix `raw_` or `centred_`. Joints [21, 3] in metres are optional, as a truth from a
+    scan has none; both or neither, else ValueError. Raises SomacastError for a mesh without a surface.
+    """
+    config = config or ProtocolConfig()
+    if (truth_joints is None) != (result_joints is None):
+        raise ValueError("expected joints of both the truth and the result, or of neither")
+    row = compare_views(truth, result, config)
+    for kind, figures in compare_surfaces(truth, result, config.samples, config.seed).items():
+        row |= {f"{kind}_{name}": value for name, value in figures.items()}
+    if truth_joints is not None and result_joints is not None:
+        row["mpjpe_m"] = float(mpjpe(truth_joints, result_joints))
+        row["pa_mpjpe_m"] = float(pa_mpjpe(truth_joints, result_joints))
+    return row
+
+
+def _mean_row(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of every number over the rows that have it; rows need not have the same names."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    values = {name: [float(row[name]) for row in rows if row.get(name) is not None] for name in names}
+    return {name: math.fsum(numbers) / len(numbers) for name, numbers in values.items() if numbers}
+
+
+def summarise(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> dict:
+    """Rows of numbers by action to {"actions": {action: means}, "total": means, "counts": {action: people}}.
+
+    The total is the mean over the actions, not over the people, so that a common action does not outweigh a rare one.
+    Besides the figures of `evaluate_pair` a row may hold any numbers (bytes, stage times); None is left out.
+    """
+    filled = {action: list(people) for action, people in rows.items() if len(people)}
+    if not filled:
+        raise SomacastError("expected at least one evaluated person, got none")
+    actions = {action: _mean_row(people) for action, people in filled.items()}
+    return {
+        "actions": actions,
+        "total": _mean_row(list(actions.values())),
+        "counts": {action: len(people) for action, people in filled.items()},
+    }

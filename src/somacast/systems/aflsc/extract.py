@@ -1,0 +1,214 @@
+"""Sender, first half: the multi-task vision transformer (AFLSC eq. 1-7, Algorithm 1 lines 3-13).
+
+    image [B, 3, S, S]
+      -> convolutional stem S/4, S/8 -> tokens at S/16 -> shared trunk
+      -> per task (keypoint, pose, depth): + position increment (eq. 1), block with task mask (eq. 6)
+      -> keypoint head (eq. 2), pose head (eq. 3), depth head (eq. 4-5), silhouette and part maps
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from somacast.human.skeleton import JOINT_COUNT
+from somacast.semantics.vit import Block, MapNorm, to_map, to_tokens
+
+TASKS = ("keypoint", "pose", "depth")
+CELL_PX = 4  # one cell of the heat maps
+DEPTH_OFFSET_M = 1.5  # the depth head ends in a ReLU (eq. 4): it predicts metres behind a plane in front of the person
+
+
+@dataclass(frozen=True)
+class ExtractConfig:
+    """Sizes of the network; shape_count, attribute_sizes: what the pose head predicts beside rotations."""
+
+    size_px: int = 96
+    stem: int = 40
+    middle: int = 96
+    dim: int = 192
+    heads: int = 6
+    trunk_blocks: int = 2
+    shape_count: int = 12
+    attribute_logits: int = 17
+    task_increments: bool = True  # off: ablation of eq. 1
+    task_masks: bool = True  # off: ablation of eq. 6
+
+    @property
+    def pose_outputs(self) -> int:
+        """6D world rotations, shape, two hand curls, pelvis x, y in crop sides, log scale, attribute logits."""
+        return 6 * JOINT_COUNT + self.shape_count + 2 + 3 + self.attribute_logits
+
+
+def _conv(i: int, o: int, k: int, s: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(i, o, k, s, (k - 1) // 2, bias=False), nn.BatchNorm2d(o), nn.ReLU(True))
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions with a skip."""
+
+    def __init__(self, c: int):
+        super().__init__()
+        self.a = _conv(c, c, 3, 1)
+        self.b = nn.Sequential(nn.Conv2d(c, c, 3, 1, 1, bias=False), nn.BatchNorm2d(c))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.b(self.a(x)))
+
+
+def _sum_at_finest(maps: list[Tensor]) -> Tensor:
+    """Sum of maps [B, C, H_i, W_i], brought to the size of the last."""
+    total = maps[-1]
+    for y in maps[:-1]:
+        total = total + F.interpolate(y, size=total.shape[-2:], mode="bilinear", align_corners=False)
+    return total
+
+
+class KeypointHead(nn.Module):
+    """Eq. 2: sum over groups of BN(conv3x3(ReLU(conv1x1(LN(X_i))))); the sigmoid is applied by the caller's loss."""
+
+    def __init__(self, channels: tuple[int, ...], joints: int):
+        super().__init__()
+        self.groups = nn.ModuleList(
+            nn.Sequential(
+                MapNorm(c), nn.Conv2d(c, 48, 1), nn.ReLU(True), nn.Conv2d(48, joints, 3, 1, 1), nn.BatchNorm2d(joints)
+            )
+            for c in channels
+        )
+
+    def forward(self, groups: list[Tensor]) -> Tensor:
+        """Groups [B, C_i, H_i, W_i], coarse to fine, to logits [B, joints, H, W] of the finest."""
+        return _sum_at_finest([head(x) for head, x in zip(self.groups, groups, strict=True)])
+
+
+class PoseHead(nn.Module):
+    """Eq. 3: groups weighted by a softmax of FC(mean and variance), layer-normed, summed, then an MLP."""
+
+    def __init__(self, dim: int, groups: int, tokens: int, outputs: int):
+        super().__init__()
+        self.weigh = nn.ModuleList(nn.Linear(2 * dim, 1) for _ in range(groups))
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(groups))
+        self.squeeze = nn.Linear(dim, 32)
+        self.hidden = nn.Sequential(nn.Linear(32 * tokens, 384), nn.GELU())
+        self.out = nn.Sequential(nn.Linear(384, 384), nn.GELU(), nn.Linear(384, outputs))
+
+    def forward(self, groups: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Token groups [B, N, D] each to (outputs [B, O], hidden features [B, 384])."""
+        stats = [torch.cat([x.mean(1), x.var(1)], 1) for x in groups]
+        weights = torch.cat([f(s) for f, s in zip(self.weigh, stats, strict=True)], 1).softmax(1)
+        mixed = sum(weights[:, i, None, None] * norm(x) for i, (norm, x) in enumerate(zip(self.norms, groups, strict=True)))
+        hidden = self.hidden(F.gelu(self.squeeze(mixed)).flatten(1))
+        return self.out(hidden), hidden
+
+
+class DepthHead(nn.Module):
+    """Eq. 4-5: groups weighted by global context, conv3x3(LN), summed, transposed convolution, ReLU."""
+
+    def __init__(self, channels: tuple[int, ...], width: int = 32):
+        super().__init__()
+        self.context = nn.ModuleList(nn.Sequential(nn.Linear(c, 16), nn.GELU(), nn.Linear(16, 1)) for c in channels)
+        self.convs = nn.ModuleList(nn.Sequential(MapNorm(c), nn.Conv2d(c, width, 3, 1, 1)) for c in channels)
+        self.up = nn.ConvTranspose2d(width, 1, 4, 4)
+
+    def forward(self, groups: list[Tensor]) -> Tensor:
+        """Groups [B, C_k, H_k, W_k], coarse to fine, to depth [B, 1, 4H, 4W] in metres behind the offset plane."""
+        beta = torch.cat([g(x.mean((2, 3))) for g, x in zip(self.context, groups, strict=True)], 1).softmax(1)
+        maps = [
+            conv(x) * beta[:, k, None, None, None] for k, (conv, x) in enumerate(zip(self.convs, groups, strict=True))
+        ]
+        total = _sum_at_finest(maps)
+        return F.relu(self.up(total) + DEPTH_OFFSET_M)
+
+
+class MultiTaskViT(nn.Module):
+    """The sender's network. forward(image) gives a dict of tensors, see `forward`."""
+
+    def __init__(self, config: ExtractConfig | None = None):
+        super().__init__()
+        self.config = c = config or ExtractConfig()
+        self.stem = nn.Sequential(_conv(3, c.stem, 7, 4), Residual(c.stem))
+        self.down = nn.Sequential(_conv(c.stem, c.middle, 3, 2), Residual(c.middle))
+        self.embed = nn.Conv2d(c.middle, c.dim, 3, 2, 1)
+        self.side = c.size_px // 16
+        tokens = self.side**2
+        self.position = nn.Parameter(torch.randn(1, tokens, c.dim) * 0.02)
+        self.trunk = nn.ModuleList(Block(c.dim, c.heads) for _ in range(c.trunk_blocks))
+        self.increments = nn.ParameterDict({t: nn.Parameter(torch.randn(1, tokens, c.dim) * 0.02) for t in TASKS})
+        self.masks = nn.ParameterDict({t: nn.Parameter(torch.zeros(c.heads, tokens, tokens)) for t in TASKS})
+        self.branches = nn.ModuleDict({t: Block(c.dim, c.heads, 2.0) for t in TASKS})
+        self.first_depth = nn.Linear(c.dim, 1)
+        self.depth_gain = nn.Parameter(torch.zeros(c.heads))
+        self.up16 = nn.Conv2d(c.dim, c.middle, 1)
+        self.mix16 = Residual(c.middle)
+        self.up32 = nn.Conv2d(c.middle, c.stem, 1)
+        self.mix32 = Residual(c.stem)
+        widths = (c.dim, c.middle, c.stem)
+        self.keypoint_head = KeypointHead(widths, JOINT_COUNT)
+        self.pose_head = PoseHead(c.dim, c.trunk_blocks + 1, tokens, c.pose_outputs)
+        self.depth_head = DepthHead(widths)
+        self.joint_depth = nn.Conv2d(c.stem, JOINT_COUNT, 1)
+        self.parts = nn.Conv2d(c.stem, JOINT_COUNT + 1, 1)
+        self.silhouette = nn.ConvTranspose2d(c.stem, 1, 4, 4)
+        grid = c.size_px // CELL_PX
+        self.register_buffer("axis", (torch.arange(grid) + 0.5) / grid - 0.5, persistent=False)
+
+    def _mask(self, task: str, tokens: Tensor) -> Tensor | None:
+        """M_task of eq. 6: learned per task and head; for depth also by the distance of a first depth estimate."""
+        if not self.config.task_masks:
+            return None
+        mask = self.masks[task][None]
+        if task == "depth":
+            first = self.first_depth(tokens)
+            gap = (first - first.transpose(1, 2)).abs()[:, None]
+            mask = mask - F.softplus(self.depth_gain)[None, :, None, None] * gap
+        return mask
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Image [B, 3, S, S] in [0, 1] to, with G = S/4:
+
+        heat [B, 21, G, G] logits, joints [B, 21, 2] in crop sides from the centre (y down), joint_depth [B, 21] metres
+        towards the camera relative to the pelvis, confidence [B, 21] peak of the heat map, pose [B, O], hidden [B, 384],
+        depth [B, 1, S, S] metres behind the plane DEPTH_OFFSET_M in front of the pelvis, silhouette [B, 1, S, S]
+        logits, parts [B, 22, G, G] logits.
+        """
+        x32 = self.stem((image - 0.45) / 0.25)
+        x16 = self.down(x32)
+        tokens = to_tokens(self.embed(x16)) + self.position
+        groups = []
+        for block in self.trunk:
+            tokens = block(tokens)
+            groups.append(tokens)
+        branch = {}
+        for task in TASKS:
+            t = tokens + self.increments[task] if self.config.task_increments else tokens
+            branch[task] = self.branches[task](t, self._mask(task, t))
+        key8, deep8 = to_map(branch["keypoint"], self.side), to_map(branch["depth"], self.side)
+        up = lambda t: F.interpolate(t, scale_factor=2.0, mode="nearest")  # noqa: E731
+        m16 = self.mix16(up(self.up16(key8)) + x16)
+        m32 = self.mix32(up(self.up32(m16)) + x32)
+        heat = self.keypoint_head([key8, m16, m32])
+        pose, hidden = self.pose_head([*groups, branch["pose"]])
+        share = heat.flatten(2).float().softmax(-1).view(heat.shape)
+        joints = torch.stack([(share.sum(2) * self.axis).sum(-1), (share.sum(3) * self.axis).sum(-1)], -1)
+        return {
+            "heat": heat,
+            "joints": joints,
+            "joint_depth": (share * self.joint_depth(m32)).sum((2, 3)),
+            "confidence": share.amax((2, 3)),
+            "pose": pose,
+            "hidden": hidden,
+            "depth": self.depth_head([deep8, m16, m32]),
+            "silhouette": self.silhouette(m32),
+            "parts": self.parts(m32),
+        }
+
+
+def rotation_from_6d(x: Tensor) -> Tensor:
+    """First two columns [..., 6] to rotations [..., 3, 3] by Gram-Schmidt."""
+    a, b = x[..., :3], x[..., 3:]
+    c0 = F.normalize(a, dim=-1)
+    c1 = F.normalize(b - (c0 * b).sum(-1, keepdim=True) * c0, dim=-1)
+    return torch.stack([c0, c1, torch.linalg.cross(c0, c1)], -1)

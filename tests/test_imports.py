@@ -1,0 +1,129 @@
+"""Imports go one way: the import graph is read from the sources, function-level imports included."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import somacast
+
+PACKAGE = Path(somacast.__file__).parent
+# A room may import rooms of a lower rank, and itself. Weights stand low: who uses them verifies them at load.
+RANK = {
+    "types": 0,
+    "files": 1,
+    "weights": 2,
+    "capture": 3, "entropy": 3, "bitstream": 3, "human": 3, "metrics": 3,
+    "channel": 4, "semantics": 4, "data": 4,
+    "systems": 5,
+    "pipeline": 6, "train": 6,
+    "bench": 7, "viewer": 7,
+    "cli": 8,
+}  # fmt: skip
+# Stages of one rank are told apart where one hands to the next.
+SIDEWAYS = {("entropy", "bitstream"), ("capture", "human"), ("metrics", "human"), ("semantics", "channel")}
+WITHOUT_TORCH = ("bitstream", "entropy", "capture", "human", "metrics")
+
+
+def imports_of(path: Path) -> set[str]:
+    """Full names of all modules that a source file imports, wherever in the file; annotations-only ones too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide the direction"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    return names
+
+
+def graph() -> dict[Path, set[str]]:
+    return {path: imports_of(path) for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def room_of(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def faults(imports: dict[Path, set[str]]) -> list[str]:
+    found = []
+    for path, names in imports.items():
+        room = room_of(path)
+        if room == "__init__":  # the package's front door calls the pipeline, lazily
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] != "somacast" or len(parts) < 2 or parts[1] == "__version__":
+                continue
+            other = parts[1]
+            if other == room or RANK[other] < RANK[room] or (room, other) in SIDEWAYS:
+                continue
+            found.append(f"{path.relative_to(PACKAGE)} imports {name}")
+    return found
+
+
+def test_every_room_has_a_rank():
+    rooms = {room_of(path) for path in PACKAGE.rglob("*.py")} - {"__init__"}
+    assert rooms <= set(RANK), f"rooms without a place in the order: {rooms - set(RANK)}"
+
+
+def test_imports_go_one_way():
+    assert faults(graph()) == []
+
+
+def test_the_check_sees_a_wrong_import(tmp_path):
+    wrong = PACKAGE / "entropy" / "range_coder.py"
+    assert faults({wrong: {"somacast.pipeline.sender"}}) == ["entropy/range_coder.py imports somacast.pipeline.sender"]
+    source = tmp_path / "late.py"
+    source.write_text("def f():\n    from somacast.cli import main\n    import torch.nn\n")
+    assert imports_of(source) >= {"somacast.cli.main", "torch.nn"}
+
+
+def test_everything_around_the_networks_is_free_of_torch():
+    found = [
+        f"{path.relative_to(PACKAGE)} imports {name}"
+        for path, names in graph().items()
+        for name in names
+        if room_of(path) in WITHOUT_TORCH and name.split(".")[0] in ("torch", "anny", "warp")
+    ]
+    assert found == []
+
+
+def test_only_the_exporter_needs_anny():
+    users = {
+        str(p.relative_to(PACKAGE)) for p, names in graph().items() if any(n.split(".")[0] == "anny" for n in names)
+    }
+    assert users <= {"data/body_export.py"}
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Top-level packages in a fresh interpreter after a statement."""
+    code = f"import sys, json\n{statement}\nprint(json.dumps(sorted({{m.partition('.')[0] for m in sys.modules}})))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(json.loads(run.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import somacast",
+        "import somacast.cli.main as m; m.main(['--help'])",
+        "import somacast.cli.main as m; assert m.main(['encode', '--nonsense']) == 2",
+        "import somacast.cli.main as m; assert m.main(['info', '--help']) == 0",
+        "import somacast.cli.main as m; assert m.main(['weights', '--json']) == 0",
+    ],
+)
+def test_light_uses_load_nothing_heavy(statement):
+    heavy = {"torch", "numba", "scipy", "PIL", "trimesh", "skimage", "av", "matplotlib"}
+    assert loaded_by(statement) & heavy == set()
+
+
+def test_importing_the_package_loads_nothing_but_itself():
+    added = loaded_by("import somacast") - loaded_by("pass")
+    assert added - sys.stdlib_module_names <= {"somacast"}
