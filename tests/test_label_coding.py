@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -107,6 +109,22 @@ def test_budget_is_used_and_its_floor_is_named() -> None:
         fit_budget(symbols, floor - 1, BIG, BIG_TABLES)
     assert len(fit_budget(symbols, floor, BIG, BIG_TABLES)[1]) == 1
     assert fit_budget(symbols, 10_000, BIG, BIG_TABLES, lowest_state=40)[0] == 40
+
+
+def test_below_the_last_state_layers_go_one_by_one_from_the_end() -> None:
+    smallest = encode_layers(BIG_SYMBOLS[0], 255, BIG, BIG_TABLES)
+    assert len(smallest) == 3
+    for count in (2, 1):
+        budget_bytes = packed_bytes([len(layer) for layer in smallest[:count]])
+        assert fit_budget(BIG_SYMBOLS[0], budget_bytes, BIG, BIG_TABLES) == (255, smallest[:count])
+
+
+def test_layers_without_symbols_are_not_written() -> None:
+    only_base = replace(BIG_TABLES, importance=replace(BIG_TABLES.importance, rho_min=65536))
+    layers = encode_layers(BIG_SYMBOLS[0], 0, BIG, only_base)
+    assert len(layers) == 1
+    decoded = decode_layers(layers, 0, BIG, only_base)
+    assert np.array_equal(decoded[:, 0] >= 0, BIG.minimum_levels == 1) and np.all(decoded[:, 1:] == -1)
 
 
 @settings(max_examples=100, deadline=None)

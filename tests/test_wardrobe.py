@@ -1,8 +1,8 @@
 """The built-in wardrobe and motions: fit, truthful attributes, determinism, splits."""
 
+import numba as nb
 import numpy as np
 import pytest
-from scipy.spatial import cKDTree
 
 from somacast.data import builtin_textures
 from somacast.data.builtin_motion import BUILTIN_ACTIONS, builtin_clip, draw_builtin_pose
@@ -101,9 +101,38 @@ def test_sleeves_and_legs_reach_as_far_as_said(people):
             assert low > 0.75 * knee + 0.25 * ankle
 
 
+@nb.njit(cache=False)
+def _rays_that_miss(origin, direction, vertices, faces, reach):
+    """How many rays [N, 3] hit no triangle within `reach` metres."""
+    missed = 0
+    for n in range(len(origin)):
+        hit = False
+        o, d = origin[n], direction[n]
+        for f in range(len(faces)):
+            a = vertices[faces[f, 0]]
+            e0, e1, s = vertices[faces[f, 1]] - a, vertices[faces[f, 2]] - a, o - a
+            px, py, pz = d[1] * e1[2] - d[2] * e1[1], d[2] * e1[0] - d[0] * e1[2], d[0] * e1[1] - d[1] * e1[0]
+            det = e0[0] * px + e0[1] * py + e0[2] * pz
+            if abs(det) < 1e-12:
+                continue
+            u = (s[0] * px + s[1] * py + s[2] * pz) / det
+            if u < 0 or u > 1:
+                continue
+            qx, qy, qz = s[1] * e0[2] - s[2] * e0[1], s[2] * e0[0] - s[0] * e0[2], s[0] * e0[1] - s[1] * e0[0]
+            v = (d[0] * qx + d[1] * qy + d[2] * qz) / det
+            if v < 0 or u + v > 1:
+                continue
+            t = (e1[0] * qx + e1[1] * qy + e1[2] * qz) / det
+            if 0 < t < reach:
+                hit = True
+                break
+        missed += not hit
+    return missed
+
+
 @pytest.mark.parametrize("pose", ["rest", "walking"])
 def test_garments_enclose_the_body(people, pose):
-    """Skin that a garment hides lies under it: seen along the skin's normal the nearest cloth is outside."""
+    """From skin that a garment hides, looking outwards, one meets cloth (starting 2 mm inside the skin)."""
     body = load_body()
     rng = np.random.default_rng(3)
     shares = []
@@ -121,14 +150,14 @@ def test_garments_enclose_the_body(people, pose):
         normals = np.empty((BODY_VERTICES, 3), np.float32)
         vertex_normals(np.ascontiguousarray(skin[:BODY_VERTICES]), body.faces, normals)
         worn = np.isin(dressed.face_material, [MATERIALS.index(m) for m in SHELLS])
-        tree_ids = np.unique(dressed.faces[worn])
         hidden = np.unique(np.concatenate([layer.garment.hidden for layer in outfit.layers
                                            if MATERIALS[layer.garment.face_material[0]] in SHELLS]))  # fmt: skip
-        near = tree_ids[cKDTree(cloth[tree_ids]).query(skin[hidden])[1]]
-        out = ((cloth[near] - skin[hidden]) * normals[hidden]).sum(1)
-        shares.append(float((out < -0.002).mean()))
-    assert np.mean(shares) < (0.02 if pose == "rest" else 0.04), shares
-    assert max(shares) < (0.08 if pose == "rest" else 0.12), shares
+        some = rng.choice(hidden, 150, replace=False)
+        start = (skin[some] - 0.002 * normals[some]).astype(np.float32)
+        missed = _rays_that_miss(start, normals[some], cloth, dressed.faces[worn], 0.5)
+        shares.append(missed / len(some))
+    assert np.mean(shares) < (0.01 if pose == "rest" else 0.03), shares
+    assert max(shares) < (0.04 if pose == "rest" else 0.10), shares
 
 
 def test_same_seed_same_outfit(wardrobe):
@@ -157,8 +186,8 @@ def test_training_never_sees_test_styles(wardrobe, monkeypatch):
     patterns: dict[str, set[str]] = {"train": set(), "test": set()}
     monkeypatch.setattr(builtin_textures, "cloth", fake_cloth)
     for split in seen:
-        for number in range(120):
-            person = _phenotype(number % 6)
+        for number in range(60):
+            person = _phenotype((2, 0)[number % 2])  # few kinds of body: shapes are built once per kind
             outfit = wardrobe.outfit(np.random.default_rng([1, number]), person, split)
             seen[split] |= {layer.garment.name.removeprefix("builtin/").rstrip("0123456789") for layer in outfit.layers}
     assert not seen["train"] & TEST_STYLES

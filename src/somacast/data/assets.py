@@ -93,9 +93,7 @@ class AssetWardrobe:
             raise SomacastError(f"{folder}: expected an asset folder with index.json")
         self.folder = folder
         entries = json.loads((folder / "index.json").read_text())
-        self._entries = {
-            f"{e['kind']}/{e['name']}": e for e in entries if e["kind"] in ("clothes", "hair", "eyes")
-        }
+        self._entries = {f"{e['kind']}/{e['name']}": e for e in entries if e["kind"] in ("clothes", "hair", "eyes")}
         self._cache: dict[str, Garment] = {}
         clothes = [n.split("/")[1] for n in self._entries if n.startswith("clothes/")]
         self.suits = sorted(n for n in clothes if "shoes" not in n and "fedora" not in n)
@@ -164,3 +162,211 @@ def suit_attributes(garment: Garment) -> dict[str, str]:
     if between.sum() > 8:
         legs = "skirt"
     return {"sleeves": sleeves, "legs": legs}
+
+
+_MESH_KINDS = ("clothes", "hair", "eyes", "eyebrows", "eyelashes")
+_POSE_KINDS = ("canonical", "mh_full_rig")
+_BODY_VERTICES = 19158  # of hm08 with its helpers
+
+
+def check_assets(folder: Path) -> list[str]:
+    """Every fault of an asset folder as one line that names the file; empty if all is well.
+
+    The format is docs/assets.md. Never raises for what is in the folder.
+    """
+    folder = Path(folder)
+    entries, faults = _read_index(folder / "index.json", ("kind", "name"))
+    names: set[tuple[str, str]] = set()
+    for number, entry in enumerate(entries):
+        kind, name = entry["kind"], entry["name"]
+        where = f"index.json: {kind}/{name}"
+        if kind not in (*_MESH_KINDS, "skins"):
+            faults.append(f"{where}: unknown kind; expected one of {', '.join((*_MESH_KINDS, 'skins'))}")
+            continue
+        if Path(name).name != name:
+            faults.append(f"{where}: expected a plain name (entry {number})")
+            continue
+        if (kind, name) in names:
+            faults.append(f"{where}: is listed twice")
+        names.add((kind, name))
+        if kind == "hair" and not name.startswith(tuple(_HAIR_STYLE)):
+            faults.append(f"{where}: expected a name that starts with one of {', '.join(_HAIR_STYLE)}")
+        if kind != "skins":
+            faults += _check_garment(folder / kind / f"{name}.npz", f"{kind}/{name}.npz")
+        faults += _check_textures(folder, kind, name, entry)
+    if not faults or names:
+        faults += _check_completeness(folder, names)
+    return faults + _check_poses(folder / "poses")
+
+
+def _read_index(path: Path, keys: tuple[str, ...]) -> tuple[list[dict], list[str]]:
+    """Elements of a list of objects that have the given text values, and what is wrong with the rest."""
+    label = path.name if path.parent.name != "poses" else "poses/index.json"
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        return [], [f"{label}: is missing"]
+    except (OSError, ValueError) as fault:
+        return [], [f"{label}: cannot be read ({fault})"]
+    if not isinstance(content, list):
+        return [], [f"{label}: expected a list, got {type(content).__name__}"]
+    good, faults = [], []
+    for number, entry in enumerate(content):
+        missing = [k for k in keys if not isinstance(entry, dict) or not isinstance(entry.get(k), str) or not entry[k]]
+        if missing:
+            faults.append(f"{label}: entry {number} lacks {', '.join(missing)}")
+        else:
+            good.append(entry)
+    return good, faults
+
+
+def _open_npz(path: Path, label: str, keys: tuple[str, ...]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Arrays of an npz and its faults; without all `keys` there are no arrays."""
+    if not path.is_file():
+        return {}, [f"{label}: is missing"]
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except Exception as fault:  # a damaged zip fails in many ways
+        return {}, [f"{label}: cannot be read ({str(fault).splitlines()[0] if str(fault) else type(fault).__name__})"]
+    missing = [k for k in keys if k not in arrays]
+    return ({}, [f"{label}: lacks {', '.join(missing)}"]) if missing else (arrays, [])
+
+
+def _fault_of(array: np.ndarray, shape: tuple[int | None, ...], kinds: str, below: int | None = None) -> str | None:
+    """What is wrong with an array: shape (None: any), kind of number, finite, whole numbers in [0, below)."""
+    if array.dtype.kind not in kinds:
+        return f"expected {'whole numbers' if 'f' not in kinds else 'numbers'}, got {array.dtype}"
+    if array.ndim != len(shape) or any(w is not None and w != h for w, h in zip(shape, array.shape, strict=True)):
+        return f"expected shape {['?' if n is None else n for n in shape]}, got {list(array.shape)}"
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return "has values that are not finite"
+    if below is not None and array.size and (array.min() < 0 or array.max() >= below):
+        return f"expected numbers from 0 to {below - 1}, got {array.min()} to {array.max()}"
+    return None
+
+
+def _check_garment(path: Path, label: str) -> list[str]:
+    raw, faults = _open_npz(path, label, GARMENT_KEYS)
+    if not raw:
+        return faults
+    vertices, texels, faces = (len(raw[k]) if raw[k].ndim else 0 for k in ("idx", "uv", "f"))
+    rules: dict[str, tuple[tuple[int | None, ...], str, int | None]] = {
+        "idx": ((None, 3), "iu", _BODY_VERTICES),
+        "w": ((vertices, 3), "f", None),
+        "off": ((vertices, 3), "f", None),
+        "scale_v": ((3, 2), "iu", _BODY_VERTICES),
+        "scale_d": ((3,), "f", None),
+        "uv": ((None, 2), "f", None),
+        "f": ((None, 3), "iu", vertices),
+        "ft": ((faces, 3), "iu", texels),
+        "delete": ((None,), "iu", _BODY_VERTICES),
+        "z_depth": ((), "iu", None),
+    }
+    for key, rule in rules.items():
+        fault = _fault_of(raw[key], *rule)
+        if fault:
+            faults.append(f"{label}: {key}: {fault}")
+    if not faults and not (vertices and faces):
+        faults.append(f"{label}: has no triangles")
+    if not faults and (raw["scale_d"] < 0).any():
+        faults.append(f"{label}: scale_d: expected distances of 0 or more")
+    if not faults and np.abs(raw["w"].sum(1) - 1).max() > 0.02:
+        faults.append(f"{label}: w: the three weights of a vertex should add up to 1")
+    return faults
+
+
+def _check_textures(folder: Path, kind: str, name: str, entry: dict) -> list[str]:
+    faults = []
+    textures = entry.get("textures") or []
+    files = [t.get("file") if isinstance(t, dict) else None for t in textures] if isinstance(textures, list) else [None]
+    if entry.get("ao_only"):
+        files.append(entry["ao_only"].get("file") if isinstance(entry["ao_only"], dict) else None)
+    if kind == "skins":
+        files = files or [f"{name}.jpg"]
+        if f"{name}.jpg" not in files:
+            faults.append(f"skins/{name}: expected a texture {name}.jpg")
+    for file in files:
+        if not isinstance(file, str) or Path(file).name != file:
+            faults.append(f"index.json: {kind}/{name}: expected a texture's plain file name, got {file!r}")
+            continue
+        label = f"{kind}/{file}"
+        if not (folder / kind / file).is_file():
+            faults.append(f"{label}: is missing (texture of {kind}/{name})")
+            continue
+        try:
+            with Image.open(folder / kind / file) as picture:
+                picture.load()
+        except Exception as fault:  # decoders fail in many ways
+            faults.append(f"{label}: is not a picture that can be read ({str(fault).splitlines()[0]})")
+    return faults
+
+
+def _check_completeness(folder: Path, names: set[tuple[str, str]]) -> list[str]:
+    """The least a wardrobe needs: an outfit for each sex, the eyes that are drawn, one skin."""
+    faults = [
+        f"index.json: no outfit whose name starts with {sex}; expected at least one in clothes"
+        for sex in ("female", "male")
+        if not any(k == "clothes" and n.startswith(sex) for k, n in names)
+    ]
+    if ("eyes", "low-poly") not in names:
+        faults.append("index.json: no eyes/low-poly")
+    if not any(p for p in (folder / "skins").glob("*.jpg") if "special" not in p.stem):
+        faults.append("skins: expected at least one skin as .jpg")
+    return faults
+
+
+def _check_poses(folder: Path) -> list[str]:
+    entries, faults = _read_index(folder / "index.json", ("file", "kind", "label"))
+    for entry in entries:
+        name = Path(entry["file"]).name
+        label = f"poses/{name}"
+        if entry["kind"] not in _POSE_KINDS:
+            faults.append(f"{label}: unknown kind {entry['kind']}; expected one of {', '.join(_POSE_KINDS)}")
+        elif entry["kind"] == "canonical":
+            faults += _check_canonical(folder / name, label, entry)
+        else:
+            faults += _check_full_rig(folder / name, label)
+    return faults
+
+
+def _check_canonical(path: Path, label: str, entry: dict) -> list[str]:
+    raw, faults = _open_npz(path, label, ("quat",))
+    if not raw:
+        return faults
+    quat = raw["quat"]
+    fault = _fault_of(quat, (None, 21, 4), "f")
+    if fault:
+        return [f"{label}: quat: {fault}"]
+    if not len(quat):
+        return [f"{label}: quat: has no frames"]
+    error = np.abs(np.linalg.norm(quat.astype(np.float64), axis=-1) - 1).max()
+    if error > 0.01:  # float16 keeps three digits
+        faults.append(f"{label}: quat: expected unit quaternions, one is off by {error:.3f}")
+    if "root" in raw and (fault := _fault_of(raw["root"], (len(quat), 3), "f")):
+        faults.append(f"{label}: root: {fault}")
+    fps = entry.get("fps", 1)
+    if not isinstance(fps, (int, float)) or not 0 < fps < 1000:
+        faults.append(f"{label}: fps: expected frames per second above 0, got {fps!r}")
+    return faults
+
+
+def _check_full_rig(path: Path, label: str) -> list[str]:
+    from somacast.human.body import load_body
+
+    raw, faults = _open_npz(path, label, ("bones", "world"))
+    if not raw:
+        return faults
+    known, bones = load_body().bone_names, raw["bones"]
+    if bones.ndim != 1 or bones.dtype.kind != "U" or sorted(bones.tolist()) != sorted(known):
+        given = set(bones.ravel().tolist())
+        odd = sorted(map(str, given - set(known)))[:3] or sorted(set(known) - given)[:3]
+        return [f"{label}: bones: expected the {len(known)} bones of the full rig, each once (see {', '.join(odd)})"]
+    fault = _fault_of(raw["world"], (len(known), 3, 3), "f")
+    if fault:
+        return [f"{label}: world: {fault}"]
+    world = raw["world"].astype(np.float64)
+    off = np.abs(world @ np.swapaxes(world, -1, -2) - np.eye(3)).max()
+    if off > 0.01 or (np.linalg.det(world) < 0).any():
+        faults.append(f"{label}: world: expected rotations (orthonormal, no mirroring)")
+    return faults

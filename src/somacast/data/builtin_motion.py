@@ -90,6 +90,7 @@ class _Frames:
     arms: list[_Arm] = field(default_factory=lambda: [_Arm(), _Arm()])
     legs: list[_Leg] = field(default_factory=lambda: [_Leg(), _Leg()])
     lift_m: np.ndarray | float = 0.0  # the lowest foot above the ground
+    flies: bool = False  # the lift counts from the clip's highest stance: feet leave the ground where they are higher
 
 
 _Motion = Callable[[np.ndarray], _Frames]
@@ -228,9 +229,7 @@ def _arm_pose(style: _Style, name: str) -> Callable[[np.ndarray], _Arm]:
     pronate, hand, sway = style.uniform(-40, 40), style.uniform(-15, 25), style.rng.normal(0, 0.006, 3)
     if name in ("pockets", "hips"):
         pronate, hand = style.uniform(-10, 15), -20.0 if name == "hips" else 0.0
-    return lambda u: _Arm(
-        wrist=wrist + np.sin(2 * np.pi * u)[:, None] * sway, pole=pole, pronate=pronate, hand=hand
-    )
+    return lambda u: _Arm(wrist=wrist + np.sin(2 * np.pi * u)[:, None] * sway, pole=pole, pronate=pronate, hand=hand)
 
 
 def _rest_arms(style: _Style) -> list[Callable[[np.ndarray], _Arm]]:
@@ -308,10 +307,12 @@ def _gait(style: _Style, run: bool) -> _Motion:
     draw = style.uniform
     if run:
         gait = _Gait(draw(28, 52), draw(8, 20), draw(70, 125), draw(18, 36), draw(4, 18), draw(25, 55), draw(65, 115),
-                     draw(8, 26), draw(2, 6), draw(8, 22), draw(-12, 14), draw(-14, 14), draw(-1, 4), draw(0, 10))  # fmt: skip
+                     draw(8, 26), draw(2, 6), draw(8, 22), draw(-12, 14), draw(-14, 14), draw(-1, 4),
+                     draw(0, 10))  # fmt: skip
     else:
         gait = _Gait(draw(13, 34), draw(0, 8), draw(42, 72), draw(4, 20), draw(-3, 12), draw(3, 42), draw(8, 55),
-                     draw(4, 18), draw(1, 5), draw(3, 15), draw(-12, 25), draw(-35, 35), draw(0, 6), draw(-3, 18))  # fmt: skip
+                     draw(4, 18), draw(1, 5), draw(3, 15), draw(-12, 25), draw(-35, 35), draw(0, 6),
+                     draw(-3, 18))  # fmt: skip
     held = None
     if not run and style.rng.random() < 0.2:  # walks with a hand at the phone or in the pocket
         held = _arm_pose(style, style.pick(("phone_ear", "phone_text", "pockets", "guard")))
@@ -342,7 +343,7 @@ def _gait(style: _Style, run: bool) -> _Motion:
             (gait.lean * 0.4, gait.turn * c, -gait.roll * 0.5 * s),
             (4 + gait.nod * 0.4, -gait.turn * 0.7 * c + gait.look * 0.4, 0.0),
             (-4 - gait.lean * 0.6 + gait.nod * 0.6, -gait.turn * 0.5 * c + gait.look * 0.6, 0.0),
-            arms, [leg(u), leg(right)], 0.05 * bounce if run else 0.0,
+            arms, [leg(u), leg(right)], 0.07 * bounce - 0.05 if run else 0.0, run,
         )  # fmt: skip
 
     return motion
@@ -544,7 +545,10 @@ def builtin_clip(
     u = np.arange(count) / count * cycles % 1
     frames = motion(u)
     world = _without_yaw(_assemble(frames, count) @ _perturbation(rng, u))
-    height = _ground_height(world) + frames.lift_m - (_THIGH_M + _SHIN_M + _ANKLE_M)
+    ground = _ground_height(world)
+    if frames.flies:
+        ground = np.maximum(np.full(count, ground.max()) + frames.lift_m, ground) - frames.lift_m
+    height = ground + frames.lift_m - (_THIGH_M + _SHIN_M + _ANKLE_M)
     # Both feet share the ground: the minimum over them has kinks where they take turns.
     frequency = np.fft.rfftfreq(count, 1 / fps)
     height = np.fft.irfft(np.fft.rfft(height) * np.exp(-((frequency / 7.0) ** 2)), count)

@@ -15,9 +15,10 @@ from somacast.data.wardrobe import TEXTURE_SIZE_PX, Garment
 from somacast.human.body import BODY_VERTICES, load_body, vertex_normals
 from somacast.human.skeleton import CANONICAL_JOINTS
 
-KINDS = ("f_slim", "f_heavy", "m_slim", "m_heavy", "c_slim", "c_heavy")
+KINDS = ("f_slim", "f_heavy", "m_slim", "m_heavy", "child")
 _J = {name: i for i, name in enumerate(CANONICAL_JOINTS)}
 _FAR = 9.0
+_EMPTY = np.zeros((TEXTURE_SIZE_PX, TEXTURE_SIZE_PX, 4), np.uint8)  # kept garments share it
 TAIL_HEM = 0.13  # a top that ends lower than this goes on as a skirt-like tail (else it would follow each leg)
 
 
@@ -25,7 +26,7 @@ def kind_of(person: dict[str, float]) -> str:
     """Reference body of a person."""
     build = "heavy" if person.get("weight", 0.5) > 0.55 else "slim"
     if person["age_years"] < 14:
-        return f"c_{build}"
+        return "child"
     return f"{'f' if person['gender'] > 0.5 else 'm'}_{build}"
 
 
@@ -90,7 +91,8 @@ def reference(kind: str) -> Reference:
     table = body.anchor_phenotype[:count]
     child = table[:, 1] < 14
     group = child if kind[0] == "c" else ~child & ((table[:, 0] > 0.5) == (kind[0] == "f"))
-    group &= (table[:, 6] > 0.55) == kind.endswith("heavy")
+    if kind != "child":
+        group &= (table[:, 6] > 0.55) == kind.endswith("heavy")
     vertices, bones = body.rest(body.anchor_shape[:count][group].mean(0), helpers=True)
     skin = vertices[:BODY_VERTICES]
     normals = np.empty_like(skin)
@@ -143,23 +145,24 @@ def join(parts: list[Part]) -> Part:
         faces.append(part.faces + vertex)
         face_uvs.append(part.face_uvs + uv)
         vertex, uv = vertex + len(part.index), uv + len(part.uvs)
-    return Part(
-        *(np.concatenate([getattr(p, n) for p in parts]) for n in ("index", "weight", "place")),
-        np.concatenate(faces), np.concatenate([p.uvs for p in parts]), np.concatenate(face_uvs),
-    )  # fmt: skip
+    index, weight, place, uvs = (
+        np.concatenate([getattr(p, n) for p in parts]) for n in ("index", "weight", "place", "uvs")
+    )
+    return Part(index, weight, place, np.concatenate(faces), uvs, np.concatenate(face_uvs))
 
 
-def finish(ref: Reference, part: Part, name: str, material: int, hidden: np.ndarray, depth: int, cut_out: bool) -> Garment:
+def finish(
+    ref: Reference, part: Part, name: str, material: int, hidden: np.ndarray, depth: int, cut_out: bool
+) -> Garment:
     """A part as a garment with an empty texture."""
     bound = np.einsum("vk,vkc->vc", part.weight, ref.vertices[part.index])
     sex = {"f": "f", "m": "m", "c": "any"}[ref.kind[0]]
-    empty = np.zeros((TEXTURE_SIZE_PX, TEXTURE_SIZE_PX, 4), np.uint8)
     return Garment(
         name=name, sex=sex, index=part.index.astype(np.int32), weight=part.weight.astype(np.float32),
         offset=(part.place - bound).astype(np.float32), scale_vertices=ref.scale_vertices.astype(np.int64),
         scale_distance_m=ref.scale_distance_m, uvs=part.uvs.astype(np.float32), faces=part.faces.astype(np.int32),
         face_uvs=part.face_uvs.astype(np.int32), face_material=np.full(len(part.faces), material, np.uint8),
-        hidden=hidden.astype(np.int64), depth=depth, texture=empty, cut_out=cut_out,
+        hidden=hidden.astype(np.int64), depth=depth, texture=_EMPTY, cut_out=cut_out,
     )  # fmt: skip
 
 
@@ -227,7 +230,9 @@ def hang_table(ref: Reference, gap: float, slope: float, columns: int = 48, rows
     np.maximum.at(radius, (col, row), np.hypot(p[:, 0], p[:, 2] - z))
     for _ in range(4):  # fill bins that no vertex fell into
         near = np.maximum.reduce([np.roll(radius, s, 0) for s in (-1, 1)])
-        near = np.maximum(near, np.maximum(np.pad(radius, ((0, 0), (1, 0)))[:, :-1], np.pad(radius, ((0, 0), (0, 1)))[:, 1:]))
+        near = np.maximum(
+            near, np.maximum(np.pad(radius, ((0, 0), (1, 0)))[:, :-1], np.pad(radius, ((0, 0), (0, 1)))[:, 1:])
+        )
         radius = np.where(radius == 0, near, radius)
     smooth = np.maximum(radius, (np.roll(radius, 1, 0) + radius + np.roll(radius, -1, 0)) / 3) + gap
     step = (high - low) / rows
@@ -374,6 +379,9 @@ def shell_top(ref: Reference, style: TopStyle, seed: int) -> tuple[Part, np.ndar
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
     arms, along = mix(ref.arm_share), mix(ref.arm)
     gap = style.gap_m * s * np.ones(len(skin))
+    if style.hem < 0.2:  # worn over the trousers: clear of their waistband
+        hem = _crotch_y(ref) + max(style.hem, TAIL_HEM) * (ref.at("neck")[1] - _crotch_y(ref))
+        gap += 0.007 * s * smoothstep((hem + 0.2 * s - skin[:, 1]) / (0.1 * s)) * (1 - smoothstep(arms / 0.3))
     place = skin + normal * gap[:, None]
     # sleeves: away from the arm's axis, wider in the middle of each part, tight at a cuff
     wide = style.loose * 0.024 * s * smoothstep((along - 0.15) / 0.5) * (0.6 + 0.4 * np.cos(along * 5.0))
@@ -412,7 +420,9 @@ def _top_uvs(ref, place, arms, along, faces, z) -> np.ndarray:
     away = place * np.stack([side, side * 0 + 1, side * 0 + 1], 1) - axis
     around = np.arctan2(away[:, 2], away @ np.array([0.74, 0.67, 0])) / (2 * np.pi)
     half = (side[faces].sum(1) < 0)[:, None] * 0.5
-    sleeve = np.stack([half + 0.25 + 0.5 * np.clip(_wrap(around[faces]), -0.5, 0.5), 0.385 * (1 - along[faces] / 2)], -1)
+    sleeve = np.stack(
+        [half + 0.25 + 0.5 * np.clip(_wrap(around[faces]), -0.5, 0.5), 0.385 * (1 - along[faces] / 2)], -1
+    )
     is_arm = arms[faces].mean(1) > 0.5
     return np.where(is_arm[:, None, None], sleeve, uv).reshape(-1, 2)
 
@@ -426,11 +436,13 @@ def shell_legs(ref: Reference, style: LegStyle, seed: int) -> tuple[Part, np.nda
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
     along, radius, out = mix(ref.leg), mix(ref.leg_radius), mix(ref.leg_out)
     below = smoothstep((_crotch_y(ref) + 0.02 * s - skin[:, 1]) / (0.16 * s))
-    gap = style.gap_m * s
-    place = skin + normal * gap
+    gap = (0.005 + (style.gap_m - 0.005) * below) * s  # flat at the hips, where tops lie over it
+    place = skin + normal * gap[:, None]
     # a straight leg hangs from the thigh: below it the cloth keeps a part of the thigh's radius
     thigh = 0.088 * s
-    goal = thigh * (0.52 + 0.62 * style.wide) * np.clip(along - 0.15, 0, 1) + thigh * style.wide**2 * 0.35 * np.clip(along - 1, 0, 1)
+    goal = thigh * (0.52 + 0.62 * style.wide) * np.clip(along - 0.15, 0, 1) + thigh * style.wide**2 * 0.35 * np.clip(
+        along - 1, 0, 1
+    )
     if style.cuff:
         goal = goal * smoothstep((style.end - along) / 0.12)
     grow = np.clip(goal - radius - gap, 0, 0.11 * s) * below
@@ -438,7 +450,7 @@ def shell_legs(ref: Reference, style: LegStyle, seed: int) -> tuple[Part, np.nda
         grow = np.maximum(grow, style.wide * 0.022 * s * below * smoothstep((along - 0.1) / 0.5))
     place += out * grow[:, None]
     place = _smooth(place, faces, 5 + int(8 * style.wide))
-    fold = _waves(rng, place, s) * (0.0012 + 0.006 * style.wide) * s * (0.3 + 0.7 * below)
+    fold = _waves(rng, place, s) * (0.0012 + 0.006 * style.wide) * s * (0.1 + 0.9 * below)
     fold += 0.003 * s * np.cos(along * 40) * (np.exp(-(((along - 1) / 0.14) ** 2)) + (along > 1.7) * 0.8) * below
     place = _push_out(place + normal * fold[:, None], skin, normal, 0.75 * gap)
     side = np.where(skin[:, 0] < 0, -1.0, 1.0)

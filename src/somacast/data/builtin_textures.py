@@ -15,7 +15,19 @@ from somacast.data.builtin_shapes import reference
 from somacast.data.wardrobe import TEXTURE_SIZE_PX
 from somacast.human.body import BODY_VERTICES, load_body
 
-TRAIN_PATTERNS = ("plain", "stripes", "pinstripes", "bands", "check", "dots", "denim", "knit", "melange", "print", "gradient")
+TRAIN_PATTERNS = (
+    "plain",
+    "stripes",
+    "pinstripes",
+    "bands",
+    "check",
+    "dots",
+    "denim",
+    "knit",
+    "melange",
+    "print",
+    "gradient",
+)
 TEST_PATTERNS = ("chevron", "argyle", "camouflage", "half")
 _N = TEXTURE_SIZE_PX
 # Metres that the whole texture spans (across, up): only proportions of patterns depend on it.
@@ -62,7 +74,11 @@ def _folds(layout: str, number: int) -> np.ndarray:
         shade = shade - 0.10 * sleeve * np.abs(np.sin(v * 150 + 2.5 * noise(rng, 5, 9)))
         shade = shade - 0.05 * (v > 0.42) * np.exp(-(((v - 0.62) / 0.09) ** 2)) * np.abs(np.sin(v * 70 + 4 * tall))
     if layout == "legs":
-        knee = np.exp(-(((v - 0.47) / 0.05) ** 2)) + np.exp(-(((v - 0.05) / 0.06) ** 2)) + 0.7 * np.exp(-(((v - 0.83) / 0.05) ** 2))
+        knee = (
+            np.exp(-(((v - 0.47) / 0.05) ** 2))
+            + np.exp(-(((v - 0.05) / 0.06) ** 2))
+            + 0.7 * np.exp(-(((v - 0.83) / 0.05) ** 2))
+        )
         shade = shade - 0.10 * knee * np.abs(np.sin(v * 120 + 3.5 * broad))
         inside = np.abs((u * 2) % 1 - 0.5)
         shade = shade - 0.10 * np.clip(inside - 0.38, 0, 1) / 0.12
@@ -117,7 +133,11 @@ def _pattern(rng: np.random.Generator, name: str, x: np.ndarray, y: np.ndarray) 
 
 
 def random_color(rng: np.random.Generator) -> np.ndarray:
-    """A cloth colour [3] in [0, 255]: greys, blues and earth often, anything at times."""
+    """A cloth colour [3] float32 in [0, 255]: greys, blues and earth often, anything at times."""
+    return _random_color(rng).astype(np.float32)
+
+
+def _random_color(rng: np.random.Generator) -> np.ndarray:
     roll = rng.random()
     if roll < 0.28:
         return np.full(3, rng.uniform(18, 245)) * rng.uniform(0.95, 1.05, 3)
@@ -156,7 +176,9 @@ def _print(rng: np.random.Generator, image: np.ndarray, layout: str) -> None:
         image[rows, cols] = patch
 
 
-def _details(rng: np.random.Generator, image: np.ndarray, shade: np.ndarray, layout: str, details: tuple[str, ...]) -> None:
+def _details(
+    rng: np.random.Generator, image: np.ndarray, shade: np.ndarray, layout: str, details: tuple[str, ...]
+) -> None:
     """Buttons, zips, pockets, belts and seams, painted in place."""
 
     def box(u0: float, u1: float, v0: float, v1: float, width: int = 1) -> None:
@@ -213,24 +235,30 @@ def cloth(rng: np.random.Generator, layout: str, pattern: str, split: str, detai
         image[:] = first
         image *= (1 + 0.10 * noise(rng, 128, 96) + 0.16 * noise(rng, 5, 8))[..., None]
     elif pattern == "knit":
-        rib = 1 + 0.10 * np.sin(2 * np.pi * x / 0.013) * (1 if rng.random() < 0.5 else np.sign(np.sin(2 * np.pi * y / 0.016)))
+        rib = 1 + 0.10 * np.sin(2 * np.pi * x / 0.013) * (
+            1 if rng.random() < 0.5 else np.sign(np.sin(2 * np.pi * y / 0.016))
+        )
         image = (first * rib[..., None]).astype(np.float32)
     else:
-        share = _pattern(rng, pattern, x, y)[..., None]
-        image = (first + share * (second - first)).astype(np.float32)
+        image = np.empty((_N, _N, 3), np.float32)
+        image[:] = first
+        if pattern not in ("plain", "print"):
+            image += _pattern(rng, pattern, x, y).astype(np.float32)[..., None] * (second - first)
     if pattern == "print":
         _print(rng, image, layout)
     number = int(rng.integers(_FOLD_BANK)) + (_FOLD_BANK if split == "test" else 0)
     shade = 1 + (_folds(layout, number) - 1) * fold
     _details(rng, image, shade, layout, details)
     _hem(layout, shade, hems)
-    return opaque(image * shade[..., None])
+    image *= shade.astype(np.float32)[..., None]
+    return opaque(image)
 
 
 def opaque(image: np.ndarray) -> np.ndarray:
-    """Colours [256, 256, 3] to RGBA uint8."""
+    """Colours [256, 256, 3], which are clipped in place, to RGBA uint8."""
     out = np.full((_N, _N, 4), 255, np.uint8)
-    out[..., :3] = np.clip(image, 0, 255)
+    np.clip(image, 0, 255, out=image)
+    out[..., :3] = image
     return out
 
 
@@ -256,7 +284,13 @@ def shoe_texture(rng: np.random.Generator, kind: str) -> np.ndarray:
 
 
 def hair_texture(rng: np.random.Generator, kind: str) -> np.ndarray:
-    """Strands along v in mid tones; ends are ragged by alpha."""
+    """Strands along v in mid tones; ends are ragged by alpha. Drawn from 12 kept ones: hair varies by its colour."""
+    return _hair_texture(kind, int(rng.integers(12)))
+
+
+@lru_cache(maxsize=64)
+def _hair_texture(kind: str, number: int) -> np.ndarray:
+    rng = np.random.default_rng([23, number])
     strands = noise(rng, 3, 96) * 0.6 + noise(rng, 10, 60) * 0.3
     if kind == "afro":
         strands = noise(rng, 90, 90) * 0.9
@@ -310,7 +344,7 @@ def skin_places() -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _skin_masks() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Soft masks, as flat texel numbers and shares, of lips, brows, lids, cheeks, scalp, hands and underwear, found in 3D."""
+    """Soft masks as flat texel numbers and shares: lips, brows, lids, cheeks, scalp, hands, underwear; found in 3D."""
     body, ref = load_body(), reference("m_slim")
     p = skin_places()
     bones = dict(zip(body.bone_names, range(len(body.bone_names)), strict=True))
@@ -339,13 +373,17 @@ def _skin_masks() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     cheek = soft(1.1 - np.hypot((x - ex - 0.008) / 0.025, (y - ey + 0.04) / 0.022)) * face
     nose = soft(1.1 - np.hypot(x / 0.016, (y - mouth[1] - 0.03) / 0.014)) * face
     crown = ref.vertices[:BODY_VERTICES, 1].max()
-    scalp = soft((y - (ey + 0.062 - 0.55 * np.clip(ez - 0.03 - z, 0, 0.09)) - 0.004 * np.sin(x * 150)) / 0.012) * (y < crown + 1)
+    scalp = soft((y - (ey + 0.062 - 0.55 * np.clip(ez - 0.03 - z, 0, 0.09)) - 0.004 * np.sin(x * 150)) / 0.012) * (
+        y < crown + 1
+    )
     beard = soft(1.25 - np.hypot(x / 0.062, (y - mouth[1] + 0.012) / 0.045)) * face * (1 - soft(lips))
     joints = ref.joints
     knee = sum(soft(1 - np.linalg.norm(p - joints[j], axis=-1) / 0.08) for j in (7, 11, 14, 18))
     hands = soft(1 - np.minimum(np.linalg.norm(p - joints[8], axis=-1), np.linalg.norm(p - joints[12], axis=-1)) / 0.19)
     hip = joints[13][1]
-    pants = soft((hip + 0.06 - y) / 0.006) * soft((y - (hip - 0.10 + 0.5 * np.clip(x - 0.05, 0, 1))) / 0.006) * (x < 0.24)
+    pants = (
+        soft((hip + 0.06 - y) / 0.006) * soft((y - (hip - 0.10 + 0.5 * np.clip(x - 0.05, 0, 1))) / 0.006) * (x < 0.24)
+    )
     masks = {"lips": lips, "line": line, "brow": brow, "lid": lid, "socket": socket, "cheek": cheek, "nose": nose,
             "scalp": scalp, "beard": beard, "knee": knee, "hands": hands, "pants": pants}  # fmt: skip
     texels = {name: np.flatnonzero(mask > 0.01) for name, mask in masks.items()}
@@ -373,10 +411,10 @@ def skin_texture(rng: np.random.Generator, person: dict[str, float], hair: np.nd
 
     def blend(name: str, strength: float, color: np.ndarray, grain: np.ndarray | None = None) -> None:
         texel, share = masks[name]
-        share = np.clip(share * strength, 0, 1)
+        share = np.minimum(share * np.float32(strength), 1)
         if grain is not None:
             share = share * grain.reshape(-1)[texel]
-        flat[texel] += share[:, None] * (color - flat[texel])
+        flat[texel] += share[:, None] * (np.asarray(color, np.float32) - flat[texel])
 
     red = tone * [1.04, 0.78, 0.76]
     for name, strength in (("cheek", rng.uniform(0.1, 0.6)), ("nose", 0.35), ("knee", 0.3), ("hands", 0.15)):
@@ -388,7 +426,11 @@ def skin_texture(rng: np.random.Generator, person: dict[str, float], hair: np.nd
         grain = 0.75 + 0.25 * noise(rng, 100, 100)
         blend("beard", rng.choice([0.25, 0.4, 0.85]), hair * 0.7, grain)
     painted = person["gender"] > 0.5 and person["age_years"] > 15 and rng.random() < 0.4
-    lips = np.array([rng.uniform(150, 210), rng.uniform(30, 90), rng.uniform(50, 100)]) if painted else tone * [0.95, 0.62, 0.62]
+    lips = (
+        np.array([rng.uniform(150, 210), rng.uniform(30, 90), rng.uniform(50, 100)])
+        if painted
+        else tone * [0.95, 0.62, 0.62]
+    )
     blend("lips", 0.9, lips)
     blend("line", 0.6, tone * 0.4)
     blend("brow", rng.uniform(0.55, 0.95), hair * 0.6)

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from somacast.data.builtin_shapes import (
+    _J,
     Part,
     Reference,
-    _J,
-    _crotch_y,
     _waist_y,
     hang_table,
     join,
@@ -23,14 +22,16 @@ from somacast.human.body import BODY_VERTICES, load_body
 
 def bind(ref: Reference, place: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The three nearest of the candidate vertices and inverse-distance weights, for places [V, 3]."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    distance, near = cKDTree(ref.vertices[candidates]).query(place, k=3)
+    distance, near = KDTree(ref.vertices[candidates]).query(place, k=3)
     weight = 1 / (distance + 0.004)
     return candidates[near], weight / weight.sum(1, keepdims=True)
 
 
-def grid(place: np.ndarray, closed: bool = True, u_span: tuple[float, float] = (0.0, 1.0)) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def grid(
+    place: np.ndarray, closed: bool = True, u_span: tuple[float, float] = (0.0, 1.0)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Faces, uvs and face_uvs of places [rows, columns, 3]; v runs from 1 in the first row to 0; slivers dropped."""
     rows, columns = place.shape[:2]
     number = np.arange(rows * columns).reshape(rows, columns)
@@ -93,7 +94,9 @@ def skirt(ref: Reference, style: SkirtStyle, seed: int) -> tuple[Part, np.ndarra
     size = (0.010 if style.pleats else 0.008 + 0.04 * max(style.flare, 0)) * s
     radius += depth * size * (1 + np.sin(count * turn + rng.uniform(0, 6.28)))
     drop = np.where(np.arange(rows) == rows - 1, 0.006 * s, 0.0)[:, None] * np.cos(count * turn)
-    place = np.stack([radius * np.sin(turn), np.broadcast_to(y[:, None], radius.shape) + drop, z + radius * np.cos(turn)], -1)
+    place = np.stack(
+        [radius * np.sin(turn), np.broadcast_to(y[:, None], radius.shape) + drop, z + radius * np.cos(turn)], -1
+    )
     faces, uvs, face_uvs = grid(place)
     flat = place.reshape(-1, 3)
     index, weight = _bind_skirt(ref, flat, hip, s)
@@ -104,7 +107,7 @@ def skirt(ref: Reference, style: SkirtStyle, seed: int) -> tuple[Part, np.ndarra
 
 def _bind_skirt(ref: Reference, place: np.ndarray, hip: float, s: float) -> tuple[np.ndarray, np.ndarray]:
     """Each vertex hangs on the pelvis and both legs: on the nearer leg more, on the pelvis near the waist."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     p = ref.vertices[:BODY_VERTICES]
     free = (ref.arm_share < 0.1) & (p[:, 1] < _waist_y(ref) + 0.25 * s) & (p[:, 1] > ref.at("l_foot")[1])
@@ -112,7 +115,7 @@ def _bind_skirt(ref: Reference, place: np.ndarray, hip: float, s: float) -> tupl
     for k, mask in enumerate((p[:, 0] > 0.015 * s, p[:, 0] < -0.015 * s, p[:, 1] > hip - 0.02 * s)):
         some = np.flatnonzero(mask & free)
         near = place if k < 2 else np.maximum(place, [-9, hip + 0.02 * s, -9])
-        out[:, k] = some[cKDTree(p[some]).query(near)[1]]
+        out[:, k] = some[KDTree(p[some]).query(near)[1]]
     pelvis = 1 - smoothstep((hip + 0.05 * s - place[:, 1]) / (0.17 * s))
     left = smoothstep(place[:, 0] / (0.16 * s) + 0.5)
     return out, np.stack([(1 - pelvis) * left, (1 - pelvis) * (1 - left), pelvis], 1)
@@ -161,21 +164,20 @@ def shoes(ref: Reference, style: ShoeStyle) -> tuple[Part, np.ndarray]:
     q = p[foot] - ankle
     ring = np.abs(q[:, 1] - 0.012 * s) < 0.014 * s
     pivot = np.array([0.012 * s, 0.02 * s]) + [np.max((q @ ahead)[ring]), 0]  # ahead, up of the ankle joint
-    a, h, l = q @ ahead - pivot[0], q[:, 1] - pivot[1], q @ across
+    a, h, aside = q @ ahead - pivot[0], q[:, 1] - pivot[1], q @ across
     tip = a.max() + 0.012 * s
-    station = np.where(a >= 0, 1 + a / tip, np.where(h > 0, -h / (0.1 * s), np.arctan2(-h, -a) / (np.pi / 2)))
-    below = np.where(a >= 0, -h, np.where(h > 0, -a, np.hypot(a, h)))
-    keep = ~((a >= 0) & (h > 0))
-    station, below, l = station[keep], below[keep], l[keep]
+    station = np.where(h > 0, -h / (0.1 * s), np.where(a >= 0, 1 + a / tip, np.arctan2(-h, -a) / (np.pi / 2)))
+    below = np.where(h > 0, -a, np.where(a >= 0, -h, np.hypot(a, h)))
     start = -(style.collar_m - 0.02) / 0.1
     stops = np.concatenate([np.arange(start, -0.05, 0.3), np.linspace(0, 1, 7), np.linspace(1, 2, 11)[1:]])
     columns = 22
     rings = []
     for at in stops:
-        width = 0.16 if at < 0 else 0.11
-        near = np.abs(station - min(at, 1.97)) < width
-        mid = np.array([(l[near].max() + l[near].min()) / 2, (below[near].max() + below[near].min()) / 2])
-        x, y = l[near] - mid[0], below[near] - mid[1]
+        width = 0.3 if at < 0 else 0.11
+        gap = np.abs(station - min(at, 1.97))
+        near = gap < max(width, np.partition(gap, 7)[7] + 1e-6)  # never fewer than eight points, on any build
+        mid = np.array([(aside[near].max() + aside[near].min()) / 2, (below[near].max() + below[near].min()) / 2])
+        x, y = aside[near] - mid[0], below[near] - mid[1]
         angle = np.arctan2(x, y)
         table = _radial(np.hypot(x, y), angle, np.zeros(near.sum(), int), (1, columns))[0]
         bins = (np.arange(columns) / columns - 0.5) * 2 * np.pi
@@ -286,10 +288,14 @@ def _direction(polar: np.ndarray, azimuth: np.ndarray) -> np.ndarray:
     return np.stack([np.sin(a) * np.sin(azimuth), np.cos(a), np.sin(a) * np.cos(azimuth)], -1)
 
 
-def _edge(style_front: float, side: float, back: float, azimuth: np.ndarray) -> np.ndarray:
+def _edge(front: float, side: float, back: float, azimuth: np.ndarray) -> np.ndarray:
     """Angle from the crown where a cap ends, for azimuths."""
     d = np.degrees(np.abs(azimuth))
-    return np.interp(d, [0, 38, 58, 74, 100, 128, 180], [front_ := style_front, front_ * 1.02, (front_ + side) / 2, side, side * 0.97, back * 0.98, back])
+    return np.interp(
+        d,
+        [0, 38, 58, 74, 100, 128, 180],
+        [front, front * 1.02, (front + side) / 2, side, side * 0.97, back * 0.98, back],
+    )
 
 
 def hair(ref: Reference, style: HairStyle, seed: int) -> tuple[Part, np.ndarray]:
@@ -334,7 +340,9 @@ def _curtain(ref: Reference, skull: _Skull, edge: np.ndarray, azimuth: np.ndarra
     """Hair hanging from the cap's edge at the sides and back, in front of neither face nor chest."""
     s = ref.size
     columns = np.flatnonzero(np.degrees(np.abs(azimuth)) > 62)
-    columns = np.concatenate([columns[azimuth[columns] > 0], columns[azimuth[columns] < 0]])  # left over the back to right
+    columns = np.concatenate(
+        [columns[azimuth[columns] > 0], columns[azimuth[columns] < 0]]
+    )  # left over the back to right
     turn = azimuth[columns] % (2 * np.pi)
     top = edge[columns]
     chin = ref.at("neck")[1] + 0.03 * s
@@ -355,9 +363,9 @@ def _curtain(ref: Reference, skull: _Skull, edge: np.ndarray, azimuth: np.ndarra
         place.append(q)
     out = np.stack(place)
     # keep clear of the trunk: move back until behind the nearest skin
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    tree = cKDTree(p[trunk])
+    tree = KDTree(p[trunk])
     gap = 0.012 * s
     flat = out.reshape(-1, 3)
     free = np.arange(len(flat)) >= len(columns)
@@ -372,7 +380,7 @@ def _curtain(ref: Reference, skull: _Skull, edge: np.ndarray, azimuth: np.ndarra
     flat = out.reshape(-1, 3)
     index, weight = bind(ref, flat, skull.ids)
     back = np.flatnonzero((ref.share[:, [_J["chest"], _J["neck"]]].sum(1) > 0.5) & (p[:, 2] < ref.at("neck")[2] + 0.05))
-    from scipy.spatial import cKDTree as Tree
+    from scipy.spatial import KDTree as Tree
 
     near = back[Tree(p[back]).query(flat)[1]]
     share = smoothstep((chin - 0.02 * s - flat[:, 1]) / (0.22 * s)) * 0.75
@@ -410,7 +418,11 @@ def _tails(ref: Reference, skull: _Skull, style: HairStyle, s: float) -> list[Pa
             length = (0.30 if style.tail != "pigtails" else 0.24) * s
             away = out * [1, 0, 1] / np.linalg.norm(out * [1, 0, 1])
             path = root + away * (0.055 * s * np.sin(np.minimum(f * 4, np.pi * 0.62)))[:, None]
-            path = path + np.array([0, 1, 0]) * (0.03 * np.sin(f * 5) * (f < 0.5) - length * f**1.25)[:, None] + away * (f * 0.07)[:, None]
+            path = (
+                path
+                + np.array([0, 1, 0]) * (0.03 * np.sin(f * 5) * (f < 0.5) - length * f**1.25)[:, None]
+                + away * (f * 0.07)[:, None]
+            )
             radius = 0.032 * s * np.interp(f, [0, 0.12, 0.4, 0.8, 1], [0.55, 0.9, 1.05, 0.75, 0.12])
         place = _tube(path, radius)
         part = _grid_part(ref, place, skull.ids)
@@ -425,7 +437,11 @@ def hat(ref: Reference, kind: str) -> tuple[Part, np.ndarray]:
     """A cap, beanie or bucket hat, and the body vertices it hides."""
     skull = _skull(ref)
     azimuth = (np.arange(_HAIR_COLUMNS) / _HAIR_COLUMNS - 0.5) * 2 * np.pi
-    front, side, back, thick = {"cap": (70, 80, 92, 0.020), "beanie": (66, 84, 98, 0.022), "bucket": (74, 80, 88, 0.026)}[kind]
+    front, side, back, thick = {
+        "cap": (70, 80, 92, 0.020),
+        "beanie": (66, 84, 98, 0.022),
+        "bucket": (74, 80, 88, 0.026),
+    }[kind]
     d = np.degrees(np.abs(azimuth))
     edge = np.interp(d, [0, 90, 180], [front, side, back])
     rows = 13
@@ -441,9 +457,8 @@ def hat(ref: Reference, kind: str) -> tuple[Part, np.ndarray]:
     parts[0].uvs[:, 1] = 0.25 + 0.74 * parts[0].uvs[:, 1]
     if kind in ("cap", "bucket"):
         wide = azimuth[d < 58] if kind == "cap" else np.append(azimuth, azimuth[0])
-        rim = np.array([skull.centre + _direction(np.array(e), np.array(a))
-                        * (_skull_radius(skull, np.array(e), np.array(a)) + thick - 0.001)
-                        for e, a in zip(np.interp(np.degrees(np.abs(wide)), [0, 90, 180], [front, side, back]), wide, strict=True)])  # fmt: skip
+        ends = np.interp(np.degrees(np.abs(wide)), [0, 90, 180], [front, side, back])
+        rim = skull.centre + _direction(ends, wide) * (_skull_radius(skull, ends, wide) + thick - 0.001)[:, None]
         away = np.stack([np.sin(wide), -0.18 * np.ones_like(wide), np.cos(wide)], -1)
         if kind == "cap":
             away = np.stack([0.35 * np.sin(wide), -0.22 * np.ones_like(wide), np.ones_like(wide)], -1)
@@ -471,7 +486,9 @@ def collar(ref: Reference, style: str) -> Part:
     ring &= (ref.arm_share < 0.05) & (np.abs(p[:, 0]) < 0.1 * s)
     q = p[ring]
     z = (q[:, 2].max() + q[:, 2].min()) / 2
-    radius = _radial(np.hypot(q[:, 0], q[:, 2] - z), np.arctan2(q[:, 0], q[:, 2] - z), np.zeros(len(q), int), (1, columns))[0]
+    radius = _radial(
+        np.hypot(q[:, 0], q[:, 2] - z), np.arctan2(q[:, 0], q[:, 2] - z), np.zeros(len(q), int), (1, columns)
+    )[0]
     radius = (np.roll(radius, 1) + radius + np.roll(radius, -1)) / 3
     back = smoothstep(-np.cos(turn) * 0.7 + 0.4)
     profile = {  # (outwards, up) in metres, row by row
@@ -489,7 +506,9 @@ def collar(ref: Reference, style: str) -> Part:
     place = np.stack(rows)
     if style == "shirt":  # open at the throat
         place = np.concatenate([place[:, columns // 2 + 2 :], place[:, : columns // 2 - 1]], 1)
-    trunk = np.flatnonzero((ref.arm_share < 0.3) & (p[:, 1] > ref.at("chest")[1] + 0.05 * s) & (ref.share[:, _J["head"]] < 0.5))
+    trunk = np.flatnonzero(
+        (ref.arm_share < 0.3) & (p[:, 1] > ref.at("chest")[1] + 0.05 * s) & (ref.share[:, _J["head"]] < 0.5)
+    )
     part = _grid_part(ref, place, trunk, closed=style != "shirt")
     part.uvs[:] = [0.5, 0.965] + (part.uvs - [0.5, 0.5]) * [0.9, 0.05]
     return part

@@ -124,7 +124,7 @@ TEST_STYLES = frozenset(
 )
 _DEPTH = {"eyes": 4, "shoes": 20, "tucked": 30, "boots": 45, "bottom": 40, "top": 50, "skirt": 42, "jacket": 60,
           "hair": 70, "hat": 80}  # fmt: skip
-_CACHE_SIZE = 260
+_CACHE_SIZE = 450  # all shapes of one split; about half a megabyte each
 _EARTH = ("plain", "plain", "plain", "denim", "melange", "pinstripes", "check", "knit")
 
 
@@ -186,7 +186,9 @@ class BuiltinWardrobe:
         def build() -> Garment:
             ref = reference(kind)
             part, field = shell_legs(ref, LEGS[name][0], variant)
-            return finish(ref, part, f"builtin/{name}", MATERIALS.index("bottom"), covered(field), _DEPTH["bottom"], False)
+            return finish(
+                ref, part, f"builtin/{name}", MATERIALS.index("bottom"), covered(field), _DEPTH["bottom"], False
+            )
 
         return self._shape((kind, name, variant), build)
 
@@ -194,11 +196,15 @@ class BuiltinWardrobe:
         def build() -> Garment:
             ref = reference(kind)
             part, field = skirt(ref, style, variant)
-            return finish(ref, part, f"builtin/{name}", MATERIALS.index("bottom"), covered(field, 0.03), _DEPTH["skirt"], False)
+            return finish(
+                ref, part, f"builtin/{name}", MATERIALS.index("bottom"), covered(field, 0.03), _DEPTH["skirt"], False
+            )
 
         return self._shape((kind, "skirt", name, style, variant), build)
 
-    def _volume(self, kind: str, name: str, slot: str, make: Callable[[Reference], tuple[Part, np.ndarray]], cut_out: bool) -> Garment:
+    def _volume(
+        self, kind: str, name: str, slot: str, make: Callable[[Reference], tuple[Part, np.ndarray]], cut_out: bool
+    ) -> Garment:
         def build() -> Garment:
             ref = reference(kind)
             part, hidden = make(ref)
@@ -229,7 +235,7 @@ class BuiltinWardrobe:
     def _clothes(self, choice: _Choice, kind: str, person: dict[str, float], outfit: Outfit) -> None:
         rng, split = choice.rng, "test" if choice.test else "train"
         female = person["gender"] > 0.5
-        variant = int(rng.integers(2)) + (2 if choice.test else 0)
+        variant = int(choice.test)  # other folds and strands for tests
         roll = rng.random()
         if female and roll < 0.2:
             self._dress(choice, kind, outfit, variant)
@@ -252,8 +258,8 @@ class BuiltinWardrobe:
                 outfit.attributes["legs"] = legs
             self._upper(choice, kind, female, outfit, variant, tucked)
         if rng.random() < 0.95:
-            weights = {"sneaker": 2.2, "leather": 1.0, "hightop": 0.8, "ankle_boot": 0.8, "pump": 0.9 if female else 0.0,
-                       "tall_boot": 0.9 if female else 0.3}  # fmt: skip
+            weights = {"sneaker": 2.2, "leather": 1.0, "hightop": 0.8, "ankle_boot": 0.8,
+                       "pump": 0.9 if female else 0.0, "tall_boot": 0.9 if female else 0.3}  # fmt: skip
             name = choice.pick(weights)
             style, texture = SHOES[name]
             over = style.collar_m > 0.1 and outfit.attributes["legs"] != "trousers"
@@ -309,12 +315,14 @@ class BuiltinWardrobe:
             curly = 3.0 if person["african"] > 0.45 else 0.35
             weights = {n: (w if female else m) * (curly if "afro" in n else 1) for n, (_, _, _, m, w) in HAIR.items()}
             if hatted:
-                weights = {n: w for n, w in weights.items() if n in ("cropped", "short", "bob", "shoulder", "long", "low_tail")}
+                weights = {
+                    n: w for n, w in weights.items() if n in ("cropped", "short", "bob", "shoulder", "long", "low_tail")
+                }
             name = choice.pick(weights)
             style, attribute, texture, _, _ = HAIR[name]
             if hatted:  # flat below the hat
                 style, name = replace(style, thick_m=min(style.thick_m, 0.008), front=56), name + "_flat"
-            variant = int(rng.integers(2)) + (2 if choice.test else 0)
+            variant = int(choice.test)  # other folds and strands for tests
             garment = self._volume(kind, f"{name}{variant}", "hair", lambda ref: hair(ref, style, variant), True)
             outfit.layers.append(Layer(replace(garment, texture=paint.hair_texture(rng, texture)), color))
             outfit.attributes["hair"] = attribute
@@ -322,7 +330,9 @@ class BuiltinWardrobe:
             name = choice.pick({n: 1.0 for n in HATS})
             garment = self._volume(kind, name, "hat", lambda ref: hat(ref, name), False)
             pattern = "knit" if name == "beanie" else choice.pattern(0.6)
-            texture = paint.cloth(rng, "around", pattern, "test" if choice.test else "train", hems=(0.2, 0.32), fold=0.4)
+            texture = paint.cloth(
+                rng, "around", pattern, "test" if choice.test else "train", hems=(0.2, 0.32), fold=0.4
+            )
             self._wear(outfit, rng, garment, texture)
             outfit.attributes["hat"] = "hat"
 

@@ -81,8 +81,8 @@ def perturb(rotations: np.ndarray, rng: np.random.Generator, strength: float) ->
 class MotionLibrary:
     """Poses of one split, from the built-in motions and, if given, the clips of an asset folder."""
 
-    def __init__(self, split: str, assets: Path | None = None, builtin_share: float = 0.3):
-        self.split = split
+    def __init__(self, split: str, assets: Path | None = None, builtin_share: float = 0.35, focus: float = 0.5):
+        self.split, self.focus = split, focus
         self.clips = [c for c in read_clips(assets) if c.split == split] if assets else []
         self.builtin_share = builtin_share if self.clips else 1.0
         labels = [c.action for c in self.clips]
@@ -107,7 +107,12 @@ class MotionLibrary:
         return draw_builtin_pose(rng, action, self.split), action
 
     def draw(self, rng: np.random.Generator, action: str | None = None) -> tuple[np.ndarray, str]:
-        """A pose [21, 3, 3] of the split, of the given action if any; training poses are mixed and perturbed."""
+        """A pose [21, 3, 3] of the split, of the given action if any; training poses are mixed and perturbed.
+
+        Without an action, `focus` of the draws are of ACTIONS, evenly: what people do most.
+        """
+        if action is None and rng.random() < self.focus:
+            action = str(rng.choice(ACTIONS))
         builtin = not self.clips or rng.random() < self.builtin_share
         pose, label = (self._from_builtin if builtin else self._from_clips)(rng, action)
         if self.split == "train":

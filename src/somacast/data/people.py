@@ -184,20 +184,21 @@ def dress(shape: np.ndarray, phenotype: dict[str, float], outfit: Outfit) -> Per
     return person
 
 
-_SKINS: dict[int, tuple[Garment, np.ndarray, np.ndarray]] = {}
+_SKINS: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
 
 def _garment_skin(body: Body, garment: Garment) -> tuple[np.ndarray, np.ndarray]:
     """Skinning of a garment's vertices, blended from the body's like their places; the same for every shape."""
-    if id(garment) not in _SKINS:
-        if len(_SKINS) > 400:
+    key = id(garment.index)  # recoloured copies of a garment share the array
+    if key not in _SKINS:
+        if len(_SKINS) > 600:
             _SKINS.clear()
         bound = np.einsum("vk,vkb->vb", garment.weight, _dense_weights(body)[garment.index])
-        top = np.argsort(-bound, 1)[:, :6]
+        top = np.argpartition(-bound, 6, 1)[:, :6]
         share = np.clip(np.take_along_axis(bound, top, 1), 0, None)
         share = (share / np.maximum(share.sum(1, keepdims=True), 1e-8)).astype(np.float32)
-        _SKINS[id(garment)] = (garment, top.astype(np.int32), share)  # holding it keeps its id taken
-    return _SKINS[id(garment)][1:]
+        _SKINS[key] = (garment.index, top.astype(np.int32), share)  # holding the array keeps its id taken
+    return _SKINS[key][1:]
 
 
 _DENSE: dict[int, np.ndarray] = {}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from somacast.data.motion import ACTIONS
 from somacast.data.synthetic import SceneConfig, SyntheticPeople
 from somacast.data.wardrobe import ATTRIBUTES
 
@@ -79,10 +80,10 @@ def produce(config: PoolConfig, folder: Path, shards: int, worker: int = 0, work
 
 
 class Pool:
-    """The newest `capacity` samples of a folder in memory; `refresh` takes in shards written since."""
+    """The newest `capacity` samples of a folder in memory, those of ACTIONS drawn `focus` times as often; `refresh` takes in shards written since."""
 
-    def __init__(self, folder: Path, capacity: int):
-        self.folder, self.capacity = folder, capacity
+    def __init__(self, folder: Path, capacity: int, focus: float = 1.0):
+        self.folder, self.capacity, self.focus = folder, capacity, focus
         self.shards: dict[str, dict[str, np.ndarray]] = {}
 
     def refresh(self, limit: int = 2) -> int:
@@ -113,7 +114,8 @@ class Pool:
         rows = []
         for part in np.array_split(np.arange(size), min(4, len(names))):
             shard = self.shards[names[rng.integers(len(names))]]
-            pick = rng.integers(0, len(shard["image"]), len(part))
+            weight = np.where(np.isin(shard["action"], ACTIONS), self.focus, 1.0)
+            pick = rng.choice(len(weight), len(part), p=weight / weight.sum())
             rows.append({k: v[pick] for k, v in shard.items()})
         return {k: np.concatenate([r[k] for r in rows]) for k in rows[0]}
 

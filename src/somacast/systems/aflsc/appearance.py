@@ -1,0 +1,96 @@
+"""Sender: what the person looks like, read off the picture through the pose already found.
+
+The posed chart is projected into the picture; texels that the camera sees take its pixels. The appearance codes are
+the most likely ones given those texels: a linear-Gaussian model whose prior is the spread of training people, so that
+the unseen side is completed by what usually goes with the seen one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from somacast.human.body import load_body
+from somacast.human.raster import rasterize
+from somacast.systems.aflsc.assemble import displaced_body
+from somacast.systems.aflsc.chart import load_chart
+from somacast.systems.aflsc.labels import COLOR_UNIT, LabelSpace, PersonState
+
+
+@dataclass(frozen=True)
+class WeakCamera:
+    """Projection of the view frame into a crop: pixel = place_px + scale * (x, -y) / (1 - z / distance).
+
+    place_px [2]: the pelvis; scale_px_per_m: at the pelvis' distance; distance_m from the camera to the pelvis.
+    """
+
+    place_px: np.ndarray
+    scale_px_per_m: float
+    distance_m: float
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """View-frame points [N, 3] to crop pixels [N, 2]."""
+        w = self.scale_px_per_m / (1 - points[:, 2] / self.distance_m)
+        return self.place_px + np.stack([points[:, 0] * w, -points[:, 1] * w], 1)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Texels of the chart that the picture shows: index [M] into the texels inside, colour [M, 3], weight [M]."""
+
+    index: np.ndarray
+    color: np.ndarray
+    weight: np.ndarray
+
+
+def visible_texels(
+    state: PersonState, offset: np.ndarray, camera: WeakCamera, image: np.ndarray, silhouette: np.ndarray
+) -> Seen:
+    """Sample image [S, S, 3] in [0, 1] at the chart's texels that face the camera, are not hidden and lie on the
+    silhouette [S, S] in [0, 1]."""
+    chart, body = load_chart(), load_body()
+    vertices, normals, _ = displaced_body(state, offset)
+    face, bary = chart.face[chart.inside], chart.bary[chart.inside]
+    corner = body.faces[face]
+    point = np.einsum("nkc,nk->nc", vertices[corner], bary)
+    normal = np.einsum("nkc,nk->nc", normals[corner], bary)
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-8)
+    eye = np.array([0, 0, camera.distance_m], np.float32)
+    ray = eye - point
+    facing = (normal * ray).sum(1) / np.linalg.norm(ray, axis=1)
+    screen = np.concatenate([camera.project(vertices), vertices[:, 2:]], 1).astype(np.float32)
+    depth = np.empty(image.shape[:2], np.float32)
+    triangle, share = np.empty(depth.shape, np.int32), np.empty((*depth.shape, 2), np.float32)
+    rasterize(screen, body.faces, False, depth, triangle, share)
+    pixel = camera.project(point)
+    column, row = np.floor(pixel[:, 0]).astype(int), np.floor(pixel[:, 1]).astype(int)
+    size = len(image)
+    ok = (facing > 0.15) & (column >= 0) & (row >= 0) & (column < size) & (row < size)
+    index = np.flatnonzero(ok)
+    column, row = column[index], row[index]
+    front = point[index, 2] > depth[row, column] - 0.03
+    on = silhouette[row, column] > 0.5
+    keep = front & on
+    index, column, row = index[keep], column[keep], row[keep]
+    # edges of the silhouette mix with the background
+    weight = np.clip(facing[index], 0, 1) * np.clip(2 * silhouette[row, column] - 1, 0.05, 1)
+    return Seen(index, image[row, column], weight.astype(np.float32))
+
+
+def fit_codes(space: LabelSpace, seen: Seen, noise: float = 0.35, texel_share: float = 0.08) -> tuple[np.ndarray, np.ndarray]:
+    """Most likely appearance codes [128] given the seen texels, and their remaining spread in the prior's units [128].
+
+    noise: spread of a texel's error in basis units (light, pose, texture the basis lacks); neighbouring texels err
+    together, so that each counts for texel_share of an independent one.
+    """
+    std = space.appearance_std.astype(np.float64)
+    basis = space.appearance_basis[:, seen.index, :3] * std[:, None, None]  # [K, M, 3]
+    residual = seen.color / COLOR_UNIT - space.appearance_mean[seen.index, :3]
+    weight = seen.weight * (texel_share / noise**2)
+    flat = basis.reshape(len(std), -1)
+    weighted = (basis * weight[None, :, None]).reshape(len(std), -1)
+    precision = weighted @ flat.T + np.eye(len(std))
+    unit = np.linalg.solve(precision, weighted @ residual.reshape(-1))
+    spread = np.sqrt(np.diag(np.linalg.inv(precision)))
+    return (unit * std).astype(np.float32), spread.astype(np.float32)

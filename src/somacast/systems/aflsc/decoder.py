@@ -1,0 +1,74 @@
+"""The receiver of AFLSC: symbols -> mixture latent -> features -> diffusion -> cloud -> mesh (Algorithm 2, eq. 19-28)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from somacast.human.surface import SurfaceConfig
+from somacast.systems.aflsc.assemble import build_human
+from somacast.systems.aflsc.chart import OFFSET_UNIT_M, load_chart
+from somacast.systems.aflsc.codec import label_inputs
+from somacast.systems.aflsc.labels import COLOR_UNIT, PersonState
+from somacast.systems.aflsc.networks import load_receiver, load_tables
+from somacast.types import Human, Semantics
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """steps: 1 to 8 denoising steps; sample: draw z' and X_T (seed) instead of their modes; literal: the paper's
+    steps (eq. 26-27) instead of ours, an ablation; resolution: cells of the surface grid along the longest axis."""
+
+    steps: int = 4
+    sample: bool = False
+    seed: int = 0
+    literal: bool = False
+    resolution: int = 160
+
+
+class Decoder:
+    """Holds the receiver's networks."""
+
+    def __init__(self, device: str = "cpu", weights: Path | None = None, config: DecoderConfig | None = None):
+        import torch
+
+        self.device = torch.device(device)
+        self.config = config or DecoderConfig()
+        self.space = load_tables(weights).space
+        self.restorer, self.denoiser = (m.to(self.device) for m in load_receiver(weights))
+
+    def restore(self, semantics: Semantics) -> tuple[PersonState, np.ndarray, np.ndarray]:
+        """Symbols to the person's state and the chart: colour [H, W, 3] in [0, 1], offset [H, W] in metres."""
+        import torch
+
+        from somacast.systems.aflsc.diffuse import RESIDUAL_UNIT, literal_steps, reverse
+
+        vocabulary, config = self.space.vocabulary, self.config
+        values, width, present = vocabulary.dequantise(semantics.symbols[None])
+        state = self.space.state(values[0])
+        state.width, state.present = width[0], present[0]
+        inside = load_chart().inside
+        flat = self.space.appearance_mean.reshape(-1) + state.codes @ self.space.appearance_basis.reshape(len(state.codes), -1)
+        chart = np.zeros((*inside.shape, 4), np.float32)
+        chart[inside] = flat.reshape(-1, 4)
+        with torch.inference_mode():
+            labels = torch.from_numpy(label_inputs(vocabulary, values, width, present)).to(self.device)
+            base = torch.from_numpy(chart).permute(2, 0, 1)[None].to(self.device)
+            generator = torch.Generator().manual_seed(config.seed)
+            maps = self.restorer.sampled(labels, generator) if config.sample else self.restorer(labels)
+            if config.literal:
+                change = literal_steps(self.denoiser, maps, base, config.steps)
+            else:
+                noise = torch.randn(base.shape, generator=generator) if config.sample else None
+                change = reverse(self.denoiser, maps, base, config.steps, noise)
+            chart = (base + RESIDUAL_UNIT * change)[0].permute(1, 2, 0).cpu().numpy()
+        return state, np.clip(chart[..., :3] * COLOR_UNIT, 0, 1), chart[..., 3] * OFFSET_UNIT_M
+
+    def decode(self, semantics: Semantics, views=None) -> Human:
+        """Symbols to a watertight coloured person in the view frame."""
+        state, color, offset = self.restore(semantics)
+        human = build_human(state, color, offset, SurfaceConfig(resolution=self.config.resolution))
+        human.info = {"attributes": state.attributes, "missing_labels": int((~state.present).sum())}
+        return human

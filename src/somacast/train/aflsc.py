@@ -1,0 +1,166 @@
+"""The whole AFLSC recipe, from nothing to a weights file: `somacast train aflsc`.
+
+    charts (people without pictures) -> labels -> receiver
+    pool (pictures, drawn beside the training) -> extract -> fresh pictures -> semantic -> weights file
+
+Every stage leaves its files in the run's folder and is skipped when they are whole, so that `--resume` goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from somacast.data.synthetic import SceneConfig, SyntheticPeople
+from somacast.systems.aflsc.labels import LabelSpace
+from somacast.train.charts import load_charts, produce_charts
+from somacast.train.pool import Pool, PoolConfig, produce
+
+CHARTS_FIRST = 0
+SHARE = {"charts": 0.05, "extract": 0.62, "receiver": 0.15, "fresh": 0.08, "semantic": 0.08}  # of the minutes
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """minutes: wall clock of all stages together; assets: folder of garments and motions, or None for the built-in
+    ones alone; threads for the networks."""
+
+    out: Path = Path("runs/aflsc")
+    minutes: float = 180
+    resume: bool = False
+    assets: Path | None = None
+    seed: int = 1
+    device: str = "cpu"
+    threads: int = 1
+    charts: int = 1500
+    held_out_people: int = 64
+    fresh_people: int = 3000
+
+
+def _scene(config: TrainConfig) -> SceneConfig:
+    return SceneConfig(asset_share=0.5)
+
+
+def _people(config: TrainConfig, split: str, seed: int) -> SyntheticPeople:
+    return SyntheticPeople(split, seed, config.assets, _scene(config))
+
+
+def label_stage(charts: dict[str, np.ndarray], assets: Path | None, out: Path) -> tuple[LabelSpace, np.ndarray]:
+    """Label space and training poses, built once per run."""
+    from somacast.train.aflsc_labels import build
+
+    file, poses_file = out / "space.npz", out / "poses.npy"
+    if file.exists() and poses_file.exists():
+        with np.load(file) as saved:
+            return LabelSpace.from_arrays(dict(saved)), np.load(poses_file)
+    space, poses, _ = build(charts, assets)
+    np.save(poses_file, poses)
+    np.savez(file, **space.to_arrays())
+    return space, poses
+
+
+def split_charts(charts: dict[str, np.ndarray], held_out: int = 80) -> tuple[dict, dict]:
+    """Charts of training people: most to learn from, some to watch the curve on (test people are never drawn here)."""
+    order = np.random.default_rng(0).permutation(len(charts["color"]))
+    take = lambda pick: {k: v[pick] for k, v in charts.items()}  # noqa: E731
+    return take(order[:-held_out]), take(order[-held_out:])
+
+
+def pack_stage(space: LabelSpace, poses: np.ndarray, charts: dict, out: Path, target: Path) -> Path:
+    """Coding tables, importance and all networks into one file."""
+    import torch
+
+    from somacast.systems.aflsc.networks import save_weights
+    from somacast.train.aflsc_labels import build_tables, chart_rows, fit_importance, training_values
+
+    codes = space.codes(chart_rows(charts))
+    values = training_values(space, poses, codes, charts, 20_000, 5)
+    tables = build_tables(space, values, fit_importance(space, poses))
+    load = lambda name: torch.load(out / name, weights_only=True, map_location="cpu")  # noqa: E731
+    receiver = load("receiver.pt")["model"]
+    part = lambda prefix: {k[len(prefix) :]: v for k, v in receiver.items() if k.startswith(prefix)}  # noqa: E731
+    states = {
+        "extract": load("extract.pt")["average"],
+        "semantic": load("semantic.pt"),
+        "restorer": part("restorer."),
+        "denoiser": part("denoiser."),
+    }
+    save_weights(target, space, tables, states)
+    return target
+
+
+def semantic_stage(space: LabelSpace, pool: dict, held_out: dict, out: Path, minutes: float, threads: int) -> None:
+    """Features of fresh pictures, plain and mirrored, then the adversarial coder on them."""
+    from somacast.systems.aflsc.extract import ExtractConfig, MultiTaskViT
+    from somacast.train.aflsc_extract import ATTRIBUTE_SIZES, SHAPE_COUNT
+    from somacast.train.aflsc_semantic import SemanticRecipe, extract_features, train
+
+    import torch
+
+    net = MultiTaskViT(ExtractConfig(shape_count=SHAPE_COUNT, attribute_logits=sum(ATTRIBUTE_SIZES)))
+    net.load_state_dict(torch.load(out / "extract.pt", weights_only=True)["average"])
+    net = net.to(memory_format=torch.channels_last)
+    torch.set_num_threads(threads)
+    halves = [extract_features(net, pool, flip) for flip in (False, True)]
+    features = np.concatenate([h[0] for h in halves])
+    truths = {k: np.concatenate([h[1][k] for h in halves]) for k in halves[0][1]}
+    sets = {"train": (features, truths), "held_out": extract_features(net, held_out, False)}
+    train(SemanticRecipe(minutes=minutes, threads=threads), space, sets, out)
+
+
+def main(config: TrainConfig) -> Path:
+    """Run the recipe; returns the weights file (in the run's folder: nothing in the package is replaced)."""
+    from somacast.train.aflsc_extract import ExtractRecipe
+    from somacast.train.aflsc_extract import train as train_extract
+    from somacast.train.aflsc_receiver import Batches, ReceiverRecipe
+    from somacast.train.aflsc_receiver import train as train_receiver
+
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    described = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
+    (out / "config.json").write_text(json.dumps(described, indent=1))
+    context = multiprocessing.get_context("spawn")
+    assets = str(config.assets) if config.assets else None
+    pool_config = PoolConfig("train", config.seed, assets, _scene(config))
+    producer = context.Process(target=produce, args=(pool_config, out / "pool", 10**6, 0, 1, 80), daemon=True)
+    started = time.time()
+    producer.start()
+    try:
+        produce(PoolConfig("test", config.seed + 1, assets, _scene(config)), out / "held_out", 1)
+        produce_charts(_people(config, "train", config.seed + 10), out / "charts", CHARTS_FIRST, config.charts)
+        charts = load_charts(out / "charts")
+        learn, watch = split_charts(charts)
+        space, poses = label_stage(learn, config.assets, out)
+        if not (config.resume and (out / "receiver.done").exists()):
+            recipe = ReceiverRecipe(minutes=config.minutes * SHARE["receiver"], threads=config.threads, seed=config.seed)
+            sets = (Batches(space, learn, poses, 1), Batches(space, watch, poses, 2))
+            train_receiver(recipe, space, *sets, out, config.resume)
+            (out / "receiver.done").touch()
+        held = Pool(out / "held_out", 10**6)
+        held.refresh(10)
+        held_out = held.all()
+        pool = Pool(out / "pool", 60_000)
+        pool.wait(2000)
+        if not (config.resume and (out / "extract.done").exists()):
+            recipe = ExtractRecipe(minutes=config.minutes * SHARE["extract"], threads=config.threads, seed=config.seed)
+            watched = {k: v[:384] for k, v in held_out.items()}
+            train_extract(recipe, pool, watched, out, config.resume)
+            (out / "extract.done").touch()
+        last = max(int(name.split(".")[0]) for name in pool.shards)
+        fresh = Pool(out / "pool", 10**6)
+        deadline = time.time() + config.minutes * 60 * SHARE["fresh"]
+        while time.time() < deadline and len(fresh) < 6 * config.fresh_people:
+            fresh.refresh(100)
+            fresh.shards = {k: v for k, v in fresh.shards.items() if int(k.split(".")[0]) > last}
+            time.sleep(5)
+        semantic_stage(space, fresh.all(), held_out, out, config.minutes * SHARE["semantic"], config.threads)
+    finally:
+        producer.terminate()
+    path = pack_stage(space, poses, learn, out, out / "aflsc.safetensors")
+    (out / "time.json").write_text(json.dumps({"seconds": round(time.time() - started)}))
+    return path
