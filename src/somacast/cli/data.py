@@ -36,7 +36,7 @@ class Synth:
     size_px: int = 256
     """side of the pictures"""
     split: Literal["train", "val", "test"] = "train"
-    """which bodies and motions are drawn"""
+    """which bodies and motions are drawn; val: other draws of those of train"""
     stereo: bool = False
     """a second picture beside each, as a rectified pair"""
     assets: Path | None = None
@@ -94,7 +94,8 @@ def synth(argv: Sequence[str]) -> int:
     from somacast.data.synth import SynthConfig, synthesise
 
     options = {name: value for name, value in vars(arguments).items() if name != "device"}
-    synthesise(SynthConfig(**options))
+    manifest = synthesise(SynthConfig(**options))
+    print(f"{arguments.out}: {len(manifest['files'])} files, sha256 of the set {manifest['sha256']}")
     return 0
 
 

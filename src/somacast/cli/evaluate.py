@@ -38,6 +38,10 @@ class Arguments:
     """asset wardrobe and motions for synthetic-test"""
     seed: int = 0
     """start of all randomness"""
+    budget_bytes: int | None = None
+    """most bytes a person may have; full quality if not given"""
+    sheet: Path | None = None
+    """PNG with the worst, the median and the best person"""
     device: Device = "cpu"
 
 
@@ -45,22 +49,16 @@ def run(argv: Sequence[str]) -> int:
     """Parse and evaluate."""
     arguments = parse(Arguments, argv, "somacast evaluate")
     check_output(arguments.json, (".json",))
-    check_positive(people=arguments.people)
+    if arguments.sheet:
+        check_output(arguments.sheet, (".png",))
+    check_positive(people=arguments.people, budget_bytes=arguments.budget_bytes)
     if arguments.data != SYNTHETIC_TEST and not Path(arguments.data).is_dir():
         raise SomacastError(f"{arguments.data}: no such folder; expected one with people, or {SYNTHETIC_TEST}")
     if arguments.assets and not arguments.assets.is_dir():
         raise SomacastError(f"{arguments.assets}: no such folder; expected one with assets")
     device = check_device(arguments.device)
-    from somacast.bench.evaluate import evaluate_system
+    from somacast.bench.evaluate import EvaluateConfig, evaluate_system
 
-    evaluate_system(
-        system=arguments.system,
-        data=arguments.data,
-        format=arguments.format,
-        json_path=arguments.json,
-        people=arguments.people,
-        assets=arguments.assets,
-        seed=arguments.seed,
-        device=device,
-    )
+    options = {name: value for name, value in vars(arguments).items() if name not in ("json", "device")}
+    evaluate_system(EvaluateConfig(json_path=arguments.json, device=device, **options))
     return 0

@@ -16,6 +16,7 @@ VERBS = {
     "info": "what is inside a .soma file: header, layers, bits of every label group",
     "train": "train the networks of a system",
     "evaluate": "measure a system on test people, as docs/protocol.md says",
+    "bench": "time and memory (speed, people); the README's table from the results (report)",
     "data": "make synthetic people (synth), check an asset folder (check-assets)",
     "weights": "list and verify the weights inside the package",
 }

@@ -103,8 +103,13 @@ def halve(image, triangle, out, mask):
         for x in range(size):
             for k in range(3):
                 out[y, x, k] = np.uint8(
-                    (image[2 * y, 2 * x, k] + image[2 * y + 1, 2 * x, k] + image[2 * y, 2 * x + 1, k]
-                     + image[2 * y + 1, 2 * x + 1, k]) * 0.25  # fmt: skip
+                    (
+                        image[2 * y, 2 * x, k]
+                        + image[2 * y + 1, 2 * x, k]
+                        + image[2 * y, 2 * x + 1, k]
+                        + image[2 * y + 1, 2 * x + 1, k]
+                    )
+                    * 0.25  # fmt: skip
                 )
             hits = ((triangle[2 * y, 2 * x] >= 0) + (triangle[2 * y + 1, 2 * x] >= 0)
                     + (triangle[2 * y, 2 * x + 1] >= 0) + (triangle[2 * y + 1, 2 * x + 1] >= 0))  # fmt: skip

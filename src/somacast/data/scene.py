@@ -46,7 +46,11 @@ def draw_light(rng: np.random.Generator) -> tuple[np.ndarray, float, np.ndarray]
     light[2] = abs(light[2]) + 0.3
     light[1] += 0.4
     tint = np.array([rng.uniform(0.92, 1.08), 1, rng.uniform(0.9, 1.08)])
-    return (light / np.linalg.norm(light)).astype(np.float32), float(rng.uniform(0.4, 0.85)), tint * rng.uniform(0.85, 1.1)
+    return (
+        (light / np.linalg.norm(light)).astype(np.float32),
+        float(rng.uniform(0.4, 0.85)),
+        tint * rng.uniform(0.85, 1.1),
+    )
 
 
 def _noise(rng: np.random.Generator, size: int, cells: int, spread: float, sharp: bool) -> np.ndarray:

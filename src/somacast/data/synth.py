@@ -228,7 +228,7 @@ def _work(number: int) -> int:
 
 
 @contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
+def one_thread_each() -> Iterator[None]:
     """Processes started inside see one thread per library: many processes with many threads each starve one another."""
     before = {name: os.environ.get(name) for name in _THREAD_LIMITS}
     os.environ.update(dict.fromkeys(_THREAD_LIMITS, "1"))
@@ -254,7 +254,7 @@ def _write_people(config: SynthConfig, numbers: list[int]) -> Iterator[int]:
     workers = min(config.processes, len(numbers))
     context = multiprocessing.get_context("spawn")  # numba and BLAS threads do not survive a fork
     with (
-        _one_thread_each(),
+        one_thread_each(),
         ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(config,)) as pool,
     ):
         try:

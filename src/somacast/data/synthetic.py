@@ -37,10 +37,10 @@ class SceneConfig:
 class Sample:
     """One picture and all that is true about it; view frame, pelvis at the origin, metres.
 
-    image [S, S, 3] uint8, silhouette [S, S] uint8 coverage, depth_m [S, S] float32 distance behind the pelvis
-    plane negative towards the camera... depth of the surface minus depth of the pelvis (NaN outside), normals [S, S, 3]
-    float32 (0 outside), part [S, S] uint8 (0 outside, else canonical joint + 1), material [S, S] uint8 (0 outside, else
-    MATERIALS + 1), joints_px [21, 2], joints_m [21, 3], rotations [21, 3, 3], curl [2], jaw, shot, right [S, S, 3] or None.
+    image [S, S, 3] uint8, silhouette [S, S] uint8 coverage, depth_m [S, S] float32: depth of the
+    surface minus depth of the pelvis, negative towards the camera (NaN outside), normals [S, S, 3] float32 (0 outside),
+    part [S, S] uint8 (0 outside, else canonical joint + 1), material [S, S] uint8 (0 outside, else MATERIALS + 1),
+    joints_px [21, 2], joints_m [21, 3], rotations [21, 3, 3], curl [2], jaw, shot, right [S, S, 3] or None.
     """
 
     image: np.ndarray
@@ -130,7 +130,11 @@ class SyntheticPeople:
         """All pictures of person number `index`."""
         person, rng = self.person(index)
         for view in range(self.config.views_per_person):
-            action = self.actions[(index * self.config.views_per_person + view) % len(self.actions)] if self.actions else None
+            action = (
+                self.actions[(index * self.config.views_per_person + view) % len(self.actions)]
+                if self.actions
+                else None
+            )
             yield self.shoot(person, rng, action)
 
     def shoot(self, person: Person, rng: np.random.Generator, action: str | None = None) -> Sample:
@@ -164,7 +168,9 @@ class SyntheticPeople:
             person=person, vertices=xyz, right=right,
         )  # fmt: skip
 
-    def _truth(self, person: Person, normals: np.ndarray, inverse: np.ndarray, triangle: np.ndarray, distance: float) -> dict:
+    def _truth(
+        self, person: Person, normals: np.ndarray, inverse: np.ndarray, triangle: np.ndarray, distance: float
+    ) -> dict:
         seen = triangle >= 0
         face = triangle[seen]
         depth = np.full(triangle.shape, np.nan, np.float32)

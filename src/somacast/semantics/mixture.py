@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 @dataclass
 class Mixture:
-    """logits [B, K], mean [B, K, D], factor [B, K, D, D] lower triangular with positive diagonal: Sigma = factor factor^T."""
+    """logits [B, K], mean [B, K, D], factor [B, K, D, D] lower triangular with positive diagonal.
+
+    Sigma = factor factor^T.
+    """
 
     logits: Tensor
     mean: Tensor
@@ -70,7 +73,7 @@ class MixtureHead(nn.Module):
 
 
 def diversity(z: Tensor) -> Tensor:
-    """R(z') of eq. 23: penalty on how little a batch of latents varies and on how much its dimensions repeat each other."""
+    """R(z') of eq. 23: penalty on latents that vary little over a batch and on dimensions that repeat each other."""
     centred = z - z.mean(0)
     std = (centred.square().mean(0) + 1e-4).sqrt()
     cov = centred.T @ centred / max(len(z) - 1, 1)

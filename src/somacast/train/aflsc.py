@@ -96,11 +96,11 @@ def pack_stage(space: LabelSpace, poses: np.ndarray, charts: dict, out: Path, ta
 
 def semantic_stage(space: LabelSpace, pool: dict, held_out: dict, out: Path, minutes: float, threads: int) -> None:
     """Features of fresh pictures, plain and mirrored, then the adversarial coder on them."""
+    import torch
+
     from somacast.systems.aflsc.extract import ExtractConfig, MultiTaskViT
     from somacast.train.aflsc_extract import ATTRIBUTE_SIZES, SHAPE_COUNT
     from somacast.train.aflsc_semantic import SemanticRecipe, extract_features, train
-
-    import torch
 
     net = MultiTaskViT(ExtractConfig(shape_count=SHAPE_COUNT, attribute_logits=sum(ATTRIBUTE_SIZES)))
     net.load_state_dict(torch.load(out / "extract.pt", weights_only=True)["average"])
@@ -137,7 +137,9 @@ def main(config: TrainConfig) -> Path:
         learn, watch = split_charts(charts)
         space, poses = label_stage(learn, config.assets, out)
         if not (config.resume and (out / "receiver.done").exists()):
-            recipe = ReceiverRecipe(minutes=config.minutes * SHARE["receiver"], threads=config.threads, seed=config.seed)
+            recipe = ReceiverRecipe(
+                minutes=config.minutes * SHARE["receiver"], threads=config.threads, seed=config.seed
+            )
             sets = (Batches(space, learn, poses, 1), Batches(space, watch, poses, 2))
             train_receiver(recipe, space, *sets, out, config.resume)
             (out / "receiver.done").touch()

@@ -159,9 +159,10 @@ def losses(out: dict[str, Tensor], truth: dict[str, Tensor], recipe: ExtractReci
     )
     terms["geodesic"] = r.lambda_geodesic * (1 - cosine).mean()
     logits = rest[:, n + 5 :].split(ATTRIBUTE_SIZES, 1)
-    terms["attributes"] = r.lambda_attributes * torch.stack(
-        [F.cross_entropy(x, truth["attributes"][:, i]) for i, x in enumerate(logits)]
-    ).mean()
+    terms["attributes"] = (
+        r.lambda_attributes
+        * torch.stack([F.cross_entropy(x, truth["attributes"][:, i]) for i, x in enumerate(logits)]).mean()
+    )
     seen = (truth["depth"] < 8).float()
     true_depth = (truth["depth"] + DEPTH_OFFSET_M) * seen
     depth = _half(out["depth"].float())
@@ -203,7 +204,7 @@ def train(recipe: ExtractRecipe, pool: Pool, held_out: dict[str, np.ndarray], ou
     generator = torch.Generator().manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     net = MultiTaskViT(ExtractConfig(shape_count=SHAPE_COUNT, attribute_logits=sum(ATTRIBUTE_SIZES)))
-    net = net.to(memory_format=torch.channels_last)
+    net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     average = copy.deepcopy(net)
     optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=0.02, betas=(0.9, 0.98), fused=True)
     path, spent, step = out / "extract.pt", 0.0, 0

@@ -88,7 +88,9 @@ def fit_importance(space: LabelSpace, poses: np.ndarray) -> ImportanceModel:
     return ImportanceModel(np.array(tau, np.uint16), tuple(embeddings), sigma=1000)
 
 
-def build(charts: dict[str, np.ndarray], assets: Path | None, seed: int = 3) -> tuple[LabelSpace, np.ndarray, np.ndarray]:
+def build(
+    charts: dict[str, np.ndarray], assets: Path | None, seed: int = 3
+) -> tuple[LabelSpace, np.ndarray, np.ndarray]:
     """Label space from training charts and motions; also the poses drawn and the charts' codes [N, 128]."""
     poses = draw_poses(8000, assets, seed)
     rows = chart_rows(charts)
@@ -97,7 +99,9 @@ def build(charts: dict[str, np.ndarray], assets: Path | None, seed: int = 3) -> 
     return space, poses, space.codes(rows)
 
 
-def training_values(space: LabelSpace, poses: np.ndarray, codes: np.ndarray, charts: dict, count: int, seed: int) -> np.ndarray:
+def training_values(
+    space: LabelSpace, poses: np.ndarray, codes: np.ndarray, charts: dict, count: int, seed: int
+) -> np.ndarray:
     """Label values [count, L] of random combinations of poses, charts and scalars."""
     rng = np.random.default_rng(seed)
     who, how = rng.integers(0, len(codes), count), rng.integers(0, len(poses), count)
@@ -106,9 +110,13 @@ def training_values(space: LabelSpace, poses: np.ndarray, codes: np.ndarray, cha
     curl = np.stack([scalars[n] for n in ("curl_left", "curl_right")], 1)
     return space.values(
         {
-            "rotations": poses[how], "shape": charts["shape"][who], "attributes": charts["attributes"][who],
-            "codes": codes[who], "curl": curl, "pelvis": pelvis,
-        }  # fmt: skip
+            "rotations": poses[how],
+            "shape": charts["shape"][who],
+            "attributes": charts["attributes"][who],
+            "codes": codes[who],
+            "curl": curl,
+            "pelvis": pelvis,
+        }
     )
 
 

@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from somacast.data.wardrobe import MATERIALS
+from somacast.semantics.mixture import diversity
 from somacast.systems.aflsc.chart import OFFSET_UNIT_M, load_chart
 from somacast.systems.aflsc.codec import label_input_count, label_inputs
 from somacast.systems.aflsc.diffuse import RESIDUAL_UNIT, Denoiser, reverse, signal_and_noise
 from somacast.systems.aflsc.labels import COLOR_UNIT, LabelSpace
 from somacast.systems.aflsc.restore import RestoreConfig, Restorer, level_targets
-from somacast.semantics.mixture import diversity
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ class Receiver(nn.Module):
 def linear_estimate(space: LabelSpace, codes: np.ndarray) -> Tensor:
     """Codes [N, 128] to the labels' linear estimate of the chart [N, 4, 128, 128] in basis units, zero outside."""
     inside = load_chart().inside
-    flat = space.appearance_mean.reshape(-1) + codes.astype(np.float32) @ space.appearance_basis.reshape(len(codes.T), -1)
+    basis = space.appearance_basis.reshape(codes.shape[1], -1)
+    flat = space.appearance_mean.reshape(-1) + codes.astype(np.float32) @ basis
     out = np.zeros((len(codes), *inside.shape, 4), np.float32)
     out[:, inside] = flat.reshape(len(codes), -1, 4)
     return torch.from_numpy(out).permute(0, 3, 1, 2)
@@ -77,7 +78,9 @@ def coarsen(symbols: np.ndarray, rng: np.random.Generator, vocabulary) -> np.nda
     for row in range(n):
         if rng.random() < 0.35:
             continue
-        depth = rng.integers(1, levels + 1, count) if rng.random() < 0.5 else np.full(count, rng.integers(1, levels + 1))
+        depth = (
+            rng.integers(1, levels + 1, count) if rng.random() < 0.5 else np.full(count, rng.integers(1, levels + 1))
+        )
         depth[vocabulary.group_indices("attributes")] = levels
         drop = (vocabulary.minimum_levels == 0) & (rng.random(count) < rng.choice([0.0, 0.3, 1.0]))
         depth[drop] = 0
@@ -131,7 +134,9 @@ class Batches:
         }
 
 
-def losses(model: Receiver, batch: dict[str, Tensor], inside: Tensor, recipe: ReceiverRecipe, generator) -> dict[str, Tensor]:
+def losses(
+    model: Receiver, batch: dict[str, Tensor], inside: Tensor, recipe: ReceiverRecipe, generator
+) -> dict[str, Tensor]:
     """Eq. 23 for the levels and the latent, X_0 error for the diffusion, and the ablation's noise map."""
     mixture = model.restorer.encoder(batch["labels"])
     z = mixture.sample(generator, soft=True)
@@ -161,7 +166,7 @@ def losses(model: Receiver, batch: dict[str, Tensor], inside: Tensor, recipe: Re
     }
 
 
-def evaluate(model: Receiver, held_out: Batches, inside: Tensor, count: int = 48) -> dict[str, float]:
+def evaluate(model: Receiver, held_out: Batches, inside: Tensor, count: int = 24) -> dict[str, float]:
     """RMSE of colour and offset (mm) over held-out charts: linear estimate alone, and with 1, 4, 8 steps."""
     model.eval()
     rng = held_out.rng
@@ -183,7 +188,9 @@ def evaluate(model: Receiver, held_out: Batches, inside: Tensor, count: int = 48
     return {k: round(v, 4) for k, v in out.items()}
 
 
-def train(recipe: ReceiverRecipe, space: LabelSpace, train_set: Batches, held_out: Batches, out: Path, resume: bool = False) -> Path:
+def train(
+    recipe: ReceiverRecipe, space: LabelSpace, train_set: Batches, held_out: Batches, out: Path, resume: bool = False
+) -> Path:
     """Train; checkpoint in `out`/receiver.pt, curve in `out`/receiver.jsonl."""
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
@@ -203,7 +210,8 @@ def train(recipe: ReceiverRecipe, space: LabelSpace, train_set: Batches, held_ou
     while (elapsed := time.time() - start) < recipe.minutes * 60:
         progress = elapsed / (recipe.minutes * 60)
         for group in optimiser.param_groups:
-            group["lr"] = recipe.rate * min(1, step / 100 + 0.02) * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * progress)))
+            slow = 0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * progress))
+            group["lr"] = recipe.rate * min(1, step / 100 + 0.02) * slow
         terms = losses(model, train_set.draw(recipe.batch, recipe.recolor), inside, recipe, generator)
         optimiser.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()

@@ -46,7 +46,9 @@ class SemanticRecipe:
     noise: float = 0.1  # spread added to the standardised features
 
 
-def extract_features(net: MultiTaskViT, data: dict[str, np.ndarray], flip: bool) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def extract_features(
+    net: MultiTaskViT, data: dict[str, np.ndarray], flip: bool
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """X [N, X] float16 of all samples, and the truths (mirrored where flip) as arrays."""
     net.eval()
     features, truths = [], []
@@ -56,7 +58,9 @@ def extract_features(net: MultiTaskViT, data: dict[str, np.ndarray], flip: bool)
             t = to_tensors(part, np.full(len(part["image"]), flip), net.config.size_px)
             out = net(t["image"].contiguous(memory_format=torch.channels_last))
             features.append(feature_vector(out).numpy().astype(np.float16))
-            truths.append({k: t[k].numpy() for k in ("rotations", "shape", "curl", "attributes", "joints", "z", "camera")})
+            truths.append(
+                {k: t[k].numpy() for k in ("rotations", "shape", "curl", "attributes", "joints", "z", "camera")}
+            )
     return np.concatenate(features), {k: np.concatenate([t[k] for t in truths]) for k in truths[0]}
 
 
@@ -65,14 +69,25 @@ def label_truth(space: LabelSpace, truth: dict[str, np.ndarray]) -> np.ndarray:
     n = len(truth["rotations"])
     return space.values(
         {
-            "rotations": truth["rotations"], "shape": truth["shape"], "attributes": truth["attributes"],
-            "codes": np.zeros((n, len(space.appearance_std))), "curl": truth["curl"], "pelvis": np.zeros((n, 3)),
-        }  # fmt: skip
+            "rotations": truth["rotations"],
+            "shape": truth["shape"],
+            "attributes": truth["attributes"],
+            "codes": np.zeros((n, len(space.appearance_std))),
+            "curl": truth["curl"],
+            "pelvis": np.zeros((n, 3)),
+        }
     )
 
 
 class Kinematics(nn.Module):
-    """Label vector to joints [B, 21, 3] relative to the pelvis, differentiable: principal components -> turns -> chain."""
+    """Label vector to joints [B, 21, 3] relative to the pelvis, differentiable: components -> turns -> chain."""
+
+    rest: Tensor
+    basis: Tensor
+    mean: Tensor
+    std: Tensor
+    pose_mean: Tensor
+    pose_basis: Tensor
 
     def __init__(self, space: LabelSpace, layout: LabelLayout):
         super().__init__()
@@ -121,7 +136,13 @@ def rotation_from_vector(v: Tensor) -> Tensor:
 
 
 def losses(
-    coder: SemanticCoder, judge: Discriminator, chain: Kinematics, x: Tensor, y: Tensor, joints: Tensor, r: SemanticRecipe
+    coder: SemanticCoder,
+    judge: Discriminator,
+    chain: Kinematics,
+    x: Tensor,
+    y: Tensor,
+    joints: Tensor,
+    r: SemanticRecipe,
 ) -> tuple[Tensor, Tensor, dict[str, float]]:
     """Eq. 11 in its non-saturating form: (coder's loss, discriminator's loss, terms)."""
     noisy = x + r.noise * torch.randn_like(x)
@@ -156,10 +177,15 @@ def evaluate(coder: SemanticCoder, chain: Kinematics, x: Tensor, joints: Tensor)
         got = chain(out["mean"], out["angles"][:, 0]).numpy()
     coder.train()
     true = joints.numpy()
-    return {"mpjpe_mm": round(1000 * float(np.mean(mpjpe(true, got))), 1), "pa_mm": round(1000 * float(np.mean(pa_mpjpe(true, got))), 1)}
+    return {
+        "mpjpe_mm": round(1000 * float(np.mean(mpjpe(true, got))), 1),
+        "pa_mm": round(1000 * float(np.mean(pa_mpjpe(true, got))), 1),
+    }
 
 
-def train(recipe: SemanticRecipe, space: LabelSpace, sets: dict[str, tuple[np.ndarray, dict]], out: Path) -> SemanticCoder:
+def train(
+    recipe: SemanticRecipe, space: LabelSpace, sets: dict[str, tuple[np.ndarray, dict]], out: Path
+) -> SemanticCoder:
     """Train on sets["train"], watch sets["held_out"]; each is (features, truths) of `extract_features`."""
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
@@ -185,7 +211,8 @@ def train(recipe: SemanticRecipe, space: LabelSpace, sets: dict[str, tuple[np.nd
     while (elapsed := time.time() - start) < recipe.minutes * 60:
         progress = elapsed / (recipe.minutes * 60)
         for group in first.param_groups:
-            group["lr"] = recipe.rate * min(1, step / 100 + 0.01) * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * progress)))
+            slow = 0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * progress))
+            group["lr"] = recipe.rate * min(1, step / 100 + 0.01) * slow
         pick = torch.randint(0, len(x), (recipe.batch,))
         loss, judged, info = losses(coder, judge, chain, coder.standard(x[pick]), y[pick], joints[pick], recipe)
         first.zero_grad()
@@ -199,8 +226,9 @@ def train(recipe: SemanticRecipe, space: LabelSpace, sets: dict[str, tuple[np.nd
         if elapsed - last > 30:
             last = elapsed
             score = evaluate(coder, chain, held_x, held_joints)
+            row = {"min": round(elapsed / 60, 2), "step": step} | score | {k: round(v, 4) for k, v in info.items()}
             with (out / "semantic.jsonl").open("a") as file:
-                file.write(json.dumps({"min": round(elapsed / 60, 2), "step": step} | score | {k: round(v, 4) for k, v in info.items()}) + "\n")
+                file.write(json.dumps(row) + "\n")
             if score["mpjpe_mm"] < best:
                 best, state = score["mpjpe_mm"], {k: v.clone() for k, v in coder.state_dict().items()}
     if evaluate(coder, chain, held_x, held_joints)["mpjpe_mm"] > best:

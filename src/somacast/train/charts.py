@@ -33,7 +33,7 @@ def produce_charts(people: SyntheticPeople, folder: Path, first: int, count: int
             rows["attributes"].append([ATTRIBUTES[k].index(person.outfit.attributes[k]) for k in ATTRIBUTES])
         temporary = path.with_suffix(".tmp")
         with temporary.open("wb") as file:
-            np.savez_compressed(file, **{k: np.stack(v) for k, v in rows.items()})
+            np.savez_compressed(file, **{k: np.stack(v) for k, v in rows.items()})  # pyright: ignore[reportArgumentType]
         os.replace(temporary, path)
 
 

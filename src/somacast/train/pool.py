@@ -60,7 +60,9 @@ def pack_samples(people: SyntheticPeople, first: int, count: int) -> dict[str, n
     return {k: (v.astype(np.float32) if v.dtype == np.float64 else v) for k, v in out.items()}
 
 
-def produce(config: PoolConfig, folder: Path, shards: int, worker: int = 0, workers: int = 1, keep: int = 10**9) -> None:
+def produce(
+    config: PoolConfig, folder: Path, shards: int, worker: int = 0, workers: int = 1, keep: int = 10**9
+) -> None:
     """Write shards number worker, worker + workers, ... into `folder`; whole ones are skipped, old ones removed."""
     people = SyntheticPeople(config.split, config.seed, Path(config.assets) if config.assets else None, config.scene)
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,14 +75,17 @@ def produce(config: PoolConfig, folder: Path, shards: int, worker: int = 0, work
         part = pack_samples(people, number * SHARD_PEOPLE, SHARD_PEOPLE)
         temporary = path.with_suffix(".tmp")
         with temporary.open("wb") as file:
-            np.savez(file, **part)
+            np.savez(file, **part)  # pyright: ignore[reportArgumentType]
         os.replace(temporary, path)
         for old in sorted(folder.glob("*.npz"))[:-keep]:
             old.unlink(missing_ok=True)
 
 
 class Pool:
-    """The newest `capacity` samples of a folder in memory, those of ACTIONS drawn `focus` times as often; `refresh` takes in shards written since."""
+    """The newest `capacity` samples of a folder in memory, those of ACTIONS drawn `focus` times as often.
+
+    `refresh` takes in shards written since.
+    """
 
     def __init__(self, folder: Path, capacity: int, focus: float = 1.0):
         self.folder, self.capacity, self.focus = folder, capacity, focus

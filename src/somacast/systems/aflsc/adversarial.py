@@ -172,7 +172,9 @@ class Discriminator(nn.Module):
         return self.net(torch.cat([x, y], 1))[:, 0]
 
 
-def label_values(layout: LabelLayout, vocabulary: Vocabulary, out: dict[str, np.ndarray], values: np.ndarray) -> np.ndarray:
+def label_values(
+    layout: LabelLayout, vocabulary: Vocabulary, out: dict[str, np.ndarray], values: np.ndarray
+) -> np.ndarray:
     """Write arg max pi(z) into rows of label values [N, L]; `out` as of `SemanticCoder.decode`, in NumPy."""
     values = values.copy()
     for column, i in enumerate(layout.scalars):

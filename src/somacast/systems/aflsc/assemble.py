@@ -1,4 +1,4 @@
-"""Receiver, last step: chart and pose -> oriented, coloured point cloud -> watertight mesh (Algorithm 2 line 24, eq. 28)."""
+"""Receiver, last step: chart and pose -> oriented, coloured cloud -> watertight mesh (Algorithm 2 line 24, eq. 28)."""
 
 from __future__ import annotations
 
@@ -114,7 +114,9 @@ def skinned_mesh(state: PersonState, color: np.ndarray, offset: np.ndarray) -> M
     return Mesh(vertices, faces, np.clip(color[_layout().vertex_texel], 0, 1).astype(np.float32))
 
 
-def build_human(state: PersonState, color: np.ndarray, offset: np.ndarray, surface: SurfaceConfig | None = None) -> Human:
+def build_human(
+    state: PersonState, color: np.ndarray, offset: np.ndarray, surface: SurfaceConfig | None = None
+) -> Human:
     """The person as a watertight coloured mesh with cloud, joints and rotations."""
     cloud, joints = point_cloud(state, color, offset)
     mesh = reconstruct_surface(cloud, surface or SurfaceConfig())

@@ -43,8 +43,8 @@ class LabelCodec:
             raise BitstreamError(f"expected a stream of system {SYSTEM}, got {container.system}")
         if container.weights_digest != self.digest:
             raise BitstreamError(
-                f"expected a stream made for weights {self.digest.hex()}, got one for {container.weights_digest.hex()}: "
-                "sender and receiver need the same version of the package"
+                f"expected a stream made for weights {self.digest.hex()}, got one for {container.weights_digest.hex()}"
+                ": sender and receiver need the same version of the package"
             )
         symbols = decode_layers(container.layers, container.network_state, self.vocabulary, self.tables)
         return Semantics(SYSTEM, symbols, self.digest, container.network_state), notes

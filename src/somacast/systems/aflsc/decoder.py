@@ -1,4 +1,4 @@
-"""The receiver of AFLSC: symbols -> mixture latent -> features -> diffusion -> cloud -> mesh (Algorithm 2, eq. 19-28)."""
+"""The receiver of AFLSC (Algorithm 2, eq. 19-28): symbols -> mixture -> features -> diffusion -> cloud -> mesh."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ class Decoder:
         state = self.space.state(values[0])
         state.width, state.present = width[0], present[0]
         inside = load_chart().inside
-        flat = self.space.appearance_mean.reshape(-1) + state.codes @ self.space.appearance_basis.reshape(len(state.codes), -1)
+        basis = self.space.appearance_basis.reshape(len(state.codes), -1)
+        flat = self.space.appearance_mean.reshape(-1) + state.codes @ basis
         chart = np.zeros((*inside.shape, 4), np.float32)
         chart[inside] = flat.reshape(-1, 4)
         with torch.inference_mode():

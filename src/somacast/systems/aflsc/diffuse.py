@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -158,7 +159,7 @@ def reverse(model: Denoiser, maps: list[Tensor], base: Tensor, steps: int, noise
     x = torch.zeros_like(base) if noise is None else noise
     levels = torch.linspace(1, 0, steps + 1)
     clean = x
-    for now, after in zip(levels[:-1], levels[1:], strict=True):
+    for now, after in pairwise(levels):
         clean = model(x, now.expand(len(base)), base, guide)
         a, b = signal_and_noise(now)
         a2, b2 = signal_and_noise(after)

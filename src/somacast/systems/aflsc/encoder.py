@@ -10,10 +10,13 @@ import numpy as np
 
 from somacast.capture.crop import SquareBox, square_crop
 from somacast.capture.finder import find_person
-from somacast.human.skeleton import CANONICAL_JOINTS
-from somacast.systems.aflsc.adversarial import label_values
-from somacast.systems.aflsc.appearance import WeakCamera, fit_codes, visible_texels
+from somacast.human.body import load_body
+from somacast.human.raster import rasterize
+from somacast.human.skeleton import CANONICAL_JOINTS, JOINT_COUNT, MIRROR
+from somacast.systems.aflsc.adversarial import feature_vector, label_values
+from somacast.systems.aflsc.appearance import WeakCamera, read_appearance
 from somacast.systems.aflsc.assemble import displaced_body
+from somacast.systems.aflsc.extract import DEPTH_OFFSET_M
 from somacast.systems.aflsc.labels import LabelSpace
 from somacast.systems.aflsc.networks import load_sender, load_tables
 from somacast.systems.aflsc.refine import Evidence, Refiner
@@ -22,22 +25,27 @@ from somacast.types import Frame, Semantics, SomacastError
 CROP_MARGIN = 1.22  # crop side over the person's box, the middle of what the network learnt from
 LOOK_PX = 192  # crop from which colours are read
 DEFAULT_FOCAL = 1.2  # focal length over the picture's longer side, when the frame brings no camera
-LIGHT_GAIN = 1.0
+SURE_OVERLAP = 0.5
+_UNSURE = (
+    "the rebuilt person covers the one in the picture only in part (overlap {:.2f}): the person may be cut by the "
+    "picture's edge, hidden, or in an unusual pose; the result is uncertain"
+)
 _LEAST_CONFIDENCE = 0.035  # mean peak of the heat maps under which there is no person to speak of
 
 
 @dataclass
 class _Look:
-    """What the network says about one crop, NumPy."""
+    """What the networks say about one crop, NumPy: `out` as of MultiTaskViT, label values [L] and their spread [L]."""
 
     box: SquareBox
     image: np.ndarray
     out: dict[str, np.ndarray]
-    coded: dict[str, np.ndarray]
+    values: np.ndarray
+    spread: np.ndarray
 
     @property
     def silhouette(self) -> np.ndarray:
-        return 1 / (1 + np.exp(-self.out["silhouette"][0, 0]))
+        return 1 / (1 + np.exp(-self.out["silhouette"]))
 
 
 class Encoder:
@@ -78,32 +86,51 @@ class Encoder:
         times["appearance"] = clock() - start
         symbols = self.space.vocabulary.quantise(values[None])[0]
         report = self._report(look, values, camera, notes, times)
-        report["consistency"] = {"joint_residual": residual, "seen_share": seen_share}
+        overlap = self._overlap(look, values, camera)
+        report["consistency"] = {"joint_residual": residual, "seen_share": seen_share, "silhouette_iou": overlap}
+        if overlap < SURE_OVERLAP:
+            report["notes"] = [*report["notes"], _UNSURE.format(overlap)]
         return Semantics("aflsc", symbols, self.digest), report
 
     def _look(self, frame: Frame, box: SquareBox) -> _Look:
+        """Both networks on the crop and on its mirror image: what they agree on is surer than either."""
         import torch
-
-        from somacast.systems.aflsc.adversarial import feature_vector
 
         size = self.network.config.size_px
         image = square_crop(frame.image, box, size).astype(np.float32)
         with torch.inference_mode():
             tensor = torch.from_numpy(image).permute(2, 0, 1)[None].to(self.device)
-            out = self.network(tensor)
+            out = self.network(torch.cat([tensor, tensor.flip(-1)]))
             coded = self.coder.infer(feature_vector(out))
+        merged = merge_mirrored({k: v.float().cpu().numpy() for k, v in out.items()}, self.network.config.shape_count)
         if frame.mask is not None:  # the user's mask is used as it is
             mask = np.clip(square_crop(frame.mask, box, size), 1e-3, 1 - 1e-3)
-            out["silhouette"] = torch.from_numpy(np.log(mask / (1 - mask)).astype(np.float32))[None, None]
-        return _Look(
-            box, image, {k: v.float().cpu().numpy() for k, v in out.items()},
-            {k: v.float().cpu().numpy() for k, v in coded.items()},
-        )  # fmt: skip
+            merged["silhouette"] = np.log(mask / (1 - mask)).astype(np.float32)
+        values, spread = self._coded_labels({k: v.float().cpu().numpy() for k, v in coded.items()})
+        return _Look(box, image, merged, values, spread)
+
+    def _coded_labels(self, coded: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """arg max pi(z) (eq. 13) over the picture and its mirror image: label values [L] and their spread [L]."""
+        vocabulary, layout = self.space.vocabulary, self.coder.layout
+        coded = coded | {"classes": np.repeat(coded["classes"].mean(0, keepdims=True), 2, 0)}
+        means = np.tile([label.mean for label in vocabulary.labels], (2, 1))
+        plain, mirrored = label_values(layout, vocabulary, coded, means)
+        other = self.space.mirrored(mirrored)
+        values = (plain + other) / 2
+        values[list(layout.angles)] = [
+            np.arctan2(np.sin(plain[i]) + np.sin(other[i]), np.cos(plain[i]) + np.cos(other[i])) for i in layout.angles
+        ]
+        spread = np.ones(len(values))
+        std = np.array([vocabulary.labels[i].std for i in layout.scalars])
+        # a logistic of scale s has the spread pi / sqrt(3) s
+        spread[list(layout.scalars)] = np.exp(coded["log_scale"].mean(0)) * 1.8 * std
+        spread[list(layout.angles)] = 0.35
+        return values, spread
 
     def _closer(self, look: _Look) -> SquareBox | None:
         """A box that fits silhouette and joints better, or None if this one is good enough."""
         size = self.network.config.size_px
-        joints = (look.out["joints"][0] + 0.5) * size
+        joints = (look.out["joints"] + 0.5) * size
         rows, columns = np.nonzero(look.silhouette > 0.5)
         if len(rows) < 12:
             return None
@@ -123,60 +150,43 @@ class Encoder:
         return focal, focal / box.side
 
     def _labels(self, frame: Frame, look: _Look) -> tuple[np.ndarray, WeakCamera, float]:
-        """Labels from the coder (eq. 12-13), pulled towards the maps."""
-        vocabulary, layout = self.space.vocabulary, self.coder.layout
-        values = np.array([[label.mean for label in vocabulary.labels]])
-        values = label_values(layout, vocabulary, look.coded, values)[0]
-        spread = np.ones(len(values))
-        std = np.array([vocabulary.labels[i].std for i in layout.scalars])
-        spread[list(layout.scalars)] = np.exp(look.coded["log_scale"][0]) * 1.8 * std
-        spread[list(layout.angles)] = 0.35
-        out = look.out
-        pose = out["pose"][0]
-        at = 6 * 21 + self.network.config.shape_count + 2
-        heat = out["heat"][0].reshape(21, -1)
-        share = np.exp(heat - heat.max(1, keepdims=True))
-        share /= share.sum(1, keepdims=True)
-        grid = (np.arange(out["heat"].shape[-1]) + 0.5) / out["heat"].shape[-1] - 0.5
-        gx, gy = (a.ravel() for a in np.meshgrid(grid, grid))
-        mean = out["joints"][0]
-        var = (share * ((gx - mean[:, :1]) ** 2 + (gy - mean[:, 1:]) ** 2)).sum(1) / 2
-        evidence = Evidence(
-            mean, np.sqrt(var + 0.012**2), out["joint_depth"][0], np.full(21, 0.15), pose[at : at + 3].astype(np.float64)
-        )  # fmt: skip
+        """Labels of the coder, pulled towards the maps."""
+        evidence = evidence_of(look.out)
         _, focal = self._distance_scale(frame, look.box)
         distance = float(np.clip(focal / np.exp(evidence.camera[2]), 1.0, 30.0))
-        return self.refiner(values, spread, evidence, distance)
+        return self.refiner(look.values, look.spread, evidence, distance)
 
     def _appearance(
         self, frame: Frame, look: _Look, values: np.ndarray, camera: WeakCamera
     ) -> tuple[np.ndarray, float]:
         """Appearance codes from the texels that the picture shows; the rest follows from the prior."""
         state = self.space.state(values)
-        image = np.clip(square_crop(frame.image, look.box, LOOK_PX) * LIGHT_GAIN, 0, 1)
+        image = square_crop(frame.image, look.box, LOOK_PX)
         size = self.network.config.size_px
         silhouette = square_crop(look.silhouette.astype(np.float32), SquareBox(size / 2, size / 2, size), LOOK_PX)
         enlarged = WeakCamera(
             (camera.place_px + 0.5) * LOOK_PX, camera.scale_px_per_m * LOOK_PX, camera.distance_m
         )  # fmt: skip
-        codes = np.zeros(len(self.space.appearance_std), np.float32)
-        share = 0.0
-        for _ in range(2):  # the second look uses the offsets of the first
-            _, offset = self.space.chart_maps(codes)
-            seen = visible_texels(state, offset, enlarged, image, silhouette)
-            share = len(seen.index) / len(self.space.appearance_mean)
-            if len(seen.index) < 50:
-                break
-            codes, _ = fit_codes(self.space, seen)
+        codes, share = read_appearance(self.space, state, enlarged, image, silhouette)
         refined = values.copy()
         refined[self.space.vocabulary.group_indices("appearance")] = codes
         width, height = frame.image.shape[1], frame.image.shape[0]
         focal, _ = self._distance_scale(frame, look.box)
         place = look.box.to_picture((camera.place_px + 0.5) * size, size) - [width / 2, height / 2]
-        depth = focal / (camera.scale_px_per_m * look.box.side) * 1.0
-        depth = depth * look.box.side / look.box.side
+        depth = focal / (camera.scale_px_per_m * look.box.side)
         refined[self.space.vocabulary.group_indices("camera")] = [*(place / focal), np.log(max(depth, 0.1))]
         return refined, share
+
+    def _overlap(self, look: _Look, values: np.ndarray, camera: WeakCamera) -> float:
+        """The sender looks at its own result: intersection over union of the rebuilt person's silhouette and the one
+        that the network saw."""
+        state, size = self.space.state(values), self.network.config.size_px
+        vertices, _, _ = displaced_body(state, self.space.chart_maps(state.codes)[1])
+        screen = np.concatenate([(camera.project(vertices) + 0.5) * size, vertices[:, 2:]], 1).astype(np.float32)
+        near, triangle = np.empty((size, size), np.float32), np.empty((size, size), np.int32)
+        rasterize(screen, load_body().faces, False, near, triangle, np.empty((size, size, 2), np.float32))
+        seen, own = look.silhouette > 0.5, triangle >= 0
+        return float((seen & own).sum() / max((seen | own).sum(), 1))
 
     def _report(self, look: _Look, values: np.ndarray, camera: WeakCamera, notes: list[str], times: dict) -> dict:
         size = self.network.config.size_px
@@ -186,7 +196,7 @@ class Encoder:
         picture_px = look.box.to_picture(crop_px, size)
         box = look.box
         silhouette = look.silhouette
-        depth = np.where(silhouette > 0.5, look.out["depth"][0, 0], np.nan)
+        depth = np.where(silhouette > 0.5, look.out["depth"] - DEPTH_OFFSET_M, np.nan)
         return {
             "person_box_px": [box.cx - box.side / 2, box.cy - box.side / 2, box.cx + box.side / 2, box.cy + box.side / 2],
             "joints_2d_px": [[float(x), float(y)] for x, y in picture_px],
@@ -197,3 +207,48 @@ class Encoder:
             "stage_times_s": times,
             "maps": {"image": look.image, "silhouette": silhouette, "depth_m": depth, "joints_px": crop_px},
         }  # fmt: skip
+
+
+def merge_mirrored(out: dict[str, np.ndarray], shape_count: int) -> dict[str, np.ndarray]:
+    """Outputs of MultiTaskViT for a crop and its mirror image to one set without the batch axis.
+
+    share [21, G, G] (heat maps as distributions), joints [21, 2], joint_depth [21], confidence [21], camera [3] of the
+    pose head, depth [S, S], silhouette [S, S] logits.
+    """
+    heat = out["heat"].reshape(2, JOINT_COUNT, -1)
+    share = np.exp(heat - heat.max(-1, keepdims=True))
+    share = (share / share.sum(-1, keepdims=True)).reshape(out["heat"].shape)
+    share = (share[0] + share[1][MIRROR][..., ::-1]) / 2
+    cells = share.shape[-1]
+    axis = (np.arange(cells) + 0.5) / cells - 0.5
+    camera = out["pose"][:, 6 * JOINT_COUNT + shape_count + 2 :][:, :3].astype(np.float64)
+    camera[1, 0] *= -1
+    return {
+        "share": share,
+        "joints": np.stack([(share.sum(1) * axis).sum(-1), (share.sum(2) * axis).sum(-1)], -1),
+        "joint_depth": (out["joint_depth"][0] + out["joint_depth"][1][MIRROR]) / 2,
+        "confidence": share.max((1, 2)),
+        "camera": camera.mean(0),
+        "depth": (out["depth"][0, 0] + out["depth"][1, 0][:, ::-1]) / 2,
+        "silhouette": (out["silhouette"][0, 0] + out["silhouette"][1, 0][:, ::-1]) / 2,
+    }
+
+
+def evidence_of(out: dict[str, np.ndarray], window: int = 2) -> Evidence:
+    """What the merged maps say about the joints: the mean around each map's peak (a second, wrong peak elsewhere does
+    not pull it), with the spread there, widened by the share of the map that lies elsewhere."""
+    share = out["share"]
+    cells = share.shape[-1]
+    joints, spread = np.zeros((JOINT_COUNT, 2)), np.zeros(JOINT_COUNT)
+    for j, plane in enumerate(share):
+        row, column = divmod(int(plane.argmax()), cells)
+        y0, y1 = max(0, row - window), min(cells, row + window + 1)
+        x0, x1 = max(0, column - window), min(cells, column + window + 1)
+        part = plane[y0:y1, x0:x1]
+        mass = float(part.sum())
+        x, y = (np.arange(x0, x1) + 0.5) / cells - 0.5, (np.arange(y0, y1) + 0.5) / cells - 0.5
+        px, py = part.sum(0) / mass, part.sum(1) / mass
+        joints[j] = (px * x).sum(), (py * y).sum()
+        variance = ((px * (x - joints[j, 0]) ** 2).sum() + (py * (y - joints[j, 1]) ** 2).sum()) / 2
+        spread[j] = np.sqrt(variance + 0.008**2) / np.sqrt(max(mass, 0.05))
+    return Evidence(joints, spread, out["joint_depth"], np.full(JOINT_COUNT, 0.4), out["camera"])

@@ -1,9 +1,9 @@
 """Sender, first half: the multi-task vision transformer (AFLSC eq. 1-7, Algorithm 1 lines 3-13).
 
-    image [B, 3, S, S]
-      -> convolutional stem S/4, S/8 -> tokens at S/16 -> shared trunk
-      -> per task (keypoint, pose, depth): + position increment (eq. 1), block with task mask (eq. 6)
-      -> keypoint head (eq. 2), pose head (eq. 3), depth head (eq. 4-5), silhouette and part maps
+image [B, 3, S, S]
+  -> convolutional stem S/4, S/8 -> tokens at S/16 -> shared trunk
+  -> per task (keypoint, pose, depth): + position increment (eq. 1), block with task mask (eq. 6)
+  -> keypoint head (eq. 2), pose head (eq. 3), depth head (eq. 4-5), silhouette and part maps
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ class PoseHead(nn.Module):
         """Token groups [B, N, D] each to (outputs [B, O], hidden features [B, 384])."""
         stats = [torch.cat([x.mean(1), x.var(1)], 1) for x in groups]
         weights = torch.cat([f(s) for f, s in zip(self.weigh, stats, strict=True)], 1).softmax(1)
-        mixed = sum(weights[:, i, None, None] * norm(x) for i, (norm, x) in enumerate(zip(self.norms, groups, strict=True)))
+        normed = [norm(x) for norm, x in zip(self.norms, groups, strict=True)]
+        mixed = sum((weights[:, i, None, None] * x for i, x in enumerate(normed)), start=groups[0].new_zeros(()))
         hidden = self.hidden(F.gelu(self.squeeze(mixed)).flatten(1))
         return self.out(hidden), hidden
 
@@ -170,9 +171,9 @@ class MultiTaskViT(nn.Module):
         """Image [B, 3, S, S] in [0, 1] to, with G = S/4:
 
         heat [B, 21, G, G] logits, joints [B, 21, 2] in crop sides from the centre (y down), joint_depth [B, 21] metres
-        towards the camera relative to the pelvis, confidence [B, 21] peak of the heat map, pose [B, O], hidden [B, 384],
-        depth [B, 1, S, S] metres behind the plane DEPTH_OFFSET_M in front of the pelvis, silhouette [B, 1, S, S]
-        logits, parts [B, 22, G, G] logits.
+        towards the camera relative to the pelvis, confidence [B, 21] peak of the heat map, pose [B, O], hidden
+        [B, 384], depth [B, 1, S, S] metres behind the plane DEPTH_OFFSET_M in front of the pelvis, silhouette
+        [B, 1, S, S] logits, parts [B, 22, G, G] logits.
         """
         x32 = self.stem((image - 0.45) / 0.25)
         x16 = self.down(x32)

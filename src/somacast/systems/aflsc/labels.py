@@ -15,7 +15,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from somacast.data.wardrobe import ATTRIBUTES
-from somacast.human.skeleton import JOINT_COUNT, local_rotations, world_rotations
+from somacast.human.skeleton import JOINT_COUNT, local_rotations, mirror_pose, world_rotations
 from somacast.semantics.vocabulary import Label, Vocabulary
 from somacast.systems.aflsc.chart import OFFSET_UNIT_M, load_chart
 
@@ -163,6 +163,20 @@ class LabelSpace:
         }
         shape, codes = take(SHAPE_LABELS).astype(np.float32), take(APPEARANCE_LABELS).astype(np.float32)
         return PersonState(rotations, shape, np.clip(take(2), 0, 1), take(3), attributes, codes)
+
+    def mirrored(self, values: np.ndarray) -> np.ndarray:
+        """Label values [L] of the person seen in a mirror. Appearance codes are kept as they are."""
+        state, at = self.state(values), self.vocabulary.group_indices
+        out = values.copy()
+        pose = {
+            "rotations": mirror_pose(state.rotations)[None], "shape": state.shape[None], "attributes": np.zeros((1, 5)),
+            "codes": np.zeros((1, len(self.appearance_std))), "curl": state.curl[None, ::-1], "pelvis": np.zeros((1, 3)),
+        }  # fmt: skip
+        turned = self.values(pose)[0]
+        for group in ("root", "pose", "hands"):
+            out[at(group)] = turned[at(group)]
+        out[at("camera")[0]] *= -1
+        return out
 
     def chart_maps(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Appearance codes [128] to the chart's linear estimate: colour [H, W, 3] in [0, 1], offset [H, W] metres."""

@@ -1,7 +1,7 @@
 """Receiver, first half: labels -> mixture latent -> three feature maps (AFLSC eq. 19-23, Algorithm 2 lines 3-16).
 
-    label values [B, L] (+ which are there, + how coarse) -> Gaussian mixture over z' -> mode or sample
-      -> s_1 8x8, s_2 16x16, s_3 32x32 feature maps of the surface chart, a recurrent state between the levels
+label values [B, L] (+ which are there, + how coarse) -> Gaussian mixture over z' -> mode or sample
+  -> s_1 8x8, s_2 16x16, s_3 32x32 feature maps of the surface chart, a recurrent state between the levels
 """
 
 from __future__ import annotations
@@ -69,9 +69,12 @@ class LevelDecoder(nn.Module):
         self.position = nn.ParameterList(nn.Parameter(torch.randn(1, 8, n, n) * 0.3) for n in LEVELS_PX)
         self.local = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(c.state + 8, c.state, 3, 1, 1), nn.GELU(), nn.Conv2d(c.state, c.state, 3, 1, 1), nn.GELU(),
+                nn.Conv2d(c.state + 8, c.state, 3, 1, 1),
+                nn.GELU(),
+                nn.Conv2d(c.state, c.state, 3, 1, 1),
+                nn.GELU(),
                 nn.Conv2d(c.state, FEATURES, 1),
-            )  # fmt: skip
+            )
             for _ in LEVELS_PX
         )
         self.cells = nn.ModuleList(GatedCell(FEATURES, c.state) for _ in LEVELS_PX)
@@ -109,7 +112,7 @@ class Restorer(nn.Module):
 
 
 def level_targets(chart: Tensor, inside: Tensor) -> list[Tensor]:
-    """S_i of eq. 23: the true chart [B, F, 128, 128] averaged over the texels inside the islands, at the three levels."""
+    """S_i of eq. 23: the true chart [B, F, 128, 128] averaged over the texels inside the islands, three levels."""
     out = []
     for n in LEVELS_PX:
         k = chart.shape[-1] // n
