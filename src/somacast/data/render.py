@@ -102,15 +102,9 @@ def halve(image, triangle, out, mask):
     for y in range(size):
         for x in range(size):
             for k in range(3):
-                out[y, x, k] = np.uint8(
-                    (
-                        image[2 * y, 2 * x, k]
-                        + image[2 * y + 1, 2 * x, k]
-                        + image[2 * y, 2 * x + 1, k]
-                        + image[2 * y + 1, 2 * x + 1, k]
-                    )
-                    * 0.25  # fmt: skip
-                )
+                left = image[2 * y, 2 * x, k] + image[2 * y + 1, 2 * x, k]
+                total = left + image[2 * y, 2 * x + 1, k] + image[2 * y + 1, 2 * x + 1, k]
+                out[y, x, k] = np.uint8(total * 0.25)
             hits = ((triangle[2 * y, 2 * x] >= 0) + (triangle[2 * y + 1, 2 * x] >= 0)
                     + (triangle[2 * y, 2 * x + 1] >= 0) + (triangle[2 * y + 1, 2 * x + 1] >= 0))  # fmt: skip
             mask[y, x] = np.uint8(hits * 255 // 4)

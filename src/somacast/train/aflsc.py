@@ -22,6 +22,7 @@ from somacast.train.charts import load_charts, produce_charts
 from somacast.train.pool import Pool, PoolConfig, produce
 
 CHARTS_FIRST = 0
+WORKERS = 2
 SHARE = {"charts": 0.05, "extract": 0.62, "receiver": 0.15, "fresh": 0.08, "semantic": 0.08}  # of the minutes
 
 
@@ -39,7 +40,7 @@ class TrainConfig:
     threads: int = 1
     charts: int = 1500
     held_out_people: int = 64
-    fresh_people: int = 3000
+    fresh_shards: int = 24
 
 
 def _scene(config: TrainConfig) -> SceneConfig:
@@ -48,6 +49,11 @@ def _scene(config: TrainConfig) -> SceneConfig:
 
 def _people(config: TrainConfig, split: str, seed: int) -> SyntheticPeople:
     return SyntheticPeople(split, seed, config.assets, _scene(config))
+
+
+def _after(folder: Path, name: str) -> list[Path]:
+    """Shards of a folder written after the one of that name."""
+    return [path for path in sorted(folder.glob("*.npz")) if path.name > name]
 
 
 def label_stage(charts: dict[str, np.ndarray], assets: Path | None, out: Path) -> tuple[LabelSpace, np.ndarray]:
@@ -94,22 +100,42 @@ def pack_stage(space: LabelSpace, poses: np.ndarray, charts: dict, out: Path, ta
     return target
 
 
-def semantic_stage(space: LabelSpace, pool: dict, held_out: dict, out: Path, minutes: float, threads: int) -> None:
-    """Features of fresh pictures, plain and mirrored, then the adversarial coder on them."""
+def _shard_features(task: tuple[str, str, bool]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Features of one shard by the extractor of a checkpoint, plain or mirrored; runs in a worker process."""
     import torch
 
     from somacast.systems.aflsc.extract import ExtractConfig, MultiTaskViT
     from somacast.train.aflsc_extract import ATTRIBUTE_SIZES, SHAPE_COUNT
-    from somacast.train.aflsc_semantic import SemanticRecipe, extract_features, train
+    from somacast.train.aflsc_semantic import extract_features
 
+    checkpoint, shard, flip = task
+    torch.set_num_threads(1)
     net = MultiTaskViT(ExtractConfig(shape_count=SHAPE_COUNT, attribute_logits=sum(ATTRIBUTE_SIZES)))
-    net.load_state_dict(torch.load(out / "extract.pt", weights_only=True)["average"])
-    net = net.to(memory_format=torch.channels_last)
-    torch.set_num_threads(threads)
-    halves = [extract_features(net, pool, flip) for flip in (False, True)]
-    features = np.concatenate([h[0] for h in halves])
-    truths = {k: np.concatenate([h[1][k] for h in halves]) for k in halves[0][1]}
-    sets = {"train": (features, truths), "held_out": extract_features(net, held_out, False)}
+    net.load_state_dict(torch.load(checkpoint, weights_only=True)["average"])
+    with np.load(shard) as file:
+        data = {k: file[k] for k in file.files}
+    return extract_features(net.to(memory_format=torch.channels_last), data, flip)
+
+
+def semantic_stage(
+    space: LabelSpace, shards: list[tuple[Path, bool]], held_out: list[Path], out: Path, minutes: float, threads: int
+) -> None:
+    """Features of shards (each plain or mirrored), then the adversarial coder on them.
+
+    The extractor errs on fresh pictures almost as it does on those it learnt from, so both kinds may be given.
+    """
+    from somacast.train.aflsc_semantic import SemanticRecipe, train
+
+    checkpoint = str(out / "extract.pt")
+
+    def features(files: list[tuple[Path, bool]]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        tasks = [(checkpoint, str(path), flip) for path, flip in files]
+        with multiprocessing.get_context("spawn").Pool(WORKERS) as workers:
+            parts = workers.map(_shard_features, tasks, chunksize=1)
+        truths = {k: np.concatenate([t[k] for _, t in parts]) for k in parts[0][1]}
+        return np.concatenate([f for f, _ in parts]), truths
+
+    sets = {"train": features(shards), "held_out": features([(path, False) for path in held_out])}
     train(SemanticRecipe(minutes=minutes, threads=threads), space, sets, out)
 
 
@@ -153,14 +179,14 @@ def main(config: TrainConfig) -> Path:
             watched = {k: v[:384] for k, v in held_out.items()}
             train_extract(recipe, pool, watched, out, config.resume)
             (out / "extract.done").touch()
-        last = max(int(name.split(".")[0]) for name in pool.shards)
-        fresh = Pool(out / "pool", 10**6)
+        last = max(pool.shards)
         deadline = time.time() + config.minutes * 60 * SHARE["fresh"]
-        while time.time() < deadline and len(fresh) < 6 * config.fresh_people:
-            fresh.refresh(100)
-            fresh.shards = {k: v for k, v in fresh.shards.items() if int(k.split(".")[0]) > last}
+        while time.time() < deadline and len(_after(out / "pool", last)) < config.fresh_shards:
             time.sleep(5)
-        semantic_stage(space, fresh.all(), held_out, out, config.minutes * SHARE["semantic"], config.threads)
+        fresh = [(path, flip) for path in _after(out / "pool", last) for flip in (False, True)]
+        seen = [(out / "pool" / name, False) for name in sorted(pool.shards)[-config.fresh_shards :]]
+        held_shards = sorted((out / "held_out").glob("*.npz"))
+        semantic_stage(space, fresh + seen, held_shards, out, config.minutes * SHARE["semantic"], config.threads)
     finally:
         producer.terminate()
     path = pack_stage(space, poses, learn, out, out / "aflsc.safetensors")

@@ -157,7 +157,7 @@ def losses(
     error = ((predicted - clean).square() * inside).sum() / inside.sum() / clean.shape[1] / len(clean)
     absolute = ((predicted - clean).abs() * inside).sum() / inside.sum() / clean.shape[1] / len(clean)
     literal = ((model.denoiser.noise_map(guide["u"].detach()) + clean) * inside).square().mean()
-    return {
+    return {  # pyright: ignore[reportReturnType] - a sum of tensors is a tensor
         "level": recipe.g_level * level,
         "kl": recipe.g_kl * mixture.kl_to_standard().mean(),
         "diversity": recipe.g_reg * diversity(z),

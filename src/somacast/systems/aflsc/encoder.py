@@ -198,7 +198,7 @@ class Encoder:
         silhouette = look.silhouette
         depth = np.where(silhouette > 0.5, look.out["depth"] - DEPTH_OFFSET_M, np.nan)
         return {
-            "person_box_px": [box.cx - box.side / 2, box.cy - box.side / 2, box.cx + box.side / 2, box.cy + box.side / 2],
+            "person_box_px": [float(v) for v in (*box.corner, *(box.corner + box.side))],
             "joints_2d_px": [[float(x), float(y)] for x, y in picture_px],
             "joints_3d_m": {n: [float(c) for c in j] for n, j in zip(CANONICAL_JOINTS, joints, strict=True)},
             "joint_names": list(CANONICAL_JOINTS),

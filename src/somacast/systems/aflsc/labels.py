@@ -169,9 +169,13 @@ class LabelSpace:
         state, at = self.state(values), self.vocabulary.group_indices
         out = values.copy()
         pose = {
-            "rotations": mirror_pose(state.rotations)[None], "shape": state.shape[None], "attributes": np.zeros((1, 5)),
-            "codes": np.zeros((1, len(self.appearance_std))), "curl": state.curl[None, ::-1], "pelvis": np.zeros((1, 3)),
-        }  # fmt: skip
+            "rotations": mirror_pose(state.rotations)[None],
+            "shape": state.shape[None],
+            "attributes": np.zeros((1, len(ATTRIBUTES))),
+            "codes": np.zeros((1, len(self.appearance_std))),
+            "curl": state.curl[None, ::-1],
+            "pelvis": np.zeros((1, 3)),
+        }
         turned = self.values(pose)[0]
         for group in ("root", "pose", "hands"):
             out[at(group)] = turned[at(group)]
