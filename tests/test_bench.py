@@ -105,7 +105,7 @@ def test_a_real_picture_spends_time_in_every_stage(tmp_path):
 
 
 def test_peak_memory_of_a_child_does_not_contain_its_parents():
-    held = np.ones(60_000_000)  # 480 MB, in this process
+    held = np.ones(30_000_000)  # 240 MB, in this process
     code = "from somacast.bench.memory import peak_bytes; print(peak_bytes())"
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)

@@ -128,7 +128,7 @@ def sample_arrays(sample: Sample, person: int, stereo_baseline_m: float | None) 
         "rotations": sample.rotations.astype(np.float32),
         "shape": sample.person.shape.astype(np.float32),
         "curl": sample.curl.astype(np.float32),
-        "jaw_rad": np.float32(sample.jaw),
+        "jaw_rad": np.array(sample.jaw, np.float32),
         "camera_rotation": np.stack([c.rotation for c in cameras]),
         "camera_translation_m": np.stack([c.translation for c in cameras]),
         "camera_focal_px": np.array([[c.fx, c.fy] for c in cameras]),
@@ -138,7 +138,7 @@ def sample_arrays(sample: Sample, person: int, stereo_baseline_m: float | None) 
         "phenotype_names": np.array(list(sample.person.phenotype)),
         "phenotype_values": np.array(list(sample.person.phenotype.values())),
         "action": np.array(sample.action),
-        "person": np.int64(person),
+        "person": np.array(person, np.int64),
     }
 
 

@@ -157,7 +157,7 @@ def main(config: TrainConfig) -> Path:
     started = time.time()
     producer.start()
     try:
-        produce(PoolConfig("test", config.seed + 1, assets, _scene(config)), out / "held_out", 1)
+        produce(PoolConfig("train", config.seed + 1001, assets, _scene(config)), out / "held_out", 1)
         produce_charts(_people(config, "train", config.seed + 10), out / "charts", CHARTS_FIRST, config.charts)
         charts = load_charts(out / "charts")
         learn, watch = split_charts(charts)

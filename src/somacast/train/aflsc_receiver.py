@@ -157,8 +157,8 @@ def losses(
     error = ((predicted - clean).square() * inside).sum() / inside.sum() / clean.shape[1] / len(clean)
     absolute = ((predicted - clean).abs() * inside).sum() / inside.sum() / clean.shape[1] / len(clean)
     literal = ((model.denoiser.noise_map(guide["u"].detach()) + clean) * inside).square().mean()
-    return {  # pyright: ignore[reportReturnType] - a sum of tensors is a tensor
-        "level": recipe.g_level * level,
+    return {
+        "level": recipe.g_level * level,  # pyright: ignore[reportReturnType] - a sum of tensors is one
         "kl": recipe.g_kl * mixture.kl_to_standard().mean(),
         "diversity": recipe.g_reg * diversity(z),
         "diffusion": error + 0.3 * absolute,

@@ -35,12 +35,13 @@ class FinderScene:
 
 def _defringe(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Give the rim of a cut-out the colour of its inside, or the old background would tell people from clutter."""
-    inner = binary_erosion(mask)
+    inner = np.asarray(binary_erosion(mask), bool)
     if not inner.any():
         return rgb
     weight = uniform_filter(inner.astype(np.float32), 5, mode="constant")
-    inside = uniform_filter(rgb * inner[..., None].astype(np.float32), (5, 5, 1), mode="constant")
-    rim = mask & ~inner & (weight > 0.01)
+    seen = rgb * inner[..., None].astype(np.float32)
+    inside = np.stack([uniform_filter(seen[..., c], 5, mode="constant") for c in range(3)], 2)
+    rim = mask & np.logical_not(inner) & (weight > 0.01)
     out = rgb.copy()
     out[rim] = np.clip(inside[rim] / weight[rim, None], 0, 255).astype(np.uint8)
     return out
@@ -233,9 +234,9 @@ def _shape(rng: np.random.Generator, w: int, h: int) -> np.ndarray:
         slab, thick = rng.uniform(0, 0.5), rng.uniform(0.03, 0.3)
         pen.rectangle((*at(0, slab), *at(1, min(1, slab + thick))), fill=255)
         for x in rng.choice([0.05, 0.5, 0.95], rng.integers(1, 4), replace=False):
-            pen.line((*at(x, slab), *at(float(np.clip(x + rng.normal(0, 0.1), 0, 1)), 1)), 255, rng.integers(2, 9))
+            pen.line((*at(x, slab), *at(float(np.clip(x + rng.normal(0, 0.1), 0, 1)), 1)), 255, int(rng.integers(2, 9)))
         if rng.random() < 0.5:
-            pen.line((*at(0.05, slab), *at(0.05, 0)), 255, rng.integers(2, 9))
+            pen.line((*at(0.05, slab), *at(0.05, 0)), 255, int(rng.integers(2, 9)))
     elif kind == 4:  # wire work, plants, cables
         for _ in range(rng.integers(3, 14)):
             pen.line([at(*rng.random(2)) for _ in range(rng.integers(2, 4))], 255, int(rng.integers(1, 6)))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from somacast.capture.crop import SquareBox, square_crop
-from somacast.capture.finder import find_person
+from somacast.capture.finder import NO_PERSON, find_person
 from somacast.human.body import load_body
 from somacast.human.raster import rasterize
 from somacast.human.skeleton import CANONICAL_JOINTS, JOINT_COUNT, MIRROR
@@ -30,7 +30,8 @@ _UNSURE = (
     "the rebuilt person covers the one in the picture only in part (overlap {:.2f}): the person may be cut by the "
     "picture's edge, hidden, or in an unusual pose; the result is uncertain"
 )
-_LEAST_CONFIDENCE = 0.035  # mean peak of the heat maps under which there is no person to speak of
+# Mean peak of the heat maps under which there is no person to speak of; more is asked where the finder saw nobody.
+LEAST_CONFIDENCE, LEAST_CONFIDENCE_UNFOUND = 0.03, 0.07
 
 
 @dataclass
@@ -68,16 +69,18 @@ class Encoder:
         """
         frame, clock, times = frames[0], time.perf_counter, {}
         start = clock()
-        box, notes = find_person(frame)
+        box, notes, sure = self._find(frame)
         times["find"] = clock() - start
         start = clock()
         look = self._look(frame, box)
-        closer = self._closer(look)
-        if closer is not None:
+        for _ in range(1 if sure else 2):
+            closer = self._closer(look)
+            if closer is None:
+                break
             look = self._look(frame, closer)
         times["extract"] = clock() - start
-        if float(look.out["confidence"].mean()) < _LEAST_CONFIDENCE:
-            raise SomacastError("no person found in the picture: expected one person, mostly visible")
+        if float(look.out["confidence"].mean()) < (LEAST_CONFIDENCE if sure else LEAST_CONFIDENCE_UNFOUND):
+            raise SomacastError(NO_PERSON)
         start = clock()
         values, camera, residual = self._labels(frame, look)
         times["label"] = clock() - start
@@ -91,6 +94,17 @@ class Encoder:
         if overlap < SURE_OVERLAP:
             report["notes"] = [*report["notes"], _UNSURE.format(overlap)]
         return Semantics("aflsc", symbols, self.digest), report
+
+    @staticmethod
+    def _find(frame: Frame) -> tuple[SquareBox, list[str], bool]:
+        """The finder's box; if it finds nobody, the whole picture, which the network then judges more strictly."""
+        try:
+            return *find_person(frame), True
+        except SomacastError:
+            if frame.mask is not None:
+                raise
+            height, width = frame.image.shape[:2]
+            return SquareBox(width / 2, height / 2, float(max(height, width))), [], False
 
     def _look(self, frame: Frame, box: SquareBox) -> _Look:
         """Both networks on the crop and on its mirror image: what they agree on is surer than either."""

@@ -1,0 +1,187 @@
+"""AFLSC with the weights that ship in the package: picture -> bytes -> person, and what happens to bad bytes.
+
+The bounds are those of a sane person, not of a good one: quality is measured by `somacast evaluate`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import pytest
+import trimesh
+
+from somacast.bitstream import container
+from somacast.data.synthetic import Sample, SceneConfig, SyntheticPeople
+from somacast.human.skeleton import CANONICAL_JOINTS
+from somacast.metrics.shape import mpjpe
+from somacast.pipeline.receiver import Receiver, ReceiverResult
+from somacast.pipeline.sender import Sender, SenderResult
+from somacast.types import BitstreamError, Frame, SomacastError
+from somacast.weights.manifest import FOLDER, list_weights
+
+FILE = "aflsc.safetensors"
+
+
+def _why_not() -> str:
+    if not (FOLDER / FILE).is_file():
+        return f"{FILE} is not in the package: nothing of the trained AFLSC is tested (somacast train aflsc)"
+    if FILE not in [entry["file"] for entry in list_weights()]:
+        return f"{FILE} has no entry in manifest.json: nothing of the trained AFLSC is tested"
+    return ""
+
+
+pytestmark = pytest.mark.skipif(bool(_why_not()), reason=_why_not())
+
+
+@lru_cache(maxsize=1)
+def sample() -> Sample:
+    """A test person of the built-in wardrobe; nothing of them was seen in training."""
+    scene = SceneConfig(size_px=256, views_per_person=1)
+    return next(SyntheticPeople("test", seed=21, config=scene, actions=("standing",)).samples(0))
+
+
+def frame(with_mask: bool = True) -> Frame:
+    mask = sample().silhouette.astype(np.float32) / 255
+    return Frame(sample().image.astype(np.float32) / 255, mask if with_mask else None)
+
+
+@lru_cache(maxsize=1)
+def sender() -> Sender:
+    return Sender("aflsc")
+
+
+@lru_cache(maxsize=1)
+def receiver() -> Receiver:
+    return Receiver()
+
+
+@lru_cache(maxsize=1)
+def sent() -> SenderResult:
+    return sender().encode(frame())
+
+
+def check_person(got: ReceiverResult) -> None:
+    mesh, joints = got.mesh(), got.human.joints
+    assert joints is not None and mesh.colors is not None
+    solid = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    assert solid.is_watertight and solid.volume > 0.01
+    assert 0.8 < np.ptp(mesh.vertices, axis=0).max() < 2.6
+    assert np.isfinite(mesh.colors).all() and 0 <= mesh.colors.min() and mesh.colors.max() <= 1
+    assert joints[CANONICAL_JOINTS.index("head"), 1] > joints[0, 1] + 0.2
+
+
+def test_a_picture_becomes_a_person_by_way_of_a_few_hundred_bytes() -> None:
+    got = receiver().decode(sent().data)
+    check_person(got)
+    assert not got.notes
+    assert len(sent().data) <= 700
+    assert got.human.joints is not None
+    assert mpjpe(sample().joints_m, got.human.joints) < 0.25
+    told = np.array([sent().report["joints_3d_m"][n] for n in CANONICAL_JOINTS])
+    assert mpjpe(told, got.human.joints) < 0.06  # what the sender believes, up to quantisation
+    assert np.abs(np.array(sent().report["joints_2d_px"]) - sample().joints_px).mean() < 25  # of 256
+    # the picture's colours have arrived: the person is not all of one shade
+    assert got.mesh().colors is not None and got.mesh().colors.std(0).min() > 0.02
+
+
+def test_the_same_picture_gives_the_same_bytes_and_the_same_person() -> None:
+    again = sender().encode(frame())
+    assert again.data == sent().data
+    one, two = receiver().decode(again.data).mesh(), receiver().decode(again.data).mesh()
+    np.testing.assert_array_equal(one.vertices, two.vertices)
+    np.testing.assert_array_equal(one.faces, two.faces)
+
+
+def test_budgets_are_kept_and_still_give_a_person() -> None:
+    semantics, _ = receiver_unpack(sent().data)
+    whole = len(sent().data)
+    sizes, known = [], []
+    for budget in (whole - 20, (whole + 200) // 2, 200):
+        data = sender().system.pack(semantics, budget)
+        assert len(data) <= budget
+        sizes.append(len(data))
+        known.append(int((receiver_unpack(data)[0].symbols >= 0).sum()))
+    assert whole > sizes[0] > sizes[1] > sizes[2]
+    assert known == sorted(known, reverse=True) and known[2] < known[0]
+    check_person(receiver().decode(sender().system.pack(semantics, 200)))
+    direct = sender().encode(frame(), budget_bytes=200)
+    assert len(direct.data) <= 200
+    with pytest.raises(SomacastError, match="budget of 20 bytes is too small"):
+        sender().system.pack(semantics, 20)
+
+
+def receiver_unpack(data: bytes):
+    return sender().system.unpack(data)
+
+
+def test_a_cut_file_gives_a_coarser_person_and_says_so() -> None:
+    whole, _ = receiver_unpack(sent().data)
+    lengths = [len(layer) for layer in container.unpack(sent().data)[0].layers]
+    assert len(lengths) > 1, "one layer only: nothing could be cut"
+    cut = sent().data[: len(sent().data) - lengths[-1] // 2 - 3]
+    semantics, notes = receiver_unpack(cut)
+    assert any("cut" in note for note in notes)
+    assert (semantics.symbols >= 0).sum() < (whole.symbols >= 0).sum()
+    there = semantics.symbols >= 0
+    assert np.array_equal(semantics.symbols[there], whole.symbols[there])
+    base_only = sent().data[: container.packed_bytes(lengths) - sum(n + 2 for n in lengths[1:])]
+    got = receiver().decode(base_only)
+    check_person(got)
+    assert any("cut" in note for note in got.notes)
+    with pytest.raises(BitstreamError, match="cut"):
+        receiver().decode(base_only[:-1])
+
+
+def test_a_flipped_bit_is_found() -> None:
+    data = sent().data
+    for place in (0, 5, 14, 20, len(data) // 3, len(data) // 2, len(data) - 1):
+        for bit in (0, 7):
+            broken = bytearray(data)
+            broken[place] ^= 1 << bit
+            with pytest.raises(BitstreamError):
+                receiver_unpack(bytes(broken))
+
+
+def test_a_stream_for_other_weights_is_refused_by_name() -> None:
+    held, _ = container.unpack(sent().data)
+    foreign = container.pack(replace(held, weights_digest=b"\x01\x02\x03\x04"))
+    with pytest.raises(BitstreamError, match="01020304") as caught:
+        receiver().decode(foreign)
+    assert held.weights_digest.hex() in str(caught.value)
+
+
+def test_a_given_mask_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    from somacast.capture import finder
+
+    def no_search(*_: object) -> None:
+        raise AssertionError("the finder looked although the mask says where the person is")
+
+    monkeypatch.setattr(finder, "find_people", no_search)
+    result = sender().encode(frame())
+    x0, y0, x1, y1 = result.report["person_box_px"]
+    rows, columns = np.nonzero(sample().silhouette > 127)
+    assert x0 <= columns.min() and x1 >= columns.max() and y0 <= rows.min() and y1 >= rows.max()
+    seen = result.maps["silhouette"]
+    x = x0 + (np.arange(seen.shape[1]) + 0.5) / seen.shape[1] * (x1 - x0)
+    y = y0 + (np.arange(seen.shape[0]) + 0.5) / seen.shape[0] * (y1 - y0)
+    inside = lambda a: (a >= 0) & (a < 256)  # noqa: E731
+    given = np.zeros(seen.shape, bool)
+    known = inside(y)[:, None] & inside(x)[None]
+    at = np.ix_(y[inside(y)].astype(int), x[inside(x)].astype(int))
+    given[known] = (sample().silhouette[at] > 127).ravel()
+    assert ((seen > 0.5) == given).mean() > 0.98
+    # half the person masked away is half a person for everything that follows
+    half = frame()
+    assert half.mask is not None
+    half.mask[:, 128:] = 0
+    assert not np.array_equal(sender().encode(half).maps["silhouette"], seen)
+
+
+def test_a_picture_without_mask_finds_its_person() -> None:
+    result = sender().encode(frame(with_mask=False))
+    x0, y0, x1, y1 = result.report["person_box_px"]
+    centre = sample().joints_px.mean(0)
+    assert x0 < centre[0] < x1 and y0 < centre[1] < y1
+    check_person(receiver().decode(result.data))
