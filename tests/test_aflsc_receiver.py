@@ -66,7 +66,8 @@ def test_split_and_join_root_are_inverse(quaternion: list[float]) -> None:
 def test_split_root_survives_a_handstand_and_knows_pure_turns() -> None:
     upside_down = Rotation.from_rotvec([np.pi, 0, 0]).as_matrix()[None]
     np.testing.assert_allclose(join_root(split_root(upside_down)), upside_down, atol=1e-6)
-    yaw_only = Rotation.from_euler("y", [0.7, -3.0]).as_matrix()
+    yaw_only = Rotation.from_rotvec([[0, 0.7, 0], [0, -3.0, 0]]).as_matrix()
+    np.testing.assert_allclose(join_root(split_root(yaw_only)), yaw_only, atol=1e-9)
     np.testing.assert_allclose(split_root(yaw_only), [[0.7, 0, 0], [-3.0, 0, 0]], atol=1e-9)
 
 
@@ -107,7 +108,9 @@ def test_label_tables_survive_their_file_form() -> None:
     space = cases.space()
     again = LabelSpace.from_arrays(space.to_arrays())
     assert [label.name for label in again.vocabulary.labels] == [label.name for label in space.vocabulary.labels]
-    np.testing.assert_allclose(again.appearance_basis, space.appearance_basis, atol=np.abs(space.appearance_basis).max() / 200)
+    np.testing.assert_allclose(
+        again.appearance_basis, space.appearance_basis, atol=np.abs(space.appearance_basis).max() / 200
+    )
     twice = LabelSpace.from_arrays(again.to_arrays())  # what is fitted after reading must be what is read again
     assert twice.vocabulary.to_json() == again.vocabulary.to_json()
 
@@ -196,7 +199,7 @@ def test_a_shell_stands_off_by_its_distance() -> None:
 
 def test_clean_offsets_remove_lone_spikes_but_keep_hair() -> None:
     chart = load_chart()
-    row, column = np.argwhere(chart.inside & (CHART_PX // 4 < np.arange(CHART_PX)[:, None]))[4000]
+    row, column = np.argwhere(chart.inside & (np.arange(CHART_PX)[:, None] > CHART_PX // 4))[4000]
     flat = np.full(chart.inside.shape, 0.01, np.float32)
     flat[row, column] = 0.13
     skin = np.ones(flat.shape, np.uint8)
@@ -421,7 +424,7 @@ def check_person(human: Human) -> None:
     names = {n: human.joints[i] for i, n in enumerate(CANONICAL_JOINTS)}
     assert names["head"][1] > names["pelvis"][1] + 0.2
     assert min(names["l_foot"][1], names["r_foot"][1]) < names["pelvis"][1] - 0.2
-    assert 0 <= human.mesh.colors.min() and human.mesh.colors.max() <= 1
+    assert human.mesh.colors.min() >= 0 and human.mesh.colors.max() <= 1
 
 
 @lru_cache(maxsize=1)
@@ -501,7 +504,8 @@ def test_a_few_steps_of_the_recipe_lower_the_loss(monkeypatch: pytest.MonkeyPatc
     torch.manual_seed(0)
     space = cases.space()
     batches = aflsc_receiver.Batches(space, cases.charts(), cases.poses(), 1)
-    batch = batches.draw(2, 0.0, whole=True, pick=np.arange(2))
+    plain = batches.draw(2, 0.0, whole=True, pick=np.arange(2))
+    batch = batches.draw(2, 1.0, whole=True, pick=np.arange(2))  # recoloured: more than the labels can say
     inputs = label_input_count(space.vocabulary)
     model = aflsc_receiver.Receiver(inputs)
     model.restorer = Restorer(replace(RestoreConfig(inputs), hidden=64, latent=16, state=12))
@@ -509,10 +513,12 @@ def test_a_few_steps_of_the_recipe_lower_the_loss(monkeypatch: pytest.MonkeyPatc
     inside = torch.from_numpy(load_chart().inside.astype(np.float32))[None, None]
     # the batch is made of what the receiver meets: the truth is in it, the linear estimate is near it
     np.testing.assert_allclose(
-        batch["chart"][:, :3].permute(0, 2, 3, 1).numpy()[:, load_chart().inside] * COLOR_UNIT,
+        plain["chart"][:, :3].permute(0, 2, 3, 1).numpy()[:, load_chart().inside] * COLOR_UNIT,
         cases.charts()["color"][:, load_chart().inside] / 255, atol=2e-3,
     )  # fmt: skip
-    assert ((batch["base"] - batch["chart"]) * inside).square().mean() < (batch["chart"] * inside).var()
+    error = [((b["base"] - b["chart"]) * inside).square().mean() for b in (plain, batch)]
+    assert error[0] < 0.05 * (plain["chart"] * inside).var()
+    assert error[1] > 2 * error[0]
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
     history: list[dict[str, float]] = []
     for _ in range(12):
@@ -527,7 +533,8 @@ def test_a_few_steps_of_the_recipe_lower_the_loss(monkeypatch: pytest.MonkeyPatc
     assert history[-1]["diffusion"] < history[0]["diffusion"]
     assert sum(history[-1].values()) < 0.9 * sum(history[0].values())
     idle = [n for n, p in model.named_parameters() if p.grad is None or p.grad.abs().max() == 0]
-    assert not idle, f"no gradient reaches {idle}"
+    # the state after the last level has no reader: its cell is in the file for the sake of eq. 22 only
+    assert all(name.startswith("restorer.decoder.cells.2.") for name in idle), f"no gradient reaches {idle}"
 
 
 def test_coarsened_batches_keep_what_every_stream_has() -> None:

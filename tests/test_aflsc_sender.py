@@ -84,7 +84,7 @@ def test_outputs_have_the_written_shapes() -> None:
     }
     assert out["joints"].abs().max() <= 0.5
     assert out["depth"].min() >= 0
-    assert 0 < out["confidence"].min() and out["confidence"].max() <= 1
+    assert out["confidence"].min() > 0 and out["confidence"].max() <= 1
     assert feature_vector(out).shape == (2, 21 * 2 + 21 + 21 + SMALL.pose_outputs + 384)
 
 
@@ -251,9 +251,7 @@ def perfect(truth: dict[str, Tensor]) -> dict[str, Tensor]:
     square = (grid - uv[..., 0, None, None]) ** 2 + (grid[:, None] - uv[..., 1, None, None]) ** 2
     target = torch.exp(-square / (2 * 1.2**2)).clamp(1e-6, 1 - 1e-6)
     six = truth["rotations"][..., :2].mT.reshape(len(uv), -1)
-    hot = [
-        20 * F.one_hot(truth["attributes"][:, i], n).float() for i, n in enumerate(aflsc_extract.ATTRIBUTE_SIZES)
-    ]
+    hot = [20 * F.one_hot(truth["attributes"][:, i], n).float() for i, n in enumerate(aflsc_extract.ATTRIBUTE_SIZES)]
     seen = (truth["depth"] < 8).float()
     depth = ((truth["depth"] + DEPTH_OFFSET_M) * seen).repeat_interleave(2, 2).repeat_interleave(2, 3)
     assert depth.shape[-1] == size
@@ -275,9 +273,14 @@ def test_losses_vanish_at_the_truth_and_grow_with_every_error() -> None:
         assert best[name] == pytest.approx(0, abs=2e-4), name
     generator = torch.Generator().manual_seed(0)
     responsible = {
-        "heat": ("heat", "heat_bce"), "joints": ("joints",), "joint_depth": ("joint_depth",), "depth": ("depth", "depth_l1"),
-        "pose": ("pose", "geodesic", "attributes"), "silhouette": ("silhouette",), "parts": ("parts",),
-    }  # fmt: skip
+        "heat": ("heat", "heat_bce"),
+        "joints": ("joints",),
+        "joint_depth": ("joint_depth",),
+        "depth": ("depth", "depth_l1"),
+        "pose": ("pose", "geodesic", "attributes"),
+        "silhouette": ("silhouette",),
+        "parts": ("parts",),
+    }
     for output, terms in responsible.items():
         out = perfect(truth)
         strength = {"pose": 30.0, "parts": 30.0, "heat": 3.0, "silhouette": 3.0}.get(output, 0.3)
@@ -434,33 +437,34 @@ def one_scalar(bins: int, span: float) -> tuple[LabelLayout, Vocabulary]:
     labels = (
         Label("size", "shape", "scalar", (4, bins // 4), mean=1.5, std=0.3, span=span),
         Label("yaw", "root", "circular", (8,)),
+        Label("hat", "attributes", "class", (2,), classes=("none", "hat")),
     )
-    vocabulary = Vocabulary(labels, 1, ("root", "shape"))
+    vocabulary = Vocabulary(labels, 1, ("root", "shape", "attributes"))
     return LabelLayout.of(vocabulary), vocabulary
 
 
 @pytest.mark.parametrize("log_scale", [-2.5, -1.0, 0.0])
 def test_discretised_logistic_peaks_in_the_bin_of_its_mean(log_scale: float) -> None:
-    """Eq. 13 by brute force: of all bins the one that holds the mean is the most likely, and all together are one."""
+    """Eq. 13 by brute force: the likeliest bin is the one that holds the mean; all bins together fill the span."""
     bins, span = 24, 3.0
     layout, vocabulary = one_scalar(bins, span)
     coder = SemanticCoder(SemanticConfig(4, hidden=8, latent=2), layout)
     rng = np.random.default_rng(0)
     centres = torch.tensor((np.arange(bins) + 0.5) * (2 * span / bins) - span, dtype=torch.float32)
-    y = torch.stack([centres, torch.ones(bins), torch.zeros(bins)], 1)
+    y = F.pad(centres[:, None], (0, 4)) + torch.tensor([0.0, 1, 0, 1, 0])  # no turn, no hat
     for mean in rng.uniform(-1.6, 1.6, 12):
         out = {
             "mean": torch.full((1, 1), float(mean)),
             "log_scale": torch.full((1, 1), log_scale),
             "angles": torch.tensor([[[1.0, 0.0]]]),
-            "classes": torch.zeros(1, 0),
+            "classes": torch.tensor([[60.0, 0.0]]),
         }
         chance = np.array([np.exp(-label_loss(coder, out, row[None]).item()) for row in y])
         best = int(chance.argmax())
         assert best == int((mean + span) / (2 * span) * bins)
-        if log_scale < -0.5:  # wide ones have tails beyond the span
-            assert chance.sum() == pytest.approx(1, abs=0.02)
-        values = label_values(layout, vocabulary, {k: v.numpy() for k, v in out.items()}, np.zeros((1, 2)))
+        tails = torch.sigmoid((torch.tensor([span, -span]) - mean) / np.exp(log_scale))
+        assert chance.sum() == pytest.approx((tails[0] - tails[1]).item(), abs=2e-3)
+        values = label_values(layout, vocabulary, {k: v.numpy() for k, v in out.items()}, np.zeros((1, 3)))
         coarse, fine = vocabulary.quantise(values)[0, 0]
         assert coarse * (bins // 4) + fine == best
 
@@ -477,11 +481,9 @@ def test_kinematics_give_the_joints_of_the_body() -> None:
     y = torch.from_numpy(layout.vector(space.vocabulary, values))
     s = len(layout.scalars)
     got = chain()(y[:, :s], y[:, s : s + 2]).numpy()
-    clipped = label_values(
-        layout, space.vocabulary,
-        {"mean": y[:, :s].numpy(), "angles": y[:, s : s + 2].reshape(4, 1, 2).numpy(), "classes": y[:, s + 2 :].numpy()},
-        values,
-    )  # fmt: skip
+    s_a = s + 2
+    out = {"mean": y[:, :s].numpy(), "angles": y[:, s:s_a].reshape(4, 1, 2).numpy(), "classes": y[:, s_a:].numpy()}
+    clipped = label_values(layout, space.vocabulary, out, values)
     for row in range(4):
         state = space.state(clipped[row])
         joints = body.joints(body.rest(state.shape)[1], state.rotations)

@@ -126,10 +126,12 @@ class AssetWardrobe:
         outfit = Outfit(self.skin(pick(skins or self.skins)), scale_matrix(rng.uniform(0.7, 1.12)), [])
         outfit.attributes = {"sleeves": "none", "legs": "bare", "shoes": "bare", "hair": "none", "hat": "none"}
         outfit.layers.append(Layer(self.garment("eyes/low-poly"), scale_matrix(1)))
-        if rng.random() < 0.97:
-            suit = self.garment("clothes/" + pick([s for s in self.suits if s.startswith(sex)]))
-            outfit.layers.append(Layer(suit, dye_matrix(rng)))
-            outfit.attributes |= suit_attributes(suit)
+        suits = [s for s in self.suits if s.startswith(sex)] or self.suits
+        if not suits:
+            raise SomacastError(f"{self.folder}: expected at least one outfit under clothes; nobody is drawn undressed")
+        suit = self.garment("clothes/" + pick(suits))
+        outfit.layers.append(Layer(suit, dye_matrix(rng)))
+        outfit.attributes |= suit_attributes(suit)
         if self.shoes and rng.random() < 0.95:
             outfit.layers.append(Layer(self.garment("clothes/" + pick(self.shoes)), dye_matrix(rng)))
             outfit.attributes["shoes"] = "shoes"

@@ -49,6 +49,9 @@ class Mixture:
 class MixtureHead(nn.Module):
     """Features [B, F] to a Mixture with K components of dimension D (eq. 19-20)."""
 
+    rows: Tensor
+    columns: Tensor
+
     def __init__(self, features: int, components: int, dim: int):
         super().__init__()
         self.components, self.dim = components, dim

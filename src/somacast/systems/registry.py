@@ -23,7 +23,8 @@ class Decoder(Protocol):
 class System(Protocol):
     """What every benchmark, transport, viewer and command relies on."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def encoder(self, device: str = "cpu") -> Encoder: ...
 

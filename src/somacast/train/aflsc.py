@@ -13,6 +13,7 @@ import multiprocessing
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -66,7 +67,8 @@ def label_stage(charts: dict[str, np.ndarray], assets: Path | None, out: Path) -
             return LabelSpace.from_arrays(dict(saved)), np.load(poses_file)
     space, poses, _ = build(charts, assets)
     np.save(poses_file, poses)
-    np.savez(file, **space.to_arrays())
+    arrays: dict[str, Any] = dict(space.to_arrays())
+    np.savez(file, **arrays)
     return space, poses
 
 
@@ -114,7 +116,8 @@ def _shard_features(task: tuple[str, str, bool]) -> tuple[np.ndarray, dict[str, 
     net.load_state_dict(torch.load(checkpoint, weights_only=True)["average"])
     with np.load(shard) as file:
         data = {k: file[k] for k in file.files}
-    return extract_features(net.to(memory_format=torch.channels_last), data, flip)
+    net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return extract_features(net, data, flip)
 
 
 def semantic_stage(

@@ -75,6 +75,12 @@ class LabelLayout:
 class SemanticCoder(nn.Module):
     """CVAE over (X, y). `infer` is what the product runs."""
 
+    mean: Tensor
+    std: Tensor
+
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, config: SemanticConfig, layout: LabelLayout):
         super().__init__()
         self.config, self.layout = config, layout

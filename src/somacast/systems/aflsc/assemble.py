@@ -32,7 +32,8 @@ def _nearest_inside(uv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     inside = load_chart().inside
     size = len(inside)
-    _, (rows, columns) = distance_transform_edt(~inside, return_indices=True)
+    nearest = distance_transform_edt(~inside, return_distances=False, return_indices=True)
+    rows, columns = np.asarray(nearest)
     y = np.clip(((1 - uv[:, 1]) * size).astype(int), 0, size - 1)
     x = np.clip((uv[:, 0] * size).astype(int), 0, size - 1)
     return rows[y, x], columns[y, x]

@@ -21,7 +21,7 @@ class DecoderConfig:
     """steps: 1 to 8 denoising steps; sample: draw z' and X_T (seed) instead of their modes; literal: the paper's
     steps (eq. 26-27) instead of ours, an ablation; resolution: cells of the surface grid along the longest axis."""
 
-    steps: int = 4
+    steps: int = 1
     sample: bool = False
     seed: int = 0
     literal: bool = False
@@ -37,7 +37,8 @@ class Decoder:
         self.device = torch.device(device)
         self.config = config or DecoderConfig()
         self.space = load_tables(weights).space
-        self.restorer, self.denoiser = (m.to(self.device) for m in load_receiver(weights))
+        restorer, denoiser = load_receiver(weights)
+        self.restorer, self.denoiser = restorer.to(self.device), denoiser.to(self.device)
 
     def restore(self, semantics: Semantics) -> tuple[PersonState, np.ndarray, np.ndarray]:
         """Symbols to the person's state and the chart: colour [H, W, 3] in [0, 1], offset [H, W] in metres."""

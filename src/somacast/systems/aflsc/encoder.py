@@ -31,7 +31,7 @@ _UNSURE = (
     "picture's edge, hidden, or in an unusual pose; the result is uncertain"
 )
 # Mean peak of the heat maps under which there is no person to speak of; more is asked where the finder saw nobody.
-LEAST_CONFIDENCE, LEAST_CONFIDENCE_UNFOUND = 0.03, 0.07
+LEAST_CONFIDENCE, LEAST_CONFIDENCE_UNFOUND = 0.045, 0.06
 
 
 @dataclass

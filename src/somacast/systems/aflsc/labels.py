@@ -65,7 +65,7 @@ def split_root(rotation: np.ndarray) -> np.ndarray:
 def join_root(values: np.ndarray) -> np.ndarray:
     """Inverse of `split_root`: [N, 3] to rotations [N, 3, 3]."""
     tilt = np.stack([values[:, 1], np.zeros(len(values)), values[:, 2]], 1)
-    return (Rotation.from_euler("y", values[:, 0]) * Rotation.from_rotvec(tilt)).as_matrix()
+    return (Rotation.from_euler("y", values[:, :1]) * Rotation.from_rotvec(tilt)).as_matrix()
 
 
 def joint_turns(rotations: np.ndarray) -> np.ndarray:

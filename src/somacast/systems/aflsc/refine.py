@@ -114,7 +114,7 @@ class Refiner:
 
     space: LabelSpace
     iterations: int = 10
-    _tables: tuple = field(init=False)
+    _tables: tuple[int, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray] = field(init=False)
 
     def __post_init__(self) -> None:
         body = load_body()
