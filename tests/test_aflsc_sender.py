@@ -328,12 +328,21 @@ def test_mirroring_twice_changes_nothing() -> None:
 
 
 def test_mirrored_truths_agree_with_a_mirrored_body() -> None:
+    """Rotations, joints in the picture and depths of a mirrored sample belong to one body seen by one camera."""
     plain, body = batch(), load_body()
     mirrored = aflsc_extract.to_tensors(batch(), np.ones(cases.PEOPLE, bool), size_px=128)
     for row in range(cases.PEOPLE):
-        joints = body.joints(body.bone_mean, plain["rotations"][row])  # the mean body is its own mirror image
-        again = body.joints(body.bone_mean, mirrored["rotations"][row].numpy())
-        np.testing.assert_allclose(again - again[0], ((joints - joints[0]) * [-1, 1, 1])[MIRROR], atol=6e-3)
+        rotations = mirrored["rotations"][row].numpy()
+        mean_body = body.joints(body.bone_mean, plain["rotations"][row])  # the mean body is its own mirror image
+        again = body.joints(body.bone_mean, rotations)
+        np.testing.assert_allclose(again - again[0], ((mean_body - mean_body[0]) * [-1, 1, 1])[MIRROR], atol=6e-3)
+        joints = body.joints(body.rest(plain["shape"][row])[1], rotations)
+        joints = joints - joints[0]
+        np.testing.assert_allclose(mirrored["z"][row].numpy(), joints[:, 2], atol=0.02)
+        distance, cx, cy, scale = plain["shot"][row]
+        w = 1 / (distance - joints[:, 2])
+        seen = np.stack([joints[:, 0] * w + cx, cy - joints[:, 1] * w], 1) * scale
+        np.testing.assert_allclose(mirrored["joints"][row].numpy(), seen, atol=0.01)
 
 
 def test_a_few_steps_of_the_recipe_lower_the_loss() -> None:

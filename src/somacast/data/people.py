@@ -125,15 +125,15 @@ def dress(shape: np.ndarray, phenotype: dict[str, float], outfit: Outfit) -> Per
     faces, face_uvs, uvs = [], [], [body.uvs]
     face_layer, face_material = [], []
     textures, two_sided, cut_out = [outfit.skin], [False], [False]
-    hidden = np.zeros(len(rest), bool)
+    hidden: np.ndarray = np.zeros(len(rest), bool)
     vertex_count, uv_count = len(rest), len(body.uvs)
     for number, layer in enumerate(sorted(outfit.layers, key=lambda item: -item.garment.depth), 1):
         garment = layer.garment
         fitted = garment.fit(rest)
         f, ft, material = garment.faces, garment.face_uvs, garment.face_material
         if hidden.any() and material.size and MATERIALS[material[0]] in ("top", "bottom", "shoes"):
-            covered = hidden[garment.index].all(1)
-            keep = ~covered[f].all(1)
+            covered: np.ndarray = np.all(hidden[garment.index], axis=1)
+            keep = ~np.all(covered[f], axis=1)
             f, ft, material = f[keep], ft[keep], material[keep]
         bone, share = _garment_skin(body, garment)
         vertices.append(fitted)

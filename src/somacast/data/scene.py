@@ -114,7 +114,7 @@ def draw_background(
     if pictures and rng.random() < 0.5:
         with Image.open(pictures[rng.integers(len(pictures))]) as picture:
             side = int(min(picture.size) * rng.uniform(0.4, 1))
-            x, y = rng.integers(0, picture.width - side + 1), rng.integers(0, picture.height - side + 1)
+            x, y = int(rng.integers(0, picture.width - side + 1)), int(rng.integers(0, picture.height - side + 1))
             return np.asarray(picture.convert("RGB").resize((size, size), box=(x, y, x + side, y + side)), np.float32)
     kind = rng.integers(0, 6)
     if kind == 0:

@@ -59,7 +59,8 @@ class Encoder:
         tables = load_tables(weights)
         self.space: LabelSpace = tables.space
         self.digest = tables.codec.digest
-        self.network, self.coder = (m.to(self.device) for m in load_sender(weights))
+        network, coder = load_sender(weights)
+        self.network, self.coder = network.to(self.device), coder.to(self.device)
         self.refiner = Refiner(self.space)
 
     def encode(self, frames: list[Frame], budget_bytes: int | None = None) -> tuple[Semantics, dict]:

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors.numpy import load, save_file
@@ -14,6 +15,12 @@ from somacast.semantics.label_coding import CodingTables
 from somacast.systems.aflsc.codec import LabelCodec
 from somacast.systems.aflsc.labels import LabelSpace
 from somacast.weights.manifest import weights_path
+
+if TYPE_CHECKING:
+    from somacast.systems.aflsc.adversarial import SemanticCoder
+    from somacast.systems.aflsc.diffuse import Denoiser
+    from somacast.systems.aflsc.extract import MultiTaskViT
+    from somacast.systems.aflsc.restore import Restorer
 
 WEIGHTS = "aflsc"
 _PARTS = ("extract", "semantic", "restorer", "denoiser")
@@ -54,7 +61,7 @@ def _states(path: Path | None) -> dict[str, dict]:
     return out
 
 
-def load_sender(path: Path | None = None):
+def load_sender(path: Path | None = None) -> tuple[MultiTaskViT, SemanticCoder]:
     """(MultiTaskViT, SemanticCoder) in evaluation mode."""
     from somacast.data.wardrobe import ATTRIBUTES
     from somacast.systems.aflsc.adversarial import LabelLayout, SemanticCoder, SemanticConfig
@@ -71,7 +78,7 @@ def load_sender(path: Path | None = None):
     return extract.eval(), coder.eval()
 
 
-def load_receiver(path: Path | None = None):
+def load_receiver(path: Path | None = None) -> tuple[Restorer, Denoiser]:
     """(Restorer, Denoiser) in evaluation mode."""
     from somacast.systems.aflsc.codec import label_input_count
     from somacast.systems.aflsc.diffuse import Denoiser
