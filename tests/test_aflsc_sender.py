@@ -13,7 +13,7 @@ from torch import Tensor
 
 import aflsc_cases as cases
 from somacast.human.body import load_body
-from somacast.human.skeleton import JOINT_COUNT, MIRROR
+from somacast.human.skeleton import JOINT_COUNT, MIRROR, mirror_pose
 from somacast.semantics.vocabulary import Label, Vocabulary
 from somacast.systems.aflsc.adversarial import (
     CODED_GROUPS,
@@ -25,6 +25,7 @@ from somacast.systems.aflsc.adversarial import (
     label_loss,
     label_values,
 )
+from somacast.systems.aflsc.encoder import evidence_of, merge_mirrored
 from somacast.systems.aflsc.extract import (
     DEPTH_OFFSET_M,
     TASKS,
@@ -533,6 +534,54 @@ def test_adversarial_losses_train_both_posteriors_and_fall() -> None:
     first, last = np.mean(history[:3], 0), np.mean(history[-3:], 0)
     assert last[0] < 0.8 * first[0]
     assert last[1] < first[1]
+
+
+# --- the picture and its mirror image ------------------------------------------------------------------------------
+
+
+def test_looking_into_a_mirror_mirrors_what_is_seen() -> None:
+    """A picture and its mirror image, in either order: the merged views are mirror images of each other."""
+    net, image = small_net(), picture()[:1]
+    with torch.inference_mode():
+        pairs = [torch.cat([image, image.flip(-1)]), torch.cat([image.flip(-1), image])]
+        one, two = (merge_mirrored({k: v.numpy() for k, v in net(p).items()}, SMALL.shape_count) for p in pairs)
+    expected = {
+        "share": one["share"][MIRROR][..., ::-1],
+        "joints": (one["joints"] * [-1, 1])[MIRROR],
+        "joint_depth": one["joint_depth"][MIRROR],
+        "confidence": one["confidence"][MIRROR],
+        "camera": one["camera"] * [-1, 1, 1],
+        "depth": one["depth"][:, ::-1],
+        "silhouette": one["silhouette"][:, ::-1],
+    }
+    assert set(two) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(two[name], value, atol=1e-4, err_msg=name)
+    np.testing.assert_allclose(one["share"].sum((1, 2)), 1, atol=1e-4)
+
+
+def test_evidence_is_the_peak_and_not_the_middle_of_two() -> None:
+    share = np.full((JOINT_COUNT, 24, 24), 1e-7)
+    share[:, 5, 18], share[:, 20, 3] = 0.7, 0.3  # a peak, and a wrong one far away
+    seen = {"share": share, "joint_depth": np.zeros(JOINT_COUNT), "camera": np.zeros(3)}
+    evidence = evidence_of(seen)
+    np.testing.assert_allclose(evidence.joints, np.tile([18.5 / 24 - 0.5, 5.5 / 24 - 0.5], (JOINT_COUNT, 1)), atol=1e-3)
+    share[:, 20, 3] = 1e-7
+    alone = evidence_of({**seen, "share": share / share.sum((1, 2), keepdims=True)})
+    assert np.all(evidence.spread > 1.1 * alone.spread)  # doubt widens it
+
+
+def test_mirrored_labels_are_the_labels_of_the_mirrored_person() -> None:
+    space, vocabulary = cases.space(), cases.space().vocabulary
+    for values in cases.random_values(3):
+        other = space.mirrored(values)
+        np.testing.assert_allclose(space.mirrored(other), values, atol=2e-3)
+        # mirrored poses may need components that have no label: here all have one
+        assert len(space.pose_kept) == len(space.pose_std)
+        np.testing.assert_allclose(space.state(other).rotations, mirror_pose(space.state(values).rotations), atol=2e-3)
+        hands, camera = vocabulary.group_indices("hands"), vocabulary.group_indices("camera")
+        np.testing.assert_allclose(other[hands], values[hands][::-1])
+        np.testing.assert_allclose(other[camera], values[camera] * [-1, 1, 1])
 
 
 # --- refinement ----------------------------------------------------------------------------------------------------

@@ -59,10 +59,10 @@ def to_tensors(batch: dict[str, np.ndarray], flip: np.ndarray | None = None, siz
     mask = torch.from_numpy(np.unpackbits(batch["silhouette"], axis=2)).float()[:, None]
     depth = torch.from_numpy(batch["depth"].astype(np.float32))[:, None]
     parts = torch.from_numpy(batch["parts"].astype(np.int64))
-    joints = torch.from_numpy(batch["joints_px"]).float()
-    z = torch.from_numpy(batch["joints_m"][..., 2]).float()
-    rotations = torch.from_numpy(batch["rotations"]).float()
-    curl = torch.from_numpy(batch["curl"]).float()
+    joints = torch.from_numpy(batch["joints_px"]).float().clone()
+    z = torch.from_numpy(batch["joints_m"][..., 2]).float().clone()
+    rotations = torch.from_numpy(batch["rotations"]).float().clone()
+    curl = torch.from_numpy(batch["curl"]).float().clone()
     if flip is not None and flip.any():
         f = torch.from_numpy(flip)
         order = torch.from_numpy(MIRROR)
