@@ -18,12 +18,10 @@ from somacast.semantics.vocabulary import Label, Vocabulary
 from somacast.systems.aflsc.adversarial import (
     CODED_GROUPS,
     Discriminator,
-    LabelLayout,
     SemanticCoder,
     SemanticConfig,
     feature_vector,
     label_loss,
-    label_values,
 )
 from somacast.systems.aflsc.encoder import evidence_of, merge_mirrored
 from somacast.systems.aflsc.extract import (

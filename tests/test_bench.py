@@ -64,7 +64,7 @@ def run_of(find: float, human: float) -> dict:
     return {
         "sender": {"read picture": 0.1, "find": find, "extract": 0.2, "bitstream": 0.1, "semantics": find + 0.2},
         "receiver": {"bitstream": 0.05, "human": human},
-        "inner": inner | {"cloud": 0.25 * human, "surface": 0.5 * human, "field": 0.4 * human, "multi-task ViT": 0.15},
+        "inner": inner | {"cloud": 0.25 * human, "surface": 0.5 * human, "field": 0.4 * human, "networks": 0.15},
         "encode_s": find + 0.45,
         "decode_s": human + 0.05,
         "picture_to_mesh_s": find + human + 0.5,
@@ -97,7 +97,7 @@ def test_a_real_picture_spends_time_in_every_stage(tmp_path):
     results = speed.measure_stages(config, tmp_path)
     assert results["bytes"]["max"] == (tmp_path / "person.soma").stat().st_size
     rows = {row["stage"]: row for row in results["stages"]}
-    for stage in ("find", "extract", "label", "appearance", "cloud", "diffusion", "field", "marching cubes"):
+    for stage in ("find", "extract", "label", "appearance", "cloud", "labels to chart", "field", "marching cubes"):
         assert rows[stage]["ms"] > 0, stage
     outer = sum(row["ms"] for row in results["stages"] if row["part_of"] is None)
     assert outer == pytest.approx(1000 * results["picture_to_mesh_s"]["median"], rel=1e-3)

@@ -37,10 +37,9 @@ _BUSY_LOAD = 0.5  # load average at the start above which somebody else is at wo
 # Functions inside a stage that are worth their own line: "module:name", looked up where they are called.
 PROBES: dict[str, dict[str, dict[str, str]]] = {
     "aflsc": {
-        "extract": {"multi-task ViT": "somacast.systems.aflsc.extract:MultiTaskViT.forward"},
+        "extract": {"networks": "somacast.systems.aflsc.encoder:Encoder.networks"},
         "human": {
-            "labels to feature maps": "somacast.systems.aflsc.restore:Restorer.forward",
-            "diffusion": "somacast.systems.aflsc.diffuse:reverse",
+            "labels to chart": "somacast.systems.aflsc.decoder:Decoder.restore",
             "cloud": "somacast.systems.aflsc.assemble:point_cloud",
             "surface": "somacast.systems.aflsc.assemble:reconstruct_surface",
         },

@@ -120,6 +120,70 @@ def _shard_features(task: tuple[str, str, bool]) -> tuple[np.ndarray, dict[str, 
     return extract_features(net, data, flip)
 
 
+def export_sender(weights: Path | None, target: Path) -> float:
+    """The sender's networks as ONNX with 16-bit weights; returns the largest difference to the torch twin."""
+    import torch
+    from onnxruntime import InferenceSession
+
+    from somacast.systems.aflsc.adversarial import feature_vector
+    from somacast.systems.aflsc.networks import CODED, EXTRACTED, load_sender
+    from somacast.train.finder import write_onnx
+
+    network, coder = load_sender(weights)
+
+    class Both(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network, self.coder = network, coder
+
+        def forward(self, image):
+            out = self.network(image)
+            coded = self.coder.infer(feature_vector(out))
+            return (*(out[k] for k in EXTRACTED), *(coded[k] for k in CODED))
+
+    torch.manual_seed(0)
+    image = torch.rand(2, 3, network.config.size_px, network.config.size_px)
+    names = [*EXTRACTED, *CODED]
+    write_onnx(Both().eval(), (image,), ["image"], names, target, batched=False)
+    with torch.inference_mode():
+        twins = [x.numpy() for x in Both().eval()(image)]
+    got = InferenceSession(str(target)).run(names, {"image": image.numpy()})
+    return max(float(np.abs(np.asarray(g) - t).max()) for g, t in zip(got, twins, strict=True))
+
+
+def export_receiver(weights: Path | None, target: Path) -> float:
+    """The receiver's default path (mode of z', one step from the mean of X_T) as ONNX with 16-bit weights.
+
+    weights: an aflsc.safetensors, None for the one in the package. Returns the largest difference to the torch twin,
+    in basis units.
+    """
+    import torch
+    from onnxruntime import InferenceSession
+
+    from somacast.systems.aflsc.networks import load_receiver
+    from somacast.train.finder import write_onnx
+
+    restorer, denoiser = load_receiver(weights)
+
+    class OneStep(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.restorer, self.denoiser = restorer, denoiser
+
+        def forward(self, labels, base):
+            guide = self.denoiser.guide(self.restorer(labels))
+            return self.denoiser(torch.zeros_like(base), torch.ones(1), base, guide)
+
+    torch.manual_seed(0)
+    inputs = (torch.randn(1, restorer.config.label_inputs) * 0.5, torch.randn(1, 4, 128, 128))
+    write_onnx(OneStep().eval(), inputs, ["labels", "base"], ["change"], target, batched=False)
+    with torch.inference_mode():
+        twin = OneStep().eval()(*inputs).numpy()
+    feed = {"labels": inputs[0].numpy(), "base": inputs[1].numpy()}
+    got = np.asarray(InferenceSession(str(target)).run(["change"], feed)[0])
+    return float(np.abs(got - twin).max())
+
+
 def semantic_stage(
     space: LabelSpace, shards: list[tuple[Path, bool]], held_out: list[Path], out: Path, minutes: float, threads: int
 ) -> None:

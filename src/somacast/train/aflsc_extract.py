@@ -16,7 +16,8 @@ from torch import Tensor
 
 from somacast.data.wardrobe import ATTRIBUTES
 from somacast.human.skeleton import JOINT_COUNT, MIRROR
-from somacast.systems.aflsc.extract import CELL_PX, DEPTH_OFFSET_M, ExtractConfig, MultiTaskViT, rotation_from_6d
+from somacast.systems.aflsc.extract import CELL_PX, ExtractConfig, MultiTaskViT, rotation_from_6d
+from somacast.systems.aflsc.layout import DEPTH_OFFSET_M
 from somacast.train.pool import Pool
 
 SHAPE_COUNT = 12

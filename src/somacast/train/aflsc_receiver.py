@@ -17,8 +17,8 @@ from somacast.data.wardrobe import MATERIALS
 from somacast.semantics.mixture import diversity
 from somacast.systems.aflsc.chart import OFFSET_UNIT_M, load_chart
 from somacast.systems.aflsc.codec import label_input_count, label_inputs
-from somacast.systems.aflsc.diffuse import RESIDUAL_UNIT, Denoiser, reverse, signal_and_noise
-from somacast.systems.aflsc.labels import COLOR_UNIT, LabelSpace
+from somacast.systems.aflsc.diffuse import Denoiser, reverse, signal_and_noise
+from somacast.systems.aflsc.labels import COLOR_UNIT, RESIDUAL_UNIT, LabelSpace
 from somacast.systems.aflsc.restore import RestoreConfig, Restorer, level_targets
 
 

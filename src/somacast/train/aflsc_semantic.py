@@ -18,7 +18,6 @@ from somacast.human.skeleton import JOINT_COUNT, JOINT_PARENT
 from somacast.metrics.shape import mpjpe, pa_mpjpe
 from somacast.systems.aflsc.adversarial import (
     Discriminator,
-    LabelLayout,
     SemanticCoder,
     SemanticConfig,
     feature_vector,
@@ -26,6 +25,7 @@ from somacast.systems.aflsc.adversarial import (
 )
 from somacast.systems.aflsc.extract import MultiTaskViT
 from somacast.systems.aflsc.labels import SHAPE_LABELS, LabelSpace
+from somacast.systems.aflsc.layout import LabelLayout
 from somacast.train.aflsc_extract import to_tensors
 
 

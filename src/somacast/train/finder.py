@@ -243,20 +243,23 @@ def load(path: Path) -> FinderNet:
     return net.eval()
 
 
-def export(net: FinderNet, path: Path) -> float:
-    """Write ONNX with 16-bit weights (computed in 32 bits); returns the largest difference of any output to torch's.
-
-    Needs the `onnx` package, which only this function uses.
-    """
+def write_onnx(
+    net: nn.Module,
+    inputs: tuple[Tensor, ...],
+    input_names: list[str],
+    names: list[str],
+    path: Path,
+    batched: bool = True,
+) -> None:
+    """Write a network as ONNX with 16-bit weights (computed in 32 bits). Needs the `onnx` package."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     stream = io.BytesIO()
-    names = ["heat", "box", "silhouette"]
     torch.onnx.export(
-        net.eval(), (torch.zeros(1, 3, INPUT_PX, INPUT_PX),), cast(Any, stream), dynamo=False, opset_version=17,
-        input_names=["picture"], output_names=names,
-        dynamic_axes={name: {0: "batch"} for name in ["picture", *names]},
+        net.eval(), inputs, cast(Any, stream), dynamo=False, opset_version=17,
+        input_names=input_names, output_names=names,
+        dynamic_axes={name: {0: "batch"} for name in [*input_names, *names]} if batched else None,
     )  # fmt: skip
     model = onnx.load_from_string(stream.getvalue())
     casts = []
@@ -269,11 +272,17 @@ def export(net: FinderNet, path: Path) -> float:
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    model.producer_name, model.doc_string = "somacast", "finder"
+    model.producer_name, model.doc_string = "somacast", path.stem
     for node in model.graph.node:
         node.doc_string = ""
     onnx.checker.check_model(model)
     write_atomically(path, model.SerializeToString())
+
+
+def export(net: FinderNet, path: Path) -> float:
+    """Write the finder as ONNX; returns the largest difference of any output to torch's."""
+    picture = torch.zeros(1, 3, INPUT_PX, INPUT_PX)
+    write_onnx(net, (picture,), ["picture"], ["heat", "box", "silhouette"], path)
     return twin_error(net, path)
 
 

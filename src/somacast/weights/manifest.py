@@ -77,7 +77,7 @@ def record(path: Path, *, licence: str, recipe: str, data: str, score: dict[str,
 
 
 def _file_name(name: str) -> str:
-    return name if name.endswith(".safetensors") else f"{name}.safetensors"
+    return name if name.endswith((".safetensors", ".onnx")) else f"{name}.safetensors"
 
 
 def _entry(file_name: str) -> dict[str, Any]:

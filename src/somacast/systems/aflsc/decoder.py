@@ -11,8 +11,8 @@ from somacast.human.surface import SurfaceConfig
 from somacast.systems.aflsc.assemble import build_human
 from somacast.systems.aflsc.chart import OFFSET_UNIT_M, load_chart
 from somacast.systems.aflsc.codec import label_inputs
-from somacast.systems.aflsc.labels import COLOR_UNIT, PersonState
-from somacast.systems.aflsc.networks import load_receiver, load_tables
+from somacast.systems.aflsc.labels import COLOR_UNIT, RESIDUAL_UNIT, PersonState
+from somacast.systems.aflsc.networks import load_fast_receiver, load_receiver, load_tables
 from somacast.types import Human, Semantics
 
 
@@ -32,21 +32,21 @@ class Decoder:
     """Holds the receiver's networks."""
 
     def __init__(self, device: str = "cpu", weights: Path | None = None, config: DecoderConfig | None = None):
-        import torch
-
-        self.device = torch.device(device)
         self.config = config or DecoderConfig()
         self.space = load_tables(weights).space
-        restorer, denoiser = load_receiver(weights)
-        self.restorer, self.denoiser = restorer.to(self.device), denoiser.to(self.device)
+        plain = self.config.steps == 1 and not self.config.sample and not self.config.literal
+        # The default path runs without torch, whose import takes longer than the decoding.
+        self.fast = load_fast_receiver() if plain and device == "cpu" and weights is None else None
+        if self.fast is None:
+            import torch
+
+            self.device = torch.device(device)
+            restorer, denoiser = load_receiver(weights)
+            self.restorer, self.denoiser = restorer.to(self.device), denoiser.to(self.device)
 
     def restore(self, semantics: Semantics) -> tuple[PersonState, np.ndarray, np.ndarray]:
         """Symbols to the person's state and the chart: colour [H, W, 3] in [0, 1], offset [H, W] in metres."""
-        import torch
-
-        from somacast.systems.aflsc.diffuse import RESIDUAL_UNIT, literal_steps, reverse
-
-        vocabulary, config = self.space.vocabulary, self.config
+        vocabulary = self.space.vocabulary
         values, width, present = vocabulary.dequantise(semantics.symbols[None])
         state = self.space.state(values[0])
         state.width, state.present = width[0], present[0]
@@ -55,18 +55,34 @@ class Decoder:
         flat = self.space.appearance_mean.reshape(-1) + state.codes @ basis
         chart = np.zeros((*inside.shape, 4), np.float32)
         chart[inside] = flat.reshape(-1, 4)
-        with torch.inference_mode():
-            labels = torch.from_numpy(label_inputs(vocabulary, values, width, present)).to(self.device)
-            base = torch.from_numpy(chart).permute(2, 0, 1)[None].to(self.device)
-            generator = torch.Generator().manual_seed(config.seed)
-            maps = self.restorer.sampled(labels, generator) if config.sample else self.restorer(labels)
-            if config.literal:
-                change = literal_steps(self.denoiser, maps, base, config.steps)
-            else:
-                noise = torch.randn(base.shape, generator=generator) if config.sample else None
-                change = reverse(self.denoiser, maps, base, config.steps, noise)
-            chart = (base + RESIDUAL_UNIT * change)[0].permute(1, 2, 0).cpu().numpy()
+        base = np.ascontiguousarray(chart.transpose(2, 0, 1)[None])
+        labels = label_inputs(vocabulary, values, width, present)
+        change = self._change_fast(labels, base) if self.fast else self._change(labels, base)
+        chart = (base + RESIDUAL_UNIT * change)[0].transpose(1, 2, 0)
         return state, np.clip(chart[..., :3] * COLOR_UNIT, 0, 1), chart[..., 3] * OFFSET_UNIT_M
+
+    def _change_fast(self, labels: np.ndarray, base: np.ndarray) -> np.ndarray:
+        """X_0 of one step from the mean of X_T, by ONNX Runtime."""
+        assert self.fast is not None
+        return np.asarray(self.fast.run(["change"], {"labels": labels, "base": base})[0])
+
+    def _change(self, labels: np.ndarray, base: np.ndarray) -> np.ndarray:
+        """X_0 [1, 4, 128, 128] from label inputs [1, I] and the linear estimate, by torch (eq. 19-27)."""
+        import torch
+
+        from somacast.systems.aflsc.diffuse import literal_steps, reverse
+
+        config = self.config
+        with torch.inference_mode():
+            told, start = torch.from_numpy(labels).to(self.device), torch.from_numpy(base).to(self.device)
+            generator = torch.Generator().manual_seed(config.seed)
+            maps = self.restorer.sampled(told, generator) if config.sample else self.restorer(told)
+            if config.literal:
+                change = literal_steps(self.denoiser, maps, start, config.steps)
+            else:
+                noise = torch.randn(start.shape, generator=generator) if config.sample else None
+                change = reverse(self.denoiser, maps, start, config.steps, noise)
+            return change.cpu().numpy()
 
     def decode(self, semantics: Semantics, views=None) -> Human:
         """Symbols to a watertight coloured person in the view frame."""

@@ -24,7 +24,6 @@ from somacast.systems.aflsc.restore import FEATURES, LEVELS_PX
 PATCH_PX = 8
 CHANNELS = 4
 SCALES_PX = (16, 32, 64)
-RESIDUAL_UNIT = 0.3  # X is the difference to the linear estimate, divided by this
 MAX_STEPS = 8
 
 

@@ -13,15 +13,15 @@ from somacast.capture.finder import NO_PERSON, find_person
 from somacast.human.body import load_body
 from somacast.human.raster import rasterize
 from somacast.human.skeleton import CANONICAL_JOINTS, JOINT_COUNT, MIRROR
-from somacast.systems.aflsc.adversarial import feature_vector, label_values
+from somacast.systems.aflsc.layout import DEPTH_OFFSET_M, LabelLayout, label_values
 from somacast.systems.aflsc.appearance import WeakCamera, read_appearance
 from somacast.systems.aflsc.assemble import displaced_body
-from somacast.systems.aflsc.extract import DEPTH_OFFSET_M
-from somacast.systems.aflsc.labels import LabelSpace
-from somacast.systems.aflsc.networks import load_sender, load_tables
+from somacast.systems.aflsc.labels import SHAPE_LABELS, LabelSpace
+from somacast.systems.aflsc.networks import CODED, EXTRACTED, load_fast_sender, load_sender, load_tables
 from somacast.systems.aflsc.refine import Evidence, Refiner
 from somacast.types import Frame, Semantics, SomacastError
 
+CROP_PX = 96  # what the networks were trained at (ExtractConfig.size_px)
 CROP_MARGIN = 1.22  # crop side over the person's box, the middle of what the network learnt from
 LOOK_PX = 192  # crop from which colours are read
 DEFAULT_FOCAL = 1.2  # focal length over the picture's longer side, when the frame brings no camera
@@ -53,15 +53,36 @@ class Encoder:
     """Holds the sender's networks. `encode` gives the symbols at full precision; the codec spends the budget."""
 
     def __init__(self, device: str = "cpu", weights: Path | None = None):
-        import torch
-
-        self.device = torch.device(device)
         tables = load_tables(weights)
         self.space: LabelSpace = tables.space
         self.digest = tables.codec.digest
-        network, coder = load_sender(weights)
-        self.network, self.coder = network.to(self.device), coder.to(self.device)
+        self.layout = LabelLayout.of(self.space.vocabulary)
         self.refiner = Refiner(self.space)
+        # On a CPU with the weights of the package torch is not needed: importing it takes longer than all of encoding.
+        self.fast = load_fast_sender() if device == "cpu" and weights is None else None
+        if self.fast is None:
+            import torch
+
+            self.device = torch.device(device)
+            network, coder = load_sender(weights)
+            self.network, self.coder = network.to(self.device), coder.to(self.device)
+
+    def networks(self, image: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Crop [S, S, 3] in [0, 1] and its mirror image through both networks: outputs of `MultiTaskViT.forward` and of
+        `SemanticCoder.infer`, batch of two."""
+        pair = np.stack([image, image[:, ::-1]]).transpose(0, 3, 1, 2).astype(np.float32)
+        if self.fast is not None:
+            found = self.fast.run([*EXTRACTED, *CODED], {"image": np.ascontiguousarray(pair)})
+            named = {k: np.asarray(v) for k, v in zip([*EXTRACTED, *CODED], found, strict=True)}
+            return {k: named[k] for k in EXTRACTED}, {k: named[k] for k in CODED}
+        import torch
+
+        from somacast.systems.aflsc.adversarial import feature_vector
+
+        with torch.inference_mode():
+            out = self.network(torch.from_numpy(np.ascontiguousarray(pair)).to(self.device))
+            coded = self.coder.infer(feature_vector(out))
+        return {k: out[k].cpu().numpy() for k in EXTRACTED}, {k: coded[k].cpu().numpy() for k in CODED}
 
     def encode(self, frames: list[Frame], budget_bytes: int | None = None) -> tuple[Semantics, dict]:
         """One frame to the symbols of all labels and a report (see pipeline/sender.py). budget_bytes is not used here.
@@ -109,24 +130,18 @@ class Encoder:
 
     def _look(self, frame: Frame, box: SquareBox) -> _Look:
         """Both networks on the crop and on its mirror image: what they agree on is surer than either."""
-        import torch
-
-        size = self.network.config.size_px
-        image = square_crop(frame.image, box, size).astype(np.float32)
-        with torch.inference_mode():
-            tensor = torch.from_numpy(image).permute(2, 0, 1)[None].to(self.device)
-            out = self.network(torch.cat([tensor, tensor.flip(-1)]))
-            coded = self.coder.infer(feature_vector(out))
-        merged = merge_mirrored({k: v.float().cpu().numpy() for k, v in out.items()}, self.network.config.shape_count)
+        image = square_crop(frame.image, box, CROP_PX).astype(np.float32)
+        out, coded = self.networks(image)
+        merged = merge_mirrored(out, SHAPE_LABELS)
         if frame.mask is not None:  # the user's mask is used as it is
-            mask = np.clip(square_crop(frame.mask, box, size), 1e-3, 1 - 1e-3)
+            mask = np.clip(square_crop(frame.mask, box, CROP_PX), 1e-3, 1 - 1e-3)
             merged["silhouette"] = np.log(mask / (1 - mask)).astype(np.float32)
-        values, spread = self._coded_labels({k: v.float().cpu().numpy() for k, v in coded.items()})
+        values, spread = self._coded_labels(coded)
         return _Look(box, image, merged, values, spread)
 
     def _coded_labels(self, coded: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """arg max pi(z) (eq. 13) over the picture and its mirror image: label values [L] and their spread [L]."""
-        vocabulary, layout = self.space.vocabulary, self.coder.layout
+        vocabulary, layout = self.space.vocabulary, self.layout
         coded = coded | {"classes": np.repeat(coded["classes"].mean(0, keepdims=True), 2, 0)}
         means = np.tile([label.mean for label in vocabulary.labels], (2, 1))
         plain, mirrored = label_values(layout, vocabulary, coded, means)
@@ -144,7 +159,7 @@ class Encoder:
 
     def _closer(self, look: _Look) -> SquareBox | None:
         """A box that fits silhouette and joints better, or None if this one is good enough."""
-        size = self.network.config.size_px
+        size = CROP_PX
         joints = (look.out["joints"] + 0.5) * size
         rows, columns = np.nonzero(look.silhouette > 0.5)
         if len(rows) < 12:
@@ -177,7 +192,7 @@ class Encoder:
         """Appearance codes from the texels that the picture shows; the rest follows from the prior."""
         state = self.space.state(values)
         image = square_crop(frame.image, look.box, LOOK_PX)
-        size = self.network.config.size_px
+        size = CROP_PX
         silhouette = square_crop(look.silhouette.astype(np.float32), SquareBox(size / 2, size / 2, size), LOOK_PX)
         enlarged = WeakCamera(
             (camera.place_px + 0.5) * LOOK_PX, camera.scale_px_per_m * LOOK_PX, camera.distance_m
@@ -195,7 +210,7 @@ class Encoder:
     def _overlap(self, look: _Look, values: np.ndarray, camera: WeakCamera) -> float:
         """The sender looks at its own result: intersection over union of the rebuilt person's silhouette and the one
         that the network saw."""
-        state, size = self.space.state(values), self.network.config.size_px
+        state, size = self.space.state(values), CROP_PX
         vertices, _, _ = displaced_body(state, self.space.chart_maps(state.codes)[1])
         screen = np.concatenate([(camera.project(vertices) + 0.5) * size, vertices[:, 2:]], 1).astype(np.float32)
         near, triangle = np.empty((size, size), np.float32), np.empty((size, size), np.int32)
@@ -204,7 +219,7 @@ class Encoder:
         return float((seen & own).sum() / max((seen | own).sum(), 1))
 
     def _report(self, look: _Look, values: np.ndarray, camera: WeakCamera, notes: list[str], times: dict) -> dict:
-        size = self.network.config.size_px
+        size = CROP_PX
         state = self.space.state(values)
         _, _, joints = displaced_body(state, np.zeros((128, 128), np.float32))
         crop_px = (camera.project(joints) + 0.5) * size

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from somacast.human.skeleton import JOINT_COUNT
 from somacast.semantics.vit import Block, MapNorm, to_map, to_tokens
+from somacast.systems.aflsc.layout import DEPTH_OFFSET_M
 
 TASKS = ("keypoint", "pose", "depth")
 CELL_PX = 4  # one cell of the heat maps
-DEPTH_OFFSET_M = 1.5  # the depth head ends in a ReLU (eq. 4): it predicts metres behind a plane in front of the person
 
 
 @dataclass(frozen=True)

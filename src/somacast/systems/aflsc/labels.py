@@ -23,6 +23,7 @@ GROUPS = ("root", "pose", "attributes", "shape", "appearance", "hands", "camera"
 VOCABULARY_VERSION = 1
 SHAPE_LABELS = 12
 APPEARANCE_LABELS = 128
+RESIDUAL_UNIT = 0.3  # X of eq. 26 is the difference to the linear estimate of the chart, divided by this
 COLOR_UNIT = 0.25  # colours are stored in this unit, so that they are of order one
 _POSE_STEPS_RAD = (0.40, 0.10, 0.025)  # bin widths of the three levels
 _APPEARANCE_STEP = 12.0  # level-0 bin width of an appearance code, in the units of the basis (see appearance_std)

@@ -17,12 +17,17 @@ from somacast.systems.aflsc.labels import LabelSpace
 from somacast.weights.manifest import weights_path
 
 if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
     from somacast.systems.aflsc.adversarial import SemanticCoder
     from somacast.systems.aflsc.diffuse import Denoiser
     from somacast.systems.aflsc.extract import MultiTaskViT
     from somacast.systems.aflsc.restore import Restorer
 
 WEIGHTS = "aflsc"
+FAST_SENDER, FAST_RECEIVER = "aflsc_sender.onnx", "aflsc_receiver.onnx"
+EXTRACTED = ("heat", "joints", "joint_depth", "confidence", "pose", "depth", "silhouette")  # of MultiTaskViT, as used
+CODED = ("mean", "log_scale", "angles", "classes")  # of SemanticCoder.infer, as used
 _PARTS = ("extract", "semantic", "restorer", "denoiser")
 
 
@@ -64,9 +69,10 @@ def _states(path: Path | None) -> dict[str, dict]:
 def load_sender(path: Path | None = None) -> tuple[MultiTaskViT, SemanticCoder]:
     """(MultiTaskViT, SemanticCoder) in evaluation mode."""
     from somacast.data.wardrobe import ATTRIBUTES
-    from somacast.systems.aflsc.adversarial import LabelLayout, SemanticCoder, SemanticConfig
+    from somacast.systems.aflsc.adversarial import SemanticCoder, SemanticConfig
     from somacast.systems.aflsc.extract import ExtractConfig, MultiTaskViT
     from somacast.systems.aflsc.labels import SHAPE_LABELS
+    from somacast.systems.aflsc.layout import LabelLayout
 
     states = _states(path)
     config = ExtractConfig(shape_count=SHAPE_LABELS, attribute_logits=sum(len(c) for c in ATTRIBUTES.values()))
@@ -90,6 +96,27 @@ def load_receiver(path: Path | None = None) -> tuple[Restorer, Denoiser]:
     denoiser = Denoiser()
     denoiser.load_state_dict(states["denoiser"])
     return restorer.eval(), denoiser.eval()
+
+
+def load_fast_sender() -> InferenceSession:
+    """The sender's networks as an ONNX Runtime session: image [2, 3, 96, 96] -> EXTRACTED and CODED. The twin of
+    `MultiTaskViT.forward` and `SemanticCoder.infer`."""
+    return _session(FAST_SENDER)
+
+
+def load_fast_receiver() -> InferenceSession:
+    """The receiver's default path as an ONNX Runtime session: labels [1, I], base [1, 4, 128, 128] -> change of the same
+    shape as base. The twin of `Restorer` and one step of `reverse`."""
+    return _session(FAST_RECEIVER)
+
+
+def _session(name: str) -> InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 2
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(weights_path(name)), options, providers=["CPUExecutionProvider"])
 
 
 def save_weights(path: Path, space: LabelSpace, tables: CodingTables, states: dict[str, dict]) -> None:
