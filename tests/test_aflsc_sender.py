@@ -16,7 +16,6 @@ from somacast.human.body import load_body
 from somacast.human.skeleton import JOINT_COUNT, MIRROR, mirror_pose
 from somacast.semantics.vocabulary import Label, Vocabulary
 from somacast.systems.aflsc.adversarial import (
-    CODED_GROUPS,
     Discriminator,
     SemanticCoder,
     SemanticConfig,
@@ -25,7 +24,6 @@ from somacast.systems.aflsc.adversarial import (
 )
 from somacast.systems.aflsc.encoder import evidence_of, merge_mirrored
 from somacast.systems.aflsc.extract import (
-    DEPTH_OFFSET_M,
     TASKS,
     DepthHead,
     ExtractConfig,
@@ -34,6 +32,7 @@ from somacast.systems.aflsc.extract import (
     PoseHead,
     rotation_from_6d,
 )
+from somacast.systems.aflsc.layout import CODED_GROUPS, DEPTH_OFFSET_M, LabelLayout, label_values
 from somacast.systems.aflsc.refine import Evidence, Refiner, _jacobian, _residuals
 from somacast.train import aflsc_extract, aflsc_semantic
 from somacast.train.pool import pack_samples

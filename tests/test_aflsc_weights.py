@@ -189,3 +189,32 @@ def test_a_picture_without_mask_finds_its_person() -> None:
     centre = sample().joints_px.mean(0)
     assert x0 < centre[0] < x1 and y0 < centre[1] < y1
     check_person(receiver().decode(result.data))
+
+
+def test_onnx_twins_agree_with_torch() -> None:
+    """The default paths through ONNX Runtime give what the torch networks give: same symbols, same chart."""
+    import numpy as np
+
+    from somacast.data.synthetic import SceneConfig, SyntheticPeople
+    from somacast.systems.aflsc.decoder import Decoder
+    from somacast.systems.aflsc.encoder import Encoder
+    from somacast.systems.aflsc.networks import CODED, load_tables
+    from somacast.weights.manifest import weights_path
+
+    sample = next(SyntheticPeople("test", 3, None, SceneConfig(size_px=96, views_per_person=1)).samples(0))
+    image = sample.image.astype(np.float32) / 255
+    path = weights_path("aflsc")
+    fast, slow = Encoder(), Encoder(weights=path)
+    assert fast.fast is not None and slow.fast is None
+    (out, coded), (out_twin, coded_twin) = fast.networks(image), slow.networks(image)
+    assert np.abs(out["joints"] - out_twin["joints"]).max() < 2e-3  # crop sides
+    assert max(np.abs(coded[k] - coded_twin[k]).max() for k in CODED) < 0.05
+    space = load_tables().space
+    values = np.array([[label.mean for label in space.vocabulary.labels]])
+    from somacast.types import Semantics
+
+    semantics = Semantics("aflsc", space.vocabulary.quantise(values)[0], fast.digest)
+    _, color, offset = Decoder().restore(semantics)
+    _, color_twin, offset_twin = Decoder(weights=path).restore(semantics)
+    assert np.abs(color - color_twin).max() < 1e-3
+    assert np.abs(offset - offset_twin).max() < 1e-4

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from somacast.systems.aflsc.layout import LabelLayout
 
+
 @dataclass(frozen=True)
 class SemanticConfig:
     features: int

@@ -13,10 +13,10 @@ from somacast.capture.finder import NO_PERSON, find_person
 from somacast.human.body import load_body
 from somacast.human.raster import rasterize
 from somacast.human.skeleton import CANONICAL_JOINTS, JOINT_COUNT, MIRROR
-from somacast.systems.aflsc.layout import DEPTH_OFFSET_M, LabelLayout, label_values
 from somacast.systems.aflsc.appearance import WeakCamera, read_appearance
 from somacast.systems.aflsc.assemble import displaced_body
 from somacast.systems.aflsc.labels import SHAPE_LABELS, LabelSpace
+from somacast.systems.aflsc.layout import DEPTH_OFFSET_M, LabelLayout, label_values
 from somacast.systems.aflsc.networks import CODED, EXTRACTED, load_fast_sender, load_sender, load_tables
 from somacast.systems.aflsc.refine import Evidence, Refiner
 from somacast.types import Frame, Semantics, SomacastError

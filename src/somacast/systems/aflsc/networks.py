@@ -105,8 +105,8 @@ def load_fast_sender() -> InferenceSession:
 
 
 def load_fast_receiver() -> InferenceSession:
-    """The receiver's default path as an ONNX Runtime session: labels [1, I], base [1, 4, 128, 128] -> change of the same
-    shape as base. The twin of `Restorer` and one step of `reverse`."""
+    """The receiver's default path as an ONNX Runtime session: labels [1, I], base [1, 4, 128, 128] -> change, shaped
+    like base. The twin of `Restorer` and one step of `reverse`."""
     return _session(FAST_RECEIVER)
 
 
