@@ -11,7 +11,14 @@ from somacast.data.scene import draw_view
 from somacast.data.synthetic import Sample, SceneConfig, SyntheticPeople
 from somacast.data.wardrobe import ATTRIBUTES
 from somacast.systems.aflsc.chart import OFFSET_UNIT_M, clean_offsets, load_chart, outer_surface
-from somacast.systems.aflsc.labels import COLOR_UNIT, SCALAR_NAMES, SHAPE_LABELS, LabelSpace, build_label_space
+from somacast.systems.aflsc.labels import (
+    BITTEN,
+    COLOR_UNIT,
+    SCALAR_NAMES,
+    SHAPE_LABELS,
+    LabelSpace,
+    build_label_space,
+)
 
 SEED = 3
 PEOPLE = 2
@@ -57,6 +64,18 @@ def poses() -> np.ndarray:
     return np.stack([draw_view(rng, "train") @ library.draw(rng)[0] for _ in range(160)]).astype(np.float32)
 
 
+def bits() -> np.ndarray:
+    """Bits of the labels [len(BITTEN)] as training gives them: less from component to component, 0 for the last looks
+    and faces, so that there are mandatory, optional and missing labels. Every pose component has a label."""
+    out = []
+    for name in BITTEN:
+        group, _, number = name.partition("_")
+        k = int(number) if number.isdigit() else 0
+        falling = {"pose": max(3, 7 - k // 10), "shape": 6 - k // 4, "look": 7 - k // 16, "face": max(0, 6 - k // 3)}
+        out.append(falling.get(group, {"yaw": 8, "tilt": 6, "curl": 3}.get(group, 0)))
+    return np.array(out)
+
+
 @lru_cache(maxsize=1)
 def space() -> LabelSpace:
     """A label space whose appearance basis spans the people's charts (blends of them and noise), and the motions."""
@@ -70,7 +89,7 @@ def space() -> LabelSpace:
     spread = {"tilt_x": 0.35, "tilt_z": 0.3, "pelvis_x": 0.2, "pelvis_y": 0.2, "log_depth": 0.4}
     spread |= {f"shape_{k:02d}": 1.0 for k in range(SHAPE_LABELS)}
     scalars = {n: rng.normal(0, spread.get(n, 0.2), 400) for n in SCALAR_NAMES}
-    return build_label_space(poses(), rows, scalars)
+    return build_label_space(poses(), rows, scalars, bits())
 
 
 def random_values(count: int, seed: int = 0, strength: float = 0.5) -> np.ndarray:

@@ -37,6 +37,7 @@ from somacast.systems.aflsc.diffuse import (
     signal_and_noise,
 )
 from somacast.systems.aflsc.labels import (
+    APPEARANCE_LABELS,
     COLOR_UNIT,
     SHAPE_LABELS,
     LabelSpace,
@@ -111,6 +112,8 @@ def test_label_tables_survive_their_file_form() -> None:
     np.testing.assert_allclose(
         again.appearance_basis, space.appearance_basis, atol=np.abs(space.appearance_basis).max() / 200
     )
+    np.testing.assert_array_equal(again.bits, space.bits)
+    assert np.all(again.appearance_basis[APPEARANCE_LABELS:, ~space.face_texels] == 0)
     twice = LabelSpace.from_arrays(again.to_arrays())  # what is fitted after reading must be what is read again
     assert twice.vocabulary.to_json() == again.vocabulary.to_json()
 
@@ -286,8 +289,11 @@ def test_level_targets_average_over_the_texels_inside() -> None:
 def small_denoiser(trained: bool = True) -> Denoiser:
     torch.manual_seed(0)
     net = Denoiser(DiffuseConfig(dim=20, heads=2, blocks=1, path_dim=16, path_blocks=1)).eval()
-    if trained:
+    if trained:  # blocks and the output start at zero
         torch.nn.init.normal_(net.out.weight, std=0.1)
+        for name, p in net.named_parameters():
+            if name.endswith(("attention.out.weight", "mlp.2.weight")):
+                torch.nn.init.normal_(p, std=0.3)
     return net
 
 

@@ -41,12 +41,15 @@ SMALL = ExtractConfig(size_px=64, stem=8, middle=12, dim=24, heads=3)
 
 
 def small_net(seed: int = 0, **change: bool) -> MultiTaskViT:
-    """The network at 64 px in evaluation mode, with task masks as training would leave them (they start at zero)."""
+    """The network at 64 px in evaluation mode, with all that starts at zero as training would leave it."""
     torch.manual_seed(seed)
     net = MultiTaskViT(replace(SMALL, **change)).eval()
     with torch.no_grad():
         for mask in net.masks.values():
             mask.normal_()
+        for name, p in net.named_parameters():
+            if name.endswith(("attention.out.weight", "mlp.2.weight", "b.1.weight")):
+                p.normal_(std=0.3)
     return net
 
 
@@ -72,6 +75,8 @@ def test_outputs_have_the_written_shapes() -> None:
     assert shapes == {
         "heat": (2, 21, 16, 16),
         "joints": (2, 21, 2),
+        "peaks": (2, 21, 2),
+        "context": (2, 3 * SMALL.dim),
         "joint_depth": (2, 21),
         "confidence": (2, 21),
         "pose": (2, SMALL.pose_outputs),
@@ -83,7 +88,10 @@ def test_outputs_have_the_written_shapes() -> None:
     assert out["joints"].abs().max() <= 0.5
     assert out["depth"].min() >= 0
     assert out["confidence"].min() > 0 and out["confidence"].max() <= 1
-    assert feature_vector(out).shape == (2, 21 * 2 + 21 + 21 + SMALL.pose_outputs + 384)
+    assert feature_vector(out).shape == (2, 21 * 2 + 21 + 21 + SMALL.pose_outputs + 384 + 21 * 2 + 3 * SMALL.dim)
+    best = out["heat"].flatten(2).argmax(-1)
+    expected = torch.stack([best % 16, best // 16], -1).float().add(0.5) / 16 - 0.5
+    torch.testing.assert_close(out["peaks"], expected)
 
 
 def test_joints_are_the_centre_of_mass_of_the_heat_maps() -> None:
@@ -121,7 +129,7 @@ def test_a_task_has_its_own_increment_and_mask(table: str, task: str) -> None:
     if task == "keypoint":
         assert "heat" in touched and "pose" not in touched  # the depth head reads the finer maps of this branch too
     else:
-        assert touched == ({"pose", "hidden"} if task == "pose" else {"depth"})
+        assert touched == ({"pose", "hidden", "context"} if task == "pose" else {"depth", "context"})
 
 
 def test_depth_mask_follows_a_first_depth_estimate() -> None:

@@ -25,12 +25,12 @@ from somacast.types import BitstreamError, SomacastError
 GOLDEN = (Path(__file__).parent / "golden" / "tiny.soma").read_bytes()
 GOLDEN_CONTENT = json.loads((Path(__file__).parent / "golden" / "tiny.json").read_text())
 FORMAT = (Path(container_module.__file__).parent / "FORMAT.md").read_text()
-LAYER_ENDS = (23, 26, 31, 33)  # of the golden file: the base layer, then each layer with its check
+LAYER_ENDS = (17, 22, 24, 27)  # of the golden file: the base layer, then each layer with its check
 
 containers = st.builds(
     Container,
     st.sampled_from(sorted(SYSTEM_IDS)),
-    st.binary(min_size=4, max_size=4),
+    st.binary(min_size=3, max_size=3),
     st.integers(0, 255),
     st.lists(st.binary(max_size=300), min_size=1, max_size=8),
 )
@@ -75,7 +75,7 @@ def test_every_cut_gives_whole_layers_or_an_error(container: Container, data: st
 @given(st.binary(max_size=80), st.booleans())
 def test_garbage_is_refused_with_one_clear_line(data: bytes, with_magic: bool) -> None:
     with pytest.raises(BitstreamError) as caught:
-        unpack(b"SOMA\1" + data if with_magic else data)
+        unpack(b"\x9eS\x24" + data if with_magic else data)
     assert "\n" not in str(caught.value) and len(str(caught.value)) > 10
 
 
@@ -83,7 +83,7 @@ def test_golden_file_decodes_to_its_symbols() -> None:
     vocabulary, tables = golden_weights()
     container, notes = unpack(GOLDEN)
     assert notes == []
-    assert (container.system, container.weights_digest.hex(), container.network_state) == ("aflsc", "0badcafe", 78)
+    assert (container.system, container.weights_digest.hex(), container.network_state) == ("aflsc", "0badca", 140)
     assert [layer.hex() for layer in container.layers] == GOLDEN_CONTENT["layers"]
     symbols = decode_layers(container.layers, container.network_state, vocabulary, tables)
     assert symbols.tolist() == GOLDEN_CONTENT["symbols"]
@@ -121,14 +121,14 @@ def test_golden_file_with_every_bit_flipped() -> None:
 
 
 def test_damage_in_a_whole_layer_of_a_cut_file_is_damage() -> None:
-    broken = bytearray(GOLDEN[:30])
-    broken[24] ^= 1
+    broken = bytearray(GOLDEN[: LAYER_ENDS[2] + 1])
+    broken[LAYER_ENDS[0] + 1] ^= 1
     with pytest.raises(BitstreamError, match="layer 1 of 3"):
         unpack(bytes(broken))
 
 
 def test_swapped_layers_are_found() -> None:
-    whole = pack(Container("aflsc", b"abcd", 0, [b"base", b"one!", b"two!"]))
+    whole = pack(Container("aflsc", b"abc", 0, [b"base", b"one!", b"two!"]))
     with pytest.raises(BitstreamError, match="layer 1"):
         unpack(whole[:-12] + whole[-6:] + whole[-12:-6])
 
@@ -138,17 +138,22 @@ def test_swapped_layers_are_found() -> None:
     [
         (b"", "no .soma file"),
         (b"\xff\xd8\xff\xe0 a JPEG", "no .soma file"),
-        (b"SO", "cut"),
-        (b"SOMA", "cut"),
-        (b"SOMA\7" + GOLDEN[5:], r"version 7.*version 1"),
-        (b"SOMA\7", r"version 7.*version 1"),
-        (b"SOMA\0" + GOLDEN[5:], "version 0"),
+        (b"SOMA\1\1\0", r"version 1.*never released.*version 2"),
+        (b"SO", "no .soma file"),
+        (b"\x9e", "cut"),
+        (b"\x9eS", "cut"),
+        (b"\x9eT", "no .soma file"),
+        (b"\x9eS\x74" + GOLDEN[3:], r"version 7.*version 2"),
+        (b"\x9eS\x74", r"version 7.*version 2"),
+        (b"\x9eS\x14" + GOLDEN[3:], "damaged.*version 1"),
+        (b"\x9eS\x04" + GOLDEN[3:], "damaged.*version 0"),
         (GOLDEN + b"\0", "follow the last layer"),
-        (GOLDEN[:12] + b"\0" + GOLDEN[13:], "0 layers"),
-        (GOLDEN[:12] + b"\x09" + GOLDEN[13:], "9 layers"),
-        (GOLDEN[:13] + b"\xff\xff\xff\xff" + GOLDEN[17:], "layer length"),
-        (GOLDEN[:13] + b"\x82\x00" + GOLDEN[14:], "layer length"),
-        (GOLDEN[:13] + b"\x82", "layer lengths"),
+        (GOLDEN[:2] + b"\x20" + GOLDEN[3:], "0 layers"),
+        (GOLDEN[:2] + b"\x29" + GOLDEN[3:], "9 layers"),
+        (GOLDEN[:7], "cut .*7 bytes"),
+        (GOLDEN[:8] + b"\xff\xff\xff\xff" + GOLDEN[12:], "layer length"),
+        (GOLDEN[:8] + b"\x82\x00" + GOLDEN[9:], "layer length"),
+        (GOLDEN[:8] + b"\x82", "layer lengths"),
     ],
 )
 def test_messages(data: bytes, words: str) -> None:
@@ -157,29 +162,38 @@ def test_messages(data: bytes, words: str) -> None:
 
 
 def resealed(offset: int, value: int) -> bytes:
-    """The golden file with one header byte changed and a CRC32C that fits, as a newer writer would make it."""
-    head = bytearray(GOLDEN[:17])
+    """The golden file with one header byte changed and a check that fits, as another writer would make it."""
+    head = bytearray(GOLDEN[:12])
     head[offset] = value
-    return bytes(head) + plain_crc32c(bytes(head) + GOLDEN[21:23]).to_bytes(4, "little") + GOLDEN[21:]
+    return bytes(head) + plain_crc32c(bytes(head) + GOLDEN[15:17]).to_bytes(4, "little")[:3] + GOLDEN[15:]
 
 
-def test_unknown_system_and_flags_are_named() -> None:
-    assert unpack(resealed(5, 2))[0].system == "aflsc_without_sc"
+def test_an_unknown_system_is_named() -> None:
+    assert resealed(3, 1) == GOLDEN
+    assert unpack(resealed(3, 2))[0].system == "aflsc_without_sc"
     with pytest.raises(BitstreamError, match="system id 200"):
-        unpack(resealed(5, 200))
-    with pytest.raises(BitstreamError, match="flags 0x80"):
-        unpack(resealed(6, 0x80))
+        unpack(resealed(3, 200))
+    with pytest.raises(BitstreamError, match="system id 0"):
+        unpack(resealed(3, 0) + b"and more")  # whoever made it may have put more behind it, too
+
+
+def test_a_base_layer_costs_twelve_bytes_more() -> None:
+    for length in (0, 1, 127):
+        data = pack(Container("aflsc", b"abc", 9, [bytes(length)]))
+        assert len(data) == packed_bytes([length]) == length + 12
+    assert packed_bytes([128]) == 128 + 13
+    assert packed_bytes([5, 6]) == 5 + 12 + 6 + 3
 
 
 def test_pack_checks_its_fields() -> None:
-    good = {"system": "aflsc", "weights_digest": b"abcd", "network_state": 0, "layers": [b""]}
+    good = {"system": "aflsc", "weights_digest": b"abc", "network_state": 0, "layers": [b""]}
     pack(Container(**good))
-    bad = [{"system": "mp3"}, {"weights_digest": b"abc"}, {"network_state": 256}, {"network_state": -1}]
+    bad = [{"system": "mp3"}, {"weights_digest": b"abcd"}, {"network_state": 256}, {"network_state": -1}]
     bad += [{"layers": []}, {"layers": [b""] * 9}, {"layers": [b"x" * 65536]}]
     for change in bad:
         with pytest.raises(SomacastError):
             pack(Container(**{**good, **change}))
-    assert len(pack(Container(**{**good, "layers": [b"x" * 65535]}))) == 13 + 3 + 4 + 65535
+    assert len(pack(Container(**{**good, "layers": [b"x" * 65535]}))) == 8 + 3 + 3 + 65535
 
 
 def test_system_ids_never_change() -> None:
@@ -204,7 +218,7 @@ def test_format_page_tells_the_truth() -> None:
     rows = [row for row in rows if len(row) == 10 and row[0].isalpha()]
     full = GOLDEN_CONTENT["symbols"]
     shown = [[int(s) for s in row[-1].split()] for row in rows]
-    assert [row + [-1] * (3 - len(row)) for row in shown] == full
+    assert [(row + [-1] * 5)[:5] for row in shown] == full
     assert read_like_a_stranger(GOLDEN) == (full, [(int(row[3]), int(row[4]), int(row[5])) for row in rows])
 
 
@@ -286,46 +300,84 @@ def strangers_kept(symbols: list[list[int]], f: int) -> list[tuple[int, int, int
 
 def strangers_tables() -> dict[tuple[int, int, int], list[int]]:
     """(label, level, context) -> table, in the order of section 3."""
-    flat, position, tables = GOLDEN_CONTENT["arrays"]["coding.cumulative"]["data"], 0, {}
-    for k, label in enumerate(GOLDEN_CONTENT["vocabulary"]["labels"]):
-        for level, size in enumerate(label["alphabets"]):
-            size += level == 0 and label["minimum_levels"] == 0
-            for context in range(label["alphabets"][0] if level else 1):
+    labels, arrays = GOLDEN_CONTENT["vocabulary"]["labels"], GOLDEN_CONTENT["arrays"]
+    flat, position, tables = arrays["coding.cumulative"]["data"], 0, {}
+    for k, label in enumerate(labels):
+        sizes = label["alphabets"]
+        for level, size in enumerate(sizes):
+            count = math.prod(sizes[:level]) if math.prod(sizes[:level]) <= 128 else sizes[0]
+            if level == 0:
+                size += not label["minimum_levels"]
+                count = math.prod(labels[p]["alphabets"][0] for p in strangers_parents(k))
+            for context in range(count):
                 tables[k, level, context] = flat[position : position + size + 1]
                 position += size + 1
     assert position == len(flat)
     return tables
 
 
+def strangers_parents(k: int) -> list[int]:
+    return [p for p in GOLDEN_CONTENT["arrays"]["coding.parents"]["data"][2 * k : 2 * k + 2] if p >= 0]
+
+
+def strangers_context(k: int, level: int, symbols: list[list[int]]) -> int:
+    """Digits of a number, the first one most significant: section 3."""
+    labels = GOLDEN_CONTENT["vocabulary"]["labels"]
+    sizes = labels[k]["alphabets"]
+    if level == 0:
+        digits = [(symbols[p][0], labels[p]["alphabets"][0]) for p in strangers_parents(k)]
+    elif math.prod(sizes[:level]) > 128:
+        digits = [(symbols[k][0], sizes[0])]
+    else:
+        digits = list(zip(symbols[k][:level], sizes[:level], strict=True))
+    context = 0
+    for digit, size in digits:
+        assert 0 <= digit < size
+        context = context * size + digit
+    return context
+
+
+def strangers_layers(data: bytes) -> list[bytes]:
+    """Sections 1 and 2 for whole and undamaged files with lengths below 128."""
+    assert data[:2] == b"\x9eS" and data[2] >> 4 == 2
+    lengths = list(data[8 : 8 + data[2] % 16])
+    position = 8 + len(lengths) + 3
+    check = plain_crc32c(data[: position - 3] + data[position : position + lengths[0]]) % 2**24
+    assert check == int.from_bytes(data[position - 3 : position], "little")
+    layers = []
+    for number, length in enumerate(lengths):
+        layers.append(data[position : position + length])
+        position += length
+        if number:
+            check = plain_crc32c(bytes([number]) + layers[-1]) & 0xFFFF
+            assert check == int.from_bytes(data[position : position + 2], "little")
+            position += 2
+    assert position == len(data)
+    return layers
+
+
 def read_like_a_stranger(data: bytes) -> tuple[list[list[int]], list[tuple[int, int, int]]]:
-    """A second reader with nothing of ours in it, for whole and undamaged files with lengths below 128."""
+    """A second reader with nothing of ours in it: symbols, and (omega, rho, kept levels) of each label."""
     labels, tables = GOLDEN_CONTENT["vocabulary"]["labels"], strangers_tables()
-    lengths = list(data[13 : 13 + data[12]])
-    position = 13 + len(lengths) + 4
-    assert plain_crc32c(data[: position - 4] + data[position : position + lengths[0]]) == int.from_bytes(
-        data[position - 4 : position], "little"
-    )
     deepest = max(len(label["alphabets"]) for label in labels)
     symbols = [[-1] * deepest for _ in labels]
     kept: list[tuple[int, int, int]] = []
-    for number, length in enumerate(lengths):
-        layer = data[position : position + length]
-        position += length
-        if number:
-            check = plain_crc32c(bytes([number]) + layer) & 0xFFFF
-            assert check == int.from_bytes(data[position : position + 2], "little")
-            position += 2
+    for number, layer in enumerate(strangers_layers(data)):
         stream = StrangersStream(layer)
+
+        def read(k: int, level: int, stream: StrangersStream = stream) -> int:
+            return stream.symbol(tables[k, level, strangers_context(k, level, symbols)])
+
         for k, label in enumerate(labels):
-            optional = not label["minimum_levels"]
-            if number == 0 and not optional:
-                symbols[k][0] = stream.symbol(tables[k, 0, 0])
-            elif number == 1 and optional and kept[k][2] >= 1:
-                s = stream.symbol(tables[k, 0, 0])
+            if number == 0 and label["minimum_levels"]:
+                symbols[k][0] = read(k, 0)
+            elif number == 1 and not label["minimum_levels"] and kept[k][2] >= 1:
+                s = read(k, 0)
                 symbols[k][0] = -1 if s == label["alphabets"][0] else s
-            elif number > 1 and kept[k][2] > number - 1 and symbols[k][0] >= 0:
-                symbols[k][number - 1] = stream.symbol(tables[k, number - 1, symbols[k][0]])
+        for level in {0: [], 1: [1], 2: [2], 3: range(3, deepest)}[number]:
+            for k in range(len(labels)):
+                if kept[k][2] > level and symbols[k][0] >= 0:
+                    symbols[k][level] = read(k, level)
         if number == 0:
-            kept = strangers_kept(symbols, data[11])
-    assert position == len(data)
+            kept = strangers_kept(symbols, data[7])
     return symbols, kept

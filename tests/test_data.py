@@ -295,7 +295,7 @@ def test_folder_of_meshes_in_any_unit(tmp_path):
         np.testing.assert_allclose(mesh.vertices.min(0) + mesh.vertices.max(0), 0, atol=1e-5)
         assert trimesh.Trimesh(mesh.vertices, mesh.faces).volume > 0  # no rule mirrors
     item = next(iter(loaders.load_items(str(tmp_path), "meshes", people=1)))
-    assert item.name == "cm" and item.frame.image.std() > 0
+    assert item.name == "cm/00" and item.frame.image.std() > 0
     with pytest.raises(SomacastError, match="found none"):
         (tmp_path / "empty").mkdir()
         loaders.count_items(str(tmp_path / "empty"), "meshes", None)

@@ -16,7 +16,7 @@ PACKAGE = Path(somacast.__file__).parent
 # A room may import rooms of a lower rank, and itself. Weights stand low: who uses them verifies them at load.
 RANK = {
     "types": 0,
-    "files": 1,
+    "files": 1, "extras": 1,
     "weights": 2,
     "capture": 3, "entropy": 3, "bitstream": 3, "human": 3, "metrics": 3,
     "channel": 4, "semantics": 4, "data": 4,
@@ -27,6 +27,17 @@ RANK = {
 }  # fmt: skip
 # Stages of one rank are told apart where one hands to the next.
 SIDEWAYS = {("entropy", "bitstream"), ("capture", "human"), ("metrics", "human"), ("semantics", "channel")}
+# What only extras bring: the files that may import it, wherever in the file. All else runs from a plain install.
+USERS_OF_EXTRAS = {
+    "anny": ("data/body_export.py",),
+    "av": (),
+    "matplotlib": ("bench/",),
+    "onnx": ("train/",),
+    "scipy": ("train/", "systems/aflsc/chart.py"),  # the chart is filled for training only
+    "skimage": (),
+    "torch": ("train/", "semantics/", "systems/", "data/body_export.py", "cli/common.py"),
+    "warp": (),
+}
 WITHOUT_TORCH = ("bitstream", "entropy", "capture", "human", "metrics")
 
 
@@ -95,11 +106,34 @@ def test_everything_around_the_networks_is_free_of_torch():
     assert found == []
 
 
-def test_only_the_exporter_needs_anny():
-    users = {
-        str(p.relative_to(PACKAGE)) for p, names in graph().items() if any(n.split(".")[0] == "anny" for n in names)
-    }
-    assert users <= {"data/body_export.py"}
+def test_extras_are_imported_where_they_may_be():
+    found = [
+        f"{path.relative_to(PACKAGE)} imports {name}"
+        for path, names in graph().items()
+        for name in sorted({n.split(".")[0] for n in names} & set(USERS_OF_EXTRAS))
+        if not str(path.relative_to(PACKAGE)).startswith(USERS_OF_EXTRAS[name])
+    ]
+    assert found == []
+
+
+def matrix_products(source: str) -> list[int]:
+    """Lines inside functions compiled by numba with @ or a call of np.dot or np.linalg."""
+    lines = []
+    for function in ast.walk(ast.parse(source)):
+        if not isinstance(function, ast.FunctionDef) or "njit" not in "".join(map(ast.dump, function.decorator_list)):
+            continue
+        for node in ast.walk(function):
+            product = isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult)
+            if product or (isinstance(node, ast.Attribute) and node.attr in ("dot", "linalg")):
+                lines.append(node.lineno)
+    return lines
+
+
+def test_kernels_make_no_matrix_products():
+    """Numba hands them to scipy, which a plain install does not have; nothing else would tell here, where it is."""
+    assert {str(p): lines for p in PACKAGE.rglob("*.py") if (lines := matrix_products(p.read_text()))} == {}
+    assert matrix_products("@nb.njit(cache=True)\ndef f(a, b):\n    return a @ b + np.linalg.norm(a)\n") == [3, 3]
+    assert matrix_products("def f(a, b):\n    return a @ b\n") == []
 
 
 def loaded_by(statement: str) -> set[str]:

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import trimesh
+from scipy.interpolate import PchipInterpolator
+from scipy.ndimage import correlate1d
 from scipy.spatial.transform import Rotation
 from skimage.metrics import structural_similarity
 
 from somacast.metrics import image, shape
 from somacast.metrics.protocol import ProtocolConfig, evaluate_pair, summarise
-from somacast.metrics.rate import bd_rate
+from somacast.metrics.rate import MonotoneCurve, bd_rate
 from somacast.types import Mesh, SomacastError
 
 
@@ -40,6 +42,15 @@ def test_mse_and_psnr_count_only_the_mask():
     assert image.mse(truth, result, np.zeros((4, 5), bool)) == 0
     with pytest.raises(ValueError, match="one shape"):
         image.mse(truth, result[:3])
+
+
+def test_window_mean_is_the_correlation_of_scipy():
+    kernel = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
+    kernel /= kernel.sum()
+    for size in ((37, 29), (4, 3)):  # the second is smaller than the window: mirrored more than once
+        values = np.random.default_rng(0).random((*size, 3))
+        expected = correlate1d(correlate1d(values, kernel, 0, mode="reflect"), kernel, 1, mode="reflect")
+        np.testing.assert_allclose(image._window_mean(values), expected, atol=1e-12)
 
 
 def test_ssim_is_that_of_skimage():
@@ -214,3 +225,15 @@ def test_bd_rate_closed_forms():
         bd_rate(rates, quality, rates, quality[[0, 2, 1, 3]])
     with pytest.raises(SomacastError, match="at least two"):
         bd_rate(rates[:1], quality[:1], rates, quality)
+
+
+def test_monotone_curve_is_the_pchip_of_scipy():
+    """Points that rise, fall, turn and stay; integrals over part of the range."""
+    rng = np.random.default_rng(0)
+    for count in (2, 3, 4, 9):
+        for draw in range(60):
+            x = np.sort(rng.random(count))
+            y = rng.normal(size=count) if draw % 2 else np.sort(rng.normal(size=count)).round(1)
+            low, high = np.sort(rng.uniform(x[0], x[-1], 2))
+            expected = float(PchipInterpolator(x, y).integrate(low, high))
+            assert MonotoneCurve(x, y).integral(low, high) == pytest.approx(expected, abs=1e-12)

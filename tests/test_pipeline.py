@@ -22,7 +22,7 @@ from somacast.semantics.label_coding import CodingTables, decode_layers, encode_
 from somacast.semantics.vocabulary import Label, Vocabulary
 from somacast.types import BitstreamError, Frame, Human, Mesh, Semantics, SomacastError
 
-DIGEST = b"toy!"
+DIGEST = b"toy"
 VOCABULARY = Vocabulary(
     (
         Label("brightness", "colours", "scalar", (4, 4, 4), mean=0.5, std=0.2),
@@ -165,7 +165,7 @@ def test_describe_of_a_cut_file_and_of_other_weights(toy, picture):
     cut = inspect.describe(data[:-1])
     assert len(cut["layers"]) < len(inspect.describe(data)["layers"]) and len(cut["notes"]) == 1
     held = container.unpack(data)[0]
-    foreign = container.pack(container.Container(held.system, b"else", held.network_state, held.layers))
+    foreign = container.pack(container.Container(held.system, b"foe", held.network_state, held.layers))
     inside = inspect.describe(foreign)
     assert inside["groups"] == [] and "other weights" in inside["notes"][0]
     with pytest.raises(BitstreamError):

@@ -5,7 +5,10 @@ import time
 import numpy as np
 import pytest
 import trimesh
+from scipy.fft import next_fast_len
 from scipy.ndimage import gaussian_filter
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
 from somacast.human import sample, surface
@@ -132,6 +135,24 @@ def test_grid_follows_the_person():
     places = grid.locate(points)
     assert (places >= 4).all() and (places <= np.array(grid.shape) - 5).all()
     np.testing.assert_allclose(places.mean(0), (np.array(grid.shape) - 1) / 2, atol=1e-4)
+
+
+def test_sides_are_lengths_that_the_fft_likes():
+    for least in range(1, 400):
+        assert surface._fast_length(least) == next_fast_len(least, real=True)
+
+
+def test_connected_parts_are_those_of_scipy():
+    """Sparse random triangles: parts of all sizes, long chains and lone vertices."""
+    rng = np.random.default_rng(0)
+    for count in (20, 150, 400):
+        faces = rng.integers(0, 400, (count, 3)).astype(np.int32)
+        links = coo_matrix((np.ones(2 * count), (faces[:, :2].ravel(), faces[:, 1:].ravel())), shape=(400, 400))
+        expected = connected_components(links, directed=False)[1]
+        part = np.arange(400)
+        surface.connected_parts(faces, part)
+        first = [np.flatnonzero(expected == label)[0] for label in expected]
+        np.testing.assert_array_equal(part, first)
 
 
 def test_splat_and_gather_are_the_matrix_of_the_reference():

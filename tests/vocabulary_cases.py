@@ -5,12 +5,8 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from somacast.semantics.importance import (
-    ImportanceModel,
-)
-from somacast.semantics.label_coding import (
-    CodingTables,
-)
+from somacast.semantics.importance import ImportanceModel
+from somacast.semantics.label_coding import CodingTables
 from somacast.semantics.vocabulary import KINDS, Label, Vocabulary
 
 GROUPS = ("camera", "pose", "look")
@@ -21,7 +17,7 @@ def vocabularies(draw: st.DrawFn) -> Vocabulary:
     labels = []
     for number in range(draw(st.integers(1, 14))):
         kind = draw(st.sampled_from(KINDS))
-        levels = 1 if kind == "class" else draw(st.integers(1, 4))
+        levels = 1 if kind == "class" else draw(st.integers(1, 5))
         alphabets = tuple(draw(st.integers(2, 9)) for _ in range(levels))
         classes = tuple(f"c{i}" for i in range(alphabets[0])) if kind == "class" else None
         minimum = draw(st.integers(0, 1)) if number else 1
@@ -48,12 +44,25 @@ def random_tables(vocabulary: Vocabulary, seed: int) -> CodingTables:
 
 
 def big_vocabulary() -> Vocabulary:
-    """Of the size the product has: 110 labels, 20 of them optional."""
-    labels = [Label(f"pose{i}", "pose", "scalar", (6, 4, 4), std=1 + i) for i in range(60)]
-    labels += [Label(f"turn{i}", "camera", "circular", (8, 4)) for i in range(10)]
+    """Of about the size the product has: 110 labels, 20 of them optional, one to five levels."""
+    labels = [Label(f"pose{i}", "pose", "scalar", (6, 4, 2, 2), std=1 + i) for i in range(60)]
+    labels += [Label(f"turn{i}", "camera", "circular", (8, 4, 4, 2, 2)) for i in range(10)]
     labels += [Label(f"kind{i}", "look", "class", (3,), classes=("a", "b", "c")) for i in range(20)]
     labels += [Label(f"fine{i}", "look", "scalar", (5, 3), minimum_levels=0) for i in range(20)]
     return Vocabulary(tuple(labels), 1, GROUPS)
+
+
+def chained_symbols(vocabulary: Vocabulary, count: int, seed: int) -> np.ndarray:
+    """[count, L, levels] in which labels follow one another: three of four times a symbol is what the same level of the
+    label before would suggest."""
+    rng = np.random.default_rng(seed)
+    symbols = random_symbols(vocabulary, count, seed, absent=False)
+    alphabets = np.maximum(vocabulary.alphabets, 1)
+    for index in range(1, len(vocabulary.labels)):
+        told = symbols[:, index - 1] * alphabets[index] // alphabets[index - 1]
+        follow = (rng.random(symbols[:, index].shape) < 0.75) & (told >= 0) & (symbols[:, index] >= 0)
+        symbols[:, index] = np.where(follow, told, symbols[:, index])
+    return symbols
 
 
 BIG = big_vocabulary()

@@ -66,7 +66,7 @@ class Semantics:
 
     system: str
     symbols: np.ndarray
-    weights_digest: bytes  # first four bytes of the sha256 over the weights the symbols were made for
+    weights_digest: bytes  # first three bytes of the sha256 over the weights the symbols were made for
     network_state: int = 0  # f(B, D) of eq. 18 in 1/255: how hard the network asks to compress
 
 

@@ -22,7 +22,7 @@ TINY = Vocabulary(
     (
         Label("lean", "pose", "scalar", (5, 3, 3), mean=0.1, std=0.3),
         Label("knee", "pose", "scalar", (4, 4), mean=0.8, std=0.5),
-        Label("yaw", "pose", "circular", (8, 4, 2)),
+        Label("yaw", "pose", "circular", (8, 4, 4, 2, 2)),
         Label("top", "look", "class", (3,), classes=("shirt", "coat", "dress")),
         Label("hue", "look", "circular", (6, 3)),
         Label("hat", "look", "class", (2,), minimum_levels=0, classes=("cap", "hood")),
@@ -31,9 +31,10 @@ TINY = Vocabulary(
     version=1,
     groups=("pose", "look"),
 )
-SYMBOLS = [[2, 1, 0], [3, 0, -1], [6, 2, -1], [1, -1, -1], [4, 2, -1], [-1, -1, -1], [1, 3, -1]]
-NETWORK_STATE = 78
-DIGEST = bytes.fromhex("0badcafe")
+SENT = [[2, 1], [3], [6, 2, 0, 0, 1], [1], [4, 2], [], [1]]  # what the network state leaves of each label
+SYMBOLS = [row + [-1] * (TINY.levels - len(row)) for row in SENT]
+NETWORK_STATE = 140
+DIGEST = bytes.fromhex("0badca")
 
 
 def training_symbols(count: int = 60) -> np.ndarray:
@@ -45,7 +46,7 @@ def training_symbols(count: int = 60) -> np.ndarray:
 
 
 def tiny_tables() -> CodingTables:
-    tau = np.array([900, 400, 1000, 700, 300, 200, 350])
+    tau = np.array([900, 400, 8000, 700, 300, 200, 350])
     return CodingTables.build(TINY, training_symbols(), ImportanceModel.plain(TINY, tau))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from somacast.extras import require
 from somacast.types import SomacastError
 
 # One panel each: title, keys (a key ending in * stands for all that start so), logarithmic or not.
@@ -70,6 +71,7 @@ def draw_curves(paths: Sequence[Path]) -> bytes:
             panels.append((title, found, logarithmic, next(_x_of(runs[run][0]) for run in found)))
     if not panels:
         raise SomacastError(f"{paths[0].parent}: no learning curve there; expected lines with samples and figures")
+    require("matplotlib", "a figure of learning curves")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -14,12 +14,17 @@ from somacast.weights.manifest import list_weights
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 FULL, SMALL, SPEED, PEOPLE = "aflsc.json", "aflsc_small.json", "speed.json", "people.json"
+ABLATIONS, OTHERS = "ablations.json", "others.json"
+RD, RD_IMAGE, RD_SHEET = "rd.json", "results/rd.png", "results/rd_pictures.png"
 CURVES_IMAGE = Path("docs/images/curves.png")
 _COMMANDS = {  # for rows whose file is not there yet
     FULL: "somacast evaluate --system aflsc --data synthetic-test --json results/aflsc.json",
     SMALL: "somacast evaluate --system aflsc --data synthetic-test --budget-bytes N --json results/aflsc_small.json",
     SPEED: "somacast bench speed --json results/speed.json",
     PEOPLE: "somacast bench people --json results/people.json",
+    ABLATIONS: "somacast bench ablations --run RUN --json results/ablations.json",
+    OTHERS: "somacast evaluate --system aflsc --data FOLDER --format meshes --json results/others.json",
+    RD: "somacast bench rd",
 }
 
 
@@ -74,21 +79,30 @@ def _package(result: dict) -> str:
     return "installed" if wheel is None else f"installed; wheel {wheel / 1e6:.1f} MB"
 
 
+def _worst_action(result: dict) -> str:
+    name, row = max(result["results"]["actions"].items(), key=lambda item: item[1]["centred_chamfer_m"])
+    return f"worst action: {name}, {100 * row['centred_chamfer_m']:.2f} cm (floor 4.50)"
+
+
 FIGURES = (
-    Figure("`.soma` file at full quality", FULL, lambda r: r["results"]["spread"]["bytes"]["max"], 600, unit="B",
+    Figure("`.soma` file at full quality", FULL, lambda r: r["results"]["spread"]["bytes"]["max"], 500, unit="B",
            remark=_bytes_remark),
-    Figure("smallest usable `.soma` file", SMALL, lambda r: r["results"]["spread"]["bytes"]["max"], 200, unit="B",
+    Figure("`.soma` files on a budget", SMALL, lambda r: r["results"]["spread"]["bytes"]["max"], 60, unit="B",
            remark=_small_remark),
-    Figure("SSIM, whole picture", FULL, _total("ssim_whole"), 0.89, at_least=True, digits=3),
-    Figure("SSIM, box around the person", FULL, _total("ssim_box"), 0.60, at_least=True, digits=3),
-    Figure("MSE over the silhouettes", FULL, _total("mse"), 0.05, digits=4),
-    Figure("Chamfer after centring", FULL, _total("centred_chamfer_m"), 0.045, factor=100, digits=2, unit="cm"),
-    Figure("MPJPE", FULL, _total("mpjpe_m"), 0.110, factor=1000, unit="mm"),
+    Figure("smallest stream within 10 mm of the full one's MPJPE", ABLATIONS,
+           lambda r: r["results"]["smallest_within_10mm_bytes"], 60, unit="B"),
+    Figure("SSIM, whole picture", FULL, _total("ssim_whole"), 0.91, at_least=True, digits=3),
+    Figure("SSIM, box around the person", FULL, _total("ssim_box"), 0.66, at_least=True, digits=3),
+    Figure("MSE over the silhouettes", FULL, _total("mse"), 0.03, digits=4),
+    Figure("Chamfer after centring", FULL, _total("centred_chamfer_m"), 0.032, factor=100, digits=2, unit="cm",
+           remark=_worst_action),
+    Figure("normal consistency", FULL, _total("centred_normal_consistency"), 0.80, at_least=True, digits=3),
+    Figure("MPJPE", FULL, _total("mpjpe_m"), 0.080, factor=1000, unit="mm"),
     Figure("PA-MPJPE", FULL, _total("pa_mpjpe_m"), 0.075, factor=1000, unit="mm"),
-    Figure("picture to mesh, models loaded", SPEED, lambda r: r["results"]["picture_to_mesh_s"]["median"], 1.5,
-           digits=2, unit="s", remark=_worst("picture_to_mesh_s")),
-    Figure("decode alone, models loaded", SPEED, lambda r: r["results"]["decode_s"]["median"], 0.8, digits=2, unit="s",
-           remark=_worst("decode_s")),
+    Figure("picture to bytes, models loaded", SPEED, lambda r: r["results"]["encode_s"]["median"], 0.1, factor=1000,
+           unit="ms", remark=_worst("encode_s")),
+    Figure("bytes to mesh, models loaded", SPEED, lambda r: r["results"]["decode_s"]["median"], 0.3, factor=1000,
+           unit="ms", remark=_worst("decode_s")),
     Figure("peak memory, picture to mesh", SPEED, lambda r: r["results"]["peak_memory_bytes"]["chain"], 2.5e9,
            factor=1e-9, digits=2, unit="GB",
            remark=lambda r: f"{r['results']['peak_memory_bytes']['chain_photograph'] / 1e9:.2f} GB for a photograph "
@@ -109,7 +123,7 @@ FIGURES = (
 def read_results(root: Path) -> dict[str, dict]:
     """The result files behind the figures, by name, as far as they are there. SomacastError for a broken one."""
     out = {}
-    for name in (FULL, SMALL, SPEED, PEOPLE):
+    for name in (FULL, SMALL, SPEED, PEOPLE, ABLATIONS, OTHERS, RD):
         path = root / "results" / name
         if not path.is_file():
             continue
@@ -119,6 +133,8 @@ def read_results(root: Path) -> dict[str, dict]:
                 if figure.source == name:
                     figure.value(out[name])
                     _ = figure.remark and figure.remark(out[name])
+            if name == RD:
+                _ = rd_lines(out[name], root)
         except (ValueError, KeyError, TypeError, IndexError) as fault:
             raise SomacastError(
                 f"results/{name}: cannot be read ({fault}); expected the output of: {_COMMANDS[name]}"
@@ -129,6 +145,8 @@ def read_results(root: Path) -> dict[str, dict]:
 def command_of(name: str, result: dict) -> str:
     """The command that made a result file, from the settings it holds; an asset folder appears by its name alone."""
     config = result.get("config", {})
+    if name == RD:
+        return _rd_command(config)
     if name == PEOPLE:
         words = ["somacast bench people"]
         given = {"--size-px": (config.get("size_px"), 256), "--seconds": (config.get("seconds"), 20.0)}
@@ -146,13 +164,42 @@ def command_of(name: str, result: dict) -> str:
     return " ".join([*words, f"--json results/{name}"])
 
 
+def _rd_command(config: dict) -> str:
+    from somacast.bench.rd import RdConfig
+
+    standard = RdConfig(Path("results") / RD)
+    words = [_COMMANDS[RD]]
+    for name in ("budgets_bytes", "systems", "sides_px", "people", "data", "format", "seed", "device", "flat"):
+        value, default = config.get(name), getattr(standard, name)
+        if isinstance(default, tuple):
+            default = list(default)
+        if value is None or value == default:
+            continue
+        option = f"--{name.replace('_', '-')}"
+        words.append(option if value is True else f"{option} {' '.join(map(str, value))}"
+                     if isinstance(value, list) else f"{option} {value}")  # fmt: skip
+    if config.get("assets"):
+        words.append(f"--assets {config['assets']}")
+    samples = config.get("protocol", {}).get("samples")
+    if samples not in (None, standard.protocol.samples):
+        words.append(f"--samples {samples}")
+    return " ".join(words)
+
+
+def rd_lines(result: dict, root: Path) -> list[str]:
+    """Lines about quality against bytes."""
+    from somacast.bench.rd_figures import readme_lines
+
+    return readme_lines(result, RD_IMAGE, RD_SHEET if (root / RD_SHEET).is_file() else None)
+
+
 # -- README -----------------------------------------------------------------------------------------------------------
 
 
 def table(results: dict[str, dict]) -> list[str]:
     """Lines of the table of figures."""
     lines = ["| figure | floor | measured | reached |  | command |", "| --- | --- | --- | --- | --- | --- |"]
-    letters = {name: "ABCD"[i] for i, name in enumerate((FULL, SMALL, SPEED, PEOPLE))}
+    letters = {name: "ABCDE"[i] for i, name in enumerate((FULL, SMALL, SPEED, PEOPLE, ABLATIONS))}
     for figure in FIGURES:
         floor = f"{'>=' if figure.at_least else '<='} {figure.shown(figure.floor)}"
         result = results.get(figure.source)
@@ -194,6 +241,19 @@ def stages_line(result: dict) -> str:
     return f"Where the time goes, medians of the stages above 1 %: {', '.join(parts)}."
 
 
+def others_line(others: dict, full: dict) -> str:
+    """People of other makers beside the made ones, in one paragraph."""
+    there, here = others["results"]["total"], full["results"]["total"]
+    count, failed = others["results"]["people"], others["results"]["failed"]
+    ratio = there["centred_chamfer_m"] / here["centred_chamfer_m"]
+    return (
+        f"**People of other makers** ({count} pictures, {failed} refused): SSIM {there['ssim_whole']:.3f} whole, "
+        f"{there['ssim_box']:.3f} box ({there['ssim_box'] - here['ssim_box']:+.3f} against made people, floor -0.05), "
+        f"Chamfer {100 * there['centred_chamfer_m']:.2f} cm (times {ratio:.2f}, floor 1.60). "
+        f"Command: `{command_of(OTHERS, others)}`"
+    )
+
+
 def provenance(results: dict[str, dict]) -> str:
     """Commit, machine and weights of the results, in one paragraph."""
     out = []
@@ -208,8 +268,8 @@ def provenance(results: dict[str, dict]) -> str:
     return "; ".join(out) + "."
 
 
-def block(results: dict[str, dict]) -> str:
-    """All that stands between the two marks of the README."""
+def block(results: dict[str, dict], root: Path) -> str:
+    """All that stands between the two marks of the README; `root` is asked which pictures are there."""
     lines = table(results)
     full = results.get(FULL)
     if full is not None:
@@ -221,6 +281,10 @@ def block(results: dict[str, dict]) -> str:
         ]
     if SPEED in results:
         lines += ["", stages_line(results[SPEED])]
+    if OTHERS in results and full is not None:
+        lines += ["", others_line(results[OTHERS], full)]
+    if RD in results:
+        lines += [*rd_lines(results[RD], root), "", f"Command: `{command_of(RD, results[RD])}`"]
     if results:
         lines += ["", f"Made by: {provenance(results)}"]
     return "\n".join(["", *lines, ""])
@@ -245,7 +309,12 @@ def write(root: Path) -> list[Path]:
         raise SomacastError(f"{root / 'results'}: no results there; make them with: {_COMMANDS[FULL]}")
     before, _, after = _split_readme(root)
     written = [root / "README.md"]
-    write_atomically(written[0], (before + block(results) + after).encode())
+    write_atomically(written[0], (before + block(results, root) + after).encode())
+    if RD in results:
+        from somacast.bench.rd_figures import draw_rd
+
+        written.append(root / RD_IMAGE)
+        write_atomically(written[-1], draw_rd(results[RD]))
     curves = sorted((root / "results" / "curves").glob("*.jsonl"))
     if curves:
         from somacast.bench.curves import draw_curves
@@ -261,7 +330,7 @@ def check(root: Path) -> list[str]:
     if not results:
         return [f"{root / 'results'}: no results to compare with"]
     faults = []
-    if _split_readme(root)[1] != block(results):
+    if _split_readme(root)[1] != block(results, root):
         faults.append("README.md does not say what the results say: run somacast bench report")
     shipped = {entry["file"]: entry["sha256"] for entry in list_weights()}
     for name, result in results.items():

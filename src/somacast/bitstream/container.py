@@ -1,6 +1,6 @@
 """The .soma container: layers of bytes <-> one file. No I/O, no torch; the layout is written down in FORMAT.md.
 
-magic | version | system | flags | weights digest | network state | layer count | lengths | CRC32C | layer 0
+magic | version and layer count | system | weights digest | network state | lengths | CRC | layer 0
 | layer 1 | CRC | layer 2 | CRC ...
 """
 
@@ -14,22 +14,23 @@ import google_crc32c
 from somacast.bitstream.systems import system_id, system_name
 from somacast.types import BitstreamError, SomacastError
 
-MAGIC = b"SOMA"
-VERSION = 1
-DIGEST_BYTES = 4
+MAGIC = b"\x9eS"  # no text begins so: UTF-8 never has such a first byte, and it is no letter in Latin-1
+VERSION = 2
+DIGEST_BYTES = 3
 MAX_LAYERS = 8
 MAX_LAYER_BYTES = 65535
-_FIXED_BYTES = 13  # from the magic to the layer count
-_CRC_BYTES = 4
+_FIXED_BYTES = 8  # from the magic to the network state
+_CRC_BYTES = 3
 _LAYER_CRC_BYTES = 2
+_OLD_MAGIC = b"SOMA"  # of format 1, which was never released
 
 
 @dataclass(frozen=True)
 class Container:
     """What a .soma file holds. layers[0] is the base layer, each further one refines the person.
 
-    weights_digest: first four bytes of the sha256 over the weights that made the symbols; network_state: f of eq. 18
-    in 1/255 (0 .. 255); layers: 1 to 8 byte strings of at most 65535 bytes each.
+    weights_digest: first three bytes of the sha256 over the weights that made the symbols; network_state: f of eq.
+    18 in 1/255 (0 .. 255); layers: 1 to 8 byte strings of at most 65535 bytes each.
     """
 
     system: str
@@ -41,11 +42,11 @@ class Container:
 def pack(container: Container) -> bytes:
     """The bytes of a .soma file. Raises SomacastError if a field is out of range."""
     _check(container)
-    head = MAGIC + bytes([VERSION, system_id(container.system), 0]) + container.weights_digest
-    head += bytes([container.network_state, len(container.layers)])
+    head = MAGIC + bytes([VERSION << 4 | len(container.layers), system_id(container.system)])
+    head += container.weights_digest + bytes([container.network_state])
     head += b"".join(_varint(len(layer)) for layer in container.layers)
     base = container.layers[0]
-    out = head + google_crc32c.value(head + base).to_bytes(_CRC_BYTES, "little") + base
+    out = head + _crc(head + base, _CRC_BYTES) + base
     for index, layer in enumerate(container.layers[1:], 1):
         out += layer + _layer_crc(index, layer)
     return out
@@ -65,7 +66,7 @@ def unpack(data: bytes) -> tuple[Container, list[str]]:
     """
     data = bytes(data)
     _check_start(data)
-    count = data[12]
+    count = data[2] & 0x0F
     if not 1 <= count <= MAX_LAYERS:
         raise BitstreamError(f"damaged .soma file: it announces {count} layers, expected 1 to {MAX_LAYERS}")
     lengths, position = [], _FIXED_BYTES
@@ -77,10 +78,9 @@ def unpack(data: bytes) -> tuple[Container, list[str]]:
     if len(data) < base_start + lengths[0]:
         raise BitstreamError(f"cut .soma file: {len(data)} of {expected} bytes, the base layer is not whole")
     base = data[base_start : base_start + lengths[0]]
-    if google_crc32c.value(data[:position] + base) != int.from_bytes(data[position:base_start], "little"):
-        raise BitstreamError("damaged .soma file: header and base layer do not match their CRC32C")
-    if data[6] != 0:
-        raise BitstreamError(f"the .soma file sets flags {data[6]:#04x}, this reader knows none: update somacast")
+    if _crc(data[:position] + base, _CRC_BYTES) != data[position:base_start]:
+        raise BitstreamError("damaged .soma file: header and base layer do not match their CRC")
+    system = system_name(data[3])
     if len(data) > expected:
         raise BitstreamError(f"damaged .soma file: {len(data)} bytes, expected {expected}: bytes follow the last layer")
     layers = [base, *_read_refinements(data, base_start + lengths[0], lengths)]
@@ -90,7 +90,7 @@ def unpack(data: bytes) -> tuple[Container, list[str]]:
             f"The file is cut ({len(data)} of {expected} bytes): {len(layers)} of {count} layers are whole, "
             "so the person is coarser than the sender made it."
         )
-    return Container(system_name(data[5]), data[7:11], data[11], layers), notes
+    return Container(system, data[4:7], data[7], layers), notes
 
 
 def _check(container: Container) -> None:
@@ -109,14 +109,20 @@ def _check_start(data: bytes) -> None:
     """Magic, version and the fixed part of the header, before anything else is believed."""
     if not data:
         raise BitstreamError("the file is empty: this is no .soma file")
-    if not MAGIC.startswith(data[:4]):
-        raise BitstreamError(f"this is no .soma file: it starts with {data[:4]!r}, expected {MAGIC!r}")
-    if len(data) > 4 and data[4] > VERSION:
+    if data.startswith(_OLD_MAGIC):
         raise BitstreamError(
-            f"the .soma file has format version {data[4]}, this reader knows up to version {VERSION}: update somacast"
+            f"the .soma file has format version 1, which was never released; this reader knows version {VERSION}: "
+            "encode the picture again"
         )
-    if len(data) > 4 and data[4] < 1:
-        raise BitstreamError(f"damaged .soma file: format version {data[4]}, expected 1 to {VERSION}")
+    if not MAGIC.startswith(data[:2]):
+        raise BitstreamError(f"this is no .soma file: it starts with {data[:4]!r}, expected {MAGIC!r}")
+    version = data[2] >> 4 if len(data) > 2 else VERSION
+    if version > VERSION:
+        raise BitstreamError(
+            f"the .soma file has format version {version}, this reader knows version {VERSION}: update somacast"
+        )
+    if version < VERSION:
+        raise BitstreamError(f"damaged .soma file: format version {version}, expected {VERSION}")
     if len(data) < _FIXED_BYTES:
         raise BitstreamError(f"cut .soma file: {len(data)} bytes, the header alone has more than {_FIXED_BYTES}")
 
@@ -137,8 +143,13 @@ def _read_refinements(data: bytes, position: int, lengths: list[int]) -> list[by
 
 
 def _layer_crc(index: int, layer: bytes) -> bytes:
-    """Low 16 bits of the CRC32C; the index is covered too, so that swapped layers are found."""
-    return (google_crc32c.value(bytes([index]) + layer) & 0xFFFF).to_bytes(_LAYER_CRC_BYTES, "little")
+    """The check of layer 1 ..; the index is covered too, so that swapped layers are found."""
+    return _crc(bytes([index]) + layer, _LAYER_CRC_BYTES)
+
+
+def _crc(data: bytes, count: int) -> bytes:
+    """The low 8 * count bits of the CRC32C, lowest byte first."""
+    return google_crc32c.value(data).to_bytes(4, "little")[:count]
 
 
 def _varint(value: int) -> bytes:

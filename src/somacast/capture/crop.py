@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba as nb
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from somacast.types import SomacastError
 
@@ -69,17 +69,33 @@ def square_crop(image: np.ndarray, box: SquareBox | tuple[float, float, float], 
     planes = image if image.ndim == 3 else image[..., None]
     height, width, channels = planes.shape
     left, top = box.corner
-    down, rows = _axis_weights(float(top), box.side, size_px, height)
-    across, columns = _axis_weights(float(left), box.side, size_px, width)
+    row, down, rows = _axis_weights(float(top), box.side, size_px, height)
+    column, across, columns = _axis_weights(float(left), box.side, size_px, width)
     part = planes[rows, columns].astype(np.float32, copy=False)
-    lines = down @ part.reshape(part.shape[0], -1)  # [size_px, columns * C]
-    lines = lines.reshape(size_px, part.shape[1], channels).transpose(1, 0, 2).reshape(part.shape[1], -1)
-    crop = (across @ lines).reshape(size_px, size_px, channels).transpose(1, 0, 2)
-    return np.ascontiguousarray(crop if image.ndim == 3 else crop[..., 0])
+    lines = np.empty((1, size_px, part.shape[1] * channels), np.float32)
+    _resample(np.ascontiguousarray(part).reshape(1, part.shape[0], -1), row, down, lines)
+    crop = np.empty((size_px, size_px, channels), np.float32)
+    _resample(lines.reshape(size_px, part.shape[1], channels), column, across, crop)
+    return crop if image.ndim == 3 else crop[..., 0]
 
 
-def _axis_weights(start: float, side: float, size_px: int, length: int) -> tuple[csr_matrix, slice]:
-    """Resampling along one axis: weights [size_px, used] over the used slice of the picture's axis."""
+@nb.njit(cache=True, nogil=True)
+def _resample(source, index, weight, out):
+    """Weighted sums along the middle axis: source [A, N, B], index and weight [M, T] -> out [A, M, B]."""
+    for a in range(out.shape[0]):
+        for m in range(out.shape[1]):
+            for b in range(out.shape[2]):
+                out[a, m, b] = 0
+            for t in range(index.shape[1]):
+                w, n = weight[m, t], index[m, t]
+                if w != 0:
+                    for b in range(out.shape[2]):
+                        out[a, m, b] += w * source[a, n, b]
+
+
+def _axis_weights(start: float, side: float, size_px: int, length: int) -> tuple[np.ndarray, np.ndarray, slice]:
+    """Resampling along one axis: numbers and weights [size_px, T] of source pixels, counted from the used slice of the
+    picture's axis, and that slice."""
     scale = side / size_px
     edges = start + scale * np.arange(size_px + 1)
     if scale > 1:  # area: how much of each source pixel lies under the result's pixel
@@ -95,6 +111,4 @@ def _axis_weights(start: float, side: float, size_px: int, length: int) -> tuple
         weight = np.stack([1 - fraction, fraction], 1)
     index = np.clip(index, 0, length - 1)  # beyond the border the edge pixel goes on
     low, high = int(index.min()), int(index.max()) + 1
-    row = np.repeat(np.arange(size_px), index.shape[1])
-    matrix = csr_matrix((weight.ravel().astype(np.float32), (row, (index - low).ravel())), shape=(size_px, high - low))
-    return matrix, slice(low, high)
+    return index - low, weight.astype(np.float32), slice(low, high)

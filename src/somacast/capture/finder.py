@@ -28,6 +28,10 @@ MARGIN = 1.2  # side of the box over the longer side of the person
 SHORT = 0.92  # the network's rectangles over the true ones, median over 160 made pictures
 WORK_PX = 640  # longer side of what is searched: tiles of 128 pixels then show people of a 20th of the height
 ZOOM = 1.6 * SHORT / MARGIN  # second look, over the box of the first
+# A rectangle that comes so near to an edge of the picture, in its own longer sides, may be cut there. Below, where cut
+# people go on, it tends to end too early.
+TOUCHES, TOUCHES_BELOW = 0.01, 0.05
+CUT = "what was found reaches the picture's {} edge: whatever may be cut off there is not seen"
 NO_PERSON = "no person found in the picture: expected one person, mostly visible"
 
 
@@ -68,7 +72,19 @@ def find_person(frame: Frame) -> tuple[SquareBox, list[str]]:
     people = find_people(frame.image)
     if not people:
         raise SomacastError(NO_PERSON)
-    return people[0].box, [f"{len(people)} people found; the largest is taken"] if len(people) > 1 else []
+    notes = [f"{len(people)} people found; the largest is taken"] if len(people) > 1 else []
+    height, width = frame.image.shape[:2]
+    edges = _edges_reached(people[0].rectangle, width, height)
+    return people[0].box, [*notes, CUT.format(" and ".join(edges))] if edges else notes
+
+
+def _edges_reached(rectangle: tuple[float, float, float, float], width: int, height: int) -> list[str]:
+    """Edges of a picture at which somebody's rectangle ends, who may be cut there: lower, upper, left, right."""
+    left, top, right, bottom = rectangle
+    side = max(right - left, bottom - top)
+    near = {"upper": top, "left": left, "right": width - right}
+    below = ["lower"] if height - bottom <= TOUCHES_BELOW * side else []
+    return below + [name for name, gap in near.items() if gap <= TOUCHES * side]
 
 
 def _confirmed(

@@ -1,21 +1,26 @@
-"""`somacast bench speed`, `somacast bench people`, `somacast bench report`: the figures of the README."""
+"""`somacast bench speed`, `bench people`, `bench rd`, `bench ablations`, `bench report`: the figures of the
+README."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from somacast.cli.common import Device, check_device, check_output, check_positive, parse
+from somacast.cli.evaluate import SYNTHETIC_TEST
+from somacast.extras import require
 from somacast.types import SomacastError
 
 SUBVERBS = {
     "speed": "time of every stage and of whole commands, peak memory, size on disk",
     "people": "how many made people are drawn per second",
-    "report": "draw the README's table and the learning curves from the results",
+    "rd": "quality against bytes: AFLSC, picture codecs with our reconstruction, Draco meshes",
+    "ablations": "what each idea of AFLSC is worth, and where the bits go",
+    "report": "draw the README's tables and the curves from the results",
 }
 
 
@@ -67,8 +72,75 @@ class People:
 
 
 @dataclass(frozen=True)
+class RateDistortion:
+    """Measure quality against bytes: real files of AFLSC, of picture codecs followed by our own reconstruction, and of
+    Draco meshes, at the same budgets; delta rates, curves and pictures.
+
+    Writes the JSON, and beside it FILE.png and FILE_pictures.png. Minutes per person. Ctrl-C loses the people in work;
+    with --cache the others are kept.
+
+    Example: somacast bench rd --json results/rd.json --people 8 --workers 2 --cache runs/rd
+    """
+
+    json: Annotated[Path, tyro.conf.arg(name="json")] = Path("results/rd.json")
+    """file for the results"""
+    budgets_bytes: tuple[int, ...] = (100, 140, 200, 280, 400, 560, 800, 1100, 1600, 2300, 3400, 5000)
+    """most bytes of a file, one point of the curves each"""
+    systems: tuple[str, ...] = ()
+    """what is compared, all if not given: aflsc, aflsc-literal, jpeg, webp, avif, x265, svt-av1, vvc, draco"""
+    people: int = 8
+    """how many people"""
+    data: str = SYNTHETIC_TEST
+    """folder with people, or synthetic-test"""
+    format: Literal["thuman2", "meshes", "synthetic"] = "synthetic"
+    """layout of the folder"""
+    assets: Path | None = None
+    """asset wardrobe and motions for synthetic-test"""
+    sides_px: tuple[int, ...] = (32, 48, 64, 96, 128, 192, 256)
+    """sides of coded pictures, the best is taken"""
+    flat: bool = False
+    """rivals' pictures get a background of one colour"""
+    samples: int = 20_000
+    """points on each surface for Chamfer and normals"""
+    workers: int = 1
+    """processes"""
+    cache: Path | None = None
+    """folder of finished people, for a run that goes on where it was stopped"""
+    seed: int = 0
+    """start of all randomness"""
+    device: Device = "cpu"
+
+
+@dataclass(frozen=True)
+class Ablations:
+    """Measure what each idea of AFLSC is worth on made test people: importance, conditional probabilities,
+    discriminator, diffusion steps; and where the bits go, and how small a stream may be.
+
+    The variants come from `somacast train ablations`.
+
+    Example: somacast bench ablations --run runs/aflsc --people 20 --json results/ablations.json
+    """
+
+    run: Path
+    """folder of the training whose variants to measure"""
+    json: Annotated[Path, tyro.conf.arg(name="json")]
+    """file for the results"""
+    figure: Path | None = None
+    """SVG of the bits by label group; bits.svg beside the results if not given"""
+    people: int = 20
+    """how many test people"""
+    budgets: tuple[int, ...] = (45, 60, 80, 100)
+    """bytes at which the label coding is compared, beside full quality"""
+    assets: Path | None = None
+    """folder with an asset wardrobe and motions; built-in ones if not given"""
+    seed: int = 0
+    """start of all randomness"""
+    device: Device = "cpu"
+
+
+@dataclass(frozen=True)
 class Report:
-    """Draw the README's table from the committed results, and the learning curves.
+    """Draw the README's tables from the committed results, and the curves.
 
     With --check nothing is written: exit code 2 if the README and the results differ.
 
@@ -91,7 +163,7 @@ def run(argv: Sequence[str]) -> int:
         print(listing(SUBVERBS, "somacast bench"))
         print("\nExample: somacast bench speed --json results/speed.json --device cpu")
         return 0
-    verbs = {"speed": speed, "people": people, "report": report}
+    verbs = {"speed": speed, "people": people, "rd": rate_distortion, "ablations": ablations, "report": report}
     if argv[0] not in verbs:
         raise SomacastError(
             f"unknown verb 'bench {argv[0]}': expected one of {', '.join(SUBVERBS)} (see somacast bench --help)"
@@ -129,6 +201,46 @@ def people(argv: Sequence[str]) -> int:
     options = {name: value for name, value in vars(arguments).items() if name != "device"}
     for row in measure(PeopleBench(**options))["results"]:
         print(f"{row['processes']} processes: {row['samples_per_s']:.1f} samples/s")
+    return 0
+
+
+def rate_distortion(argv: Sequence[str]) -> int:
+    """Parse and measure."""
+    arguments = parse(RateDistortion, argv, "somacast bench rd")
+    check_output(arguments.json, (".json",))
+    check_positive(**{name: getattr(arguments, name) for name in ("people", "samples", "workers")})
+    if arguments.data != SYNTHETIC_TEST and not Path(arguments.data).is_dir():
+        raise SomacastError(f"{arguments.data}: no such folder; expected one with people, or {SYNTHETIC_TEST}")
+    if arguments.assets and not arguments.assets.is_dir():
+        raise SomacastError(f"{arguments.assets}: no such folder; expected one with assets")
+    device = check_device(arguments.device)
+    from somacast.bench.rd import RdConfig, measure_rd
+    from somacast.bench.rd_systems import SYSTEMS
+    from somacast.metrics.protocol import ProtocolConfig
+
+    taken = ("json", "device", "systems", "samples")
+    options = {name: value for name, value in vars(arguments).items() if name not in taken}
+    options |= {"systems": arguments.systems or SYSTEMS, "protocol": ProtocolConfig(samples=arguments.samples)}
+    measure_rd(RdConfig(json_path=arguments.json, device=device, **options))
+    return 0
+
+
+def ablations(argv: Sequence[str]) -> int:
+    """Parse and measure."""
+    arguments = parse(Ablations, argv, "somacast bench ablations")
+    figure = arguments.figure or arguments.json.with_name("bits.svg")
+    check_output(arguments.json, (".json",))
+    check_output(figure, (".svg",))
+    check_positive(people=arguments.people, budgets=min(arguments.budgets, default=None))
+    for folder in (arguments.run, arguments.assets):
+        if folder and not folder.is_dir():
+            raise SomacastError(f"{folder}: no such folder")
+    require("torch", "another file of weights")
+    device = check_device(arguments.device)
+    from somacast.bench.ablate import AblateConfig, ablate
+
+    options = {name: value for name, value in vars(arguments).items() if name not in ("json", "figure", "device")}
+    ablate(AblateConfig(json_path=arguments.json, figure=figure, device=device, **options))
     return 0
 
 

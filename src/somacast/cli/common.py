@@ -12,6 +12,7 @@ from typing import Annotated, TypeVar
 
 import tyro
 
+from somacast.extras import installed, require
 from somacast.files import check_output_path
 from somacast.types import SomacastError
 
@@ -57,11 +58,17 @@ def _one_line(complaint: str) -> str:
 
 
 def check_device(device: str) -> str:
-    """A device that torch can use; "auto" is a GPU if there is one. "cpu" is answered without loading torch."""
+    """A device that torch can use; "auto" is a GPU if there is one. "cpu" is answered without loading torch.
+
+    Raises SomacastError for a device that is not there, and for any but "cpu" and "auto" where torch is not installed.
+    """
     if device == "cpu":
         return device
     if device != "auto" and not re.fullmatch(r"cuda(:\d+)?", device):
         raise SomacastError(f"--device {device}: expected cpu, cuda, cuda:N or auto")
+    if device == "auto" and not installed("torch"):
+        return "cpu"
+    require("torch", f"--device {device}")
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0

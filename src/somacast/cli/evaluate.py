@@ -33,7 +33,7 @@ class Arguments:
     format: Literal["thuman2", "meshes", "synthetic"] = "synthetic"
     """layout of the folder: THuman2.0, a folder of GLB or OBJ people, or what `somacast data synth` writes"""
     people: int | None = None
-    """how many people; all of a folder if not given"""
+    """how many people; all of a folder if not given; a folder of meshes gives four pictures of each"""
     assets: Path | None = None
     """asset wardrobe and motions for synthetic-test"""
     seed: int = 0

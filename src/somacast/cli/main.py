@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from somacast.extras import EXTRA_OF_PACKAGE, lacking
 from somacast.types import SomacastError
 
 VERBS = {
@@ -21,13 +22,6 @@ VERBS = {
     "weights": "list and verify the weights inside the package",
 }
 EXIT_USER_ERROR, EXIT_OWN_ERROR, EXIT_INTERRUPTED, EXIT_PIPE = 2, 1, 130, 141
-_EXTRA_OF_PACKAGE = {
-    "anny": "train",
-    "warp": "train",
-    "matplotlib": "bench",
-    "DracoPy": "bench",
-    "imageio_ffmpeg": "bench",
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,9 +89,8 @@ def explain(fault: Exception) -> tuple[str, int]:
     if isinstance(fault, MemoryError):
         return "not enough memory for this", EXIT_USER_ERROR
     package = (fault.name or "").partition(".")[0] if isinstance(fault, ModuleNotFoundError) else ""
-    if package in _EXTRA_OF_PACKAGE:
-        extra = _EXTRA_OF_PACKAGE[package]
-        return f"this needs the package {package}: pip install 'somacast[{extra}]'", EXIT_USER_ERROR
+    if package in EXTRA_OF_PACKAGE:
+        return lacking("this", package), EXIT_USER_ERROR
     reason = " ".join(str(fault).split())
     return f"internal error: {type(fault).__name__}: {reason} (--debug shows where)", EXIT_OWN_ERROR
 

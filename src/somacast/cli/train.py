@@ -1,4 +1,4 @@
-"""`somacast train`: the networks of a system, from made people."""
+"""`somacast train`: the networks of a system, from made people; `somacast train ablations`: variants of a run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import tyro
 
 from somacast.cli.common import Device, check_device, check_positive, parse
+from somacast.extras import require
 from somacast.types import SomacastError
 
 TRAINABLE = ("aflsc",)
@@ -25,7 +26,7 @@ class Arguments:
     """
 
     system: tyro.conf.Positional[str]
-    """system to train: aflsc"""
+    """system to train: aflsc; or ablations, see somacast train ablations --help"""
     minutes: float = 60.0
     """wall-clock time for all stages together"""
     resume: bool = False
@@ -36,17 +37,59 @@ class Arguments:
     """folder with an asset wardrobe and motions; built-in ones if not given"""
     seed: int = 0
     """start of all randomness"""
+    warm_start: Path | None = None
+    """weights file (.safetensors) whose networks to go on from instead of starting from nothing"""
+    threads: int = 1
+    """threads of each process; several: torchrun --nproc-per-node N -m somacast.cli.main train aflsc ..."""
+    producers: int = 1
+    """processes that draw people beside the training"""
+    device: Device = "auto"
+
+
+@dataclass(frozen=True)
+class Ablations:
+    """Make variants of a finished run of AFLSC with one idea taken away from each, for `somacast bench ablations`.
+
+    They go into the folder ablations of the run: coding tables without conditional probabilities and without
+    importance, a semantic coder without its discriminator, an extractor without task increments and without task masks.
+    Variants that are trained have a control of as many steps. What is there already is not made again.
+
+    Example: somacast train ablations --run runs/aflsc --minutes 10
+    """
+
+    run: Path
+    """folder of a finished training"""
+    minutes: float = 10.0
+    """length of each of the five trainings, brought to steps at the start"""
+    charts: Path | None = None
+    """folder of the training's charts; RUN/charts if not given"""
+    pool: Path | None = None
+    """folder of the training's pictures; RUN/pool if not given"""
+    held_out: Path | None = None
+    """folder of pictures that the training has not seen; RUN/held_out if not given"""
+    shards: int = 12
+    """how many of the newest shards of the pool to learn from"""
+    threads: int = 1
+    """threads of the networks"""
+    seed: int = 0
+    """start of all randomness"""
     device: Device = "cpu"
 
 
 def run(argv: Sequence[str]) -> int:
     """Parse and train."""
+    if argv and argv[0] == "ablations":
+        return ablations(argv[1:])
     arguments = parse(Arguments, argv, "somacast train")
     if arguments.system not in TRAINABLE:
         raise SomacastError(f"system {arguments.system!r} cannot be trained; expected one of {', '.join(TRAINABLE)}")
-    check_positive(minutes=arguments.minutes)
+    check_positive(minutes=arguments.minutes, threads=arguments.threads, producers=arguments.producers)
+    if arguments.warm_start and not arguments.warm_start.is_file():
+        raise SomacastError(f"{arguments.warm_start}: no such file; expected weights to start from")
     if arguments.assets and not arguments.assets.is_dir():
         raise SomacastError(f"{arguments.assets}: no such folder; expected one with assets")
+    for package in ("torch", "onnx", "scipy"):
+        require(package, "training")
     device = check_device(arguments.device)
     from somacast.train import aflsc
 
@@ -58,6 +101,21 @@ def run(argv: Sequence[str]) -> int:
             assets=arguments.assets,
             seed=arguments.seed,
             device=device,
+            warm_start=str(arguments.warm_start or ""),
+            threads=arguments.threads,
+            producers=arguments.producers,
         )
     )
+    return 0
+
+
+def ablations(argv: Sequence[str]) -> int:
+    """Parse and make the variants."""
+    arguments = parse(Ablations, argv, "somacast train ablations")
+    check_positive(minutes=arguments.minutes, shards=arguments.shards, threads=arguments.threads)
+    require("torch", "training")
+    device = check_device(arguments.device)
+    from somacast.train.ablations import AblationConfig, main
+
+    print(main(AblationConfig(**{**vars(arguments), "device": device})))
     return 0

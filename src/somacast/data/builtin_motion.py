@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from somacast.human.rotations import rotvec_to_matrix
 from somacast.human.skeleton import JOINT_COUNT, mirror_pose
 from somacast.types import SomacastError
 
@@ -499,14 +500,12 @@ def _motion(rng: np.random.Generator, action: str, split: str) -> _Motion:
 
 def _perturbation(rng: np.random.Generator, u: np.ndarray) -> np.ndarray:
     """Small rotations [T, 21, 3, 3] that no style has: a constant part and one slow wave per joint."""
-    from scipy.spatial.transform import Rotation
-
     size = np.full((JOINT_COUNT, 1), 2.2)
     size[[0, 13, 14, 15, 17, 18, 19]] = 0.8  # legs and pelvis carry the body: larger errors lift the feet
     size[[8, 12]] = 6.0
     wave = np.sin(2 * np.pi * (u[:, None, None] + rng.random((1, JOINT_COUNT, 1))))
     vector = rng.normal(0, 1, (JOINT_COUNT, 3)) * size + wave * rng.normal(0, 0.35, (JOINT_COUNT, 3)) * size
-    return Rotation.from_rotvec(np.radians(vector).reshape(-1, 3)).as_matrix().reshape(len(u), JOINT_COUNT, 3, 3)
+    return rotvec_to_matrix(np.radians(vector))
 
 
 def _without_yaw(world: np.ndarray) -> np.ndarray:

@@ -197,21 +197,20 @@ def clip(field: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
 
 def _smooth(place: np.ndarray, faces: np.ndarray, rounds: int) -> np.ndarray:
     """Laplacian smoothing; border vertices move along the border only."""
-    from scipy.sparse import coo_matrix
-
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     both = np.concatenate([edges, edges[:, ::-1]])
     n = len(place)
-    table = coo_matrix((np.ones(len(both)), (both[:, 0], both[:, 1])), shape=(n, n)).tocsr()
-    single = table.data == 1
+    links, uses = np.unique(both[:, 0].astype(np.int64) * n + both[:, 1], return_counts=True)
+    vertex, neighbour = links // n, links % n
+    single = uses == 1
     border = np.zeros(n, bool)
-    row = np.repeat(np.arange(n), np.diff(table.indptr))
-    border[row[single]] = True
-    data = np.where(border[row], single, True).astype(np.float64)
-    total = np.bincount(row, data, n)
-    table.data = data / np.maximum(total[row], 1)
+    border[vertex[single]] = True
+    counts = single | ~border[vertex]
+    vertex, neighbour = vertex[counts], neighbour[counts]
+    share = 1 / np.maximum(np.bincount(vertex, minlength=n), 1)
     for _ in range(rounds):
-        place = 0.45 * place + 0.55 * (table @ place)
+        total = [np.bincount(vertex, place[neighbour, axis], n) * share for axis in range(3)]
+        place = 0.45 * place + 0.55 * np.stack(total, 1)
     return place
 
 

@@ -329,17 +329,26 @@ def _eye_texture(color: int, bright: int) -> np.ndarray:
 @lru_cache(maxsize=1)
 def skin_places() -> np.ndarray:
     """Where on the reference body each texel of the skin lies: [256, 256, 3] metres."""
-    from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
+    from somacast.human.nearest import PointTree
+    from somacast.human.raster import rasterize
 
     body, ref = load_body(), reference("m_slim")
     uv_vertex = np.zeros(len(body.uvs), np.int64)
     uv_vertex[body.face_uvs.ravel()] = body.faces.ravel()
     used = np.unique(body.face_uvs)
-    place = ref.vertices[:BODY_VERTICES][uv_vertex[used]]
-    u, v = np.meshgrid((np.arange(_N)) / (_N - 1), 1 - np.arange(_N) / (_N - 1))
-    out = LinearNDInterpolator(body.uvs[used], place)(u, v)
-    near = NearestNDInterpolator(body.uvs[used], place)(u, v)
-    return np.where(np.isnan(out), near, out).astype(np.float32)
+    place = ref.vertices[:BODY_VERTICES][uv_vertex]
+    texel = np.zeros((len(body.uvs), 3), np.float32)  # texel n of the first row stands at u = n / (_N - 1)
+    texel[:, :2] = np.stack([body.uvs[:, 0], 1 - body.uvs[:, 1]], 1) * (_N - 1) + 0.5
+    nearness, triangle = np.empty((_N, _N), np.float32), np.empty((_N, _N), np.int32)
+    weights = np.empty((_N, _N, 2), np.float32)
+    rasterize(texel, body.face_uvs, False, nearness, triangle, weights)
+    inside = triangle >= 0
+    shares = np.concatenate([1 - weights[inside].sum(1, keepdims=True), weights[inside]], 1)
+    out = np.empty((_N, _N, 3), np.float32)
+    out[inside] = np.einsum("nkc,nk->nc", place[body.face_uvs[triangle[inside]]], shares)
+    around = np.argwhere(~inside)[:, ::-1] + 0.5  # between the islands: the nearest vertex
+    out[~inside] = place[used[PointTree(texel[used, :2]).query(around)[1]]]
+    return out
 
 
 @lru_cache(maxsize=1)

@@ -18,13 +18,12 @@ from somacast.data.builtin_shapes import (
     smoothstep,
 )
 from somacast.human.body import BODY_VERTICES, load_body
+from somacast.human.nearest import PointTree
 
 
 def bind(ref: Reference, place: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The three nearest of the candidate vertices and inverse-distance weights, for places [V, 3]."""
-    from scipy.spatial import KDTree
-
-    distance, near = KDTree(ref.vertices[candidates]).query(place, k=3)
+    distance, near = PointTree(ref.vertices[candidates]).query(place, k=3)
     weight = 1 / (distance + 0.004)
     return candidates[near], weight / weight.sum(1, keepdims=True)
 
@@ -107,15 +106,13 @@ def skirt(ref: Reference, style: SkirtStyle, seed: int) -> tuple[Part, np.ndarra
 
 def _bind_skirt(ref: Reference, place: np.ndarray, hip: float, s: float) -> tuple[np.ndarray, np.ndarray]:
     """Each vertex hangs on the pelvis and both legs: on the nearer leg more, on the pelvis near the waist."""
-    from scipy.spatial import KDTree
-
     p = ref.vertices[:BODY_VERTICES]
     free = (ref.arm_share < 0.1) & (p[:, 1] < _waist_y(ref) + 0.25 * s) & (p[:, 1] > ref.at("l_foot")[1])
     out = np.empty((len(place), 3), np.int64)
     for k, mask in enumerate((p[:, 0] > 0.015 * s, p[:, 0] < -0.015 * s, p[:, 1] > hip - 0.02 * s)):
         some = np.flatnonzero(mask & free)
         near = place if k < 2 else np.maximum(place, [-9, hip + 0.02 * s, -9])
-        out[:, k] = some[KDTree(p[some]).query(near)[1]]
+        out[:, k] = some[PointTree(p[some]).query(near)[1]]
     pelvis = 1 - smoothstep((hip + 0.05 * s - place[:, 1]) / (0.17 * s))
     left = smoothstep(place[:, 0] / (0.16 * s) + 0.5)
     return out, np.stack([(1 - pelvis) * left, (1 - pelvis) * (1 - left), pelvis], 1)
@@ -363,9 +360,7 @@ def _curtain(ref: Reference, skull: _Skull, edge: np.ndarray, azimuth: np.ndarra
         place.append(q)
     out = np.stack(place)
     # keep clear of the trunk: move back until behind the nearest skin
-    from scipy.spatial import KDTree
-
-    tree = KDTree(p[trunk])
+    tree = PointTree(p[trunk])
     gap = 0.012 * s
     flat = out.reshape(-1, 3)
     free = np.arange(len(flat)) >= len(columns)
@@ -380,9 +375,7 @@ def _curtain(ref: Reference, skull: _Skull, edge: np.ndarray, azimuth: np.ndarra
     flat = out.reshape(-1, 3)
     index, weight = bind(ref, flat, skull.ids)
     back = np.flatnonzero((ref.share[:, [_J["chest"], _J["neck"]]].sum(1) > 0.5) & (p[:, 2] < ref.at("neck")[2] + 0.05))
-    from scipy.spatial import KDTree as Tree
-
-    near = back[Tree(p[back]).query(flat)[1]]
+    near = back[PointTree(p[back]).query(flat)[1]]
     share = smoothstep((chin - 0.02 * s - flat[:, 1]) / (0.22 * s)) * 0.75
     index[:, 2] = near
     weight[:, :2] *= ((1 - share) / weight[:, :2].sum(1))[:, None]

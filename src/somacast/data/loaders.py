@@ -18,6 +18,8 @@ PICTURE_PX = 384
 FORMATS = ("synthetic", "thuman2", "meshes")
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply")
 DEFAULT_PEOPLE = 40
+VIEW_YAWS_DEG = (0.0, 45.0, 90.0, 180.0)  # of a figure: front, three-quarter, side, back; the sign is drawn
+VIEW_SPREAD_DEG = 15.0
 
 
 @dataclass
@@ -26,7 +28,8 @@ class EvalItem:
 
     name: unique in the set; action: its label, "unlabelled" where nobody says; frame: the picture; truth: coloured
     mesh in the view frame, metres, with the pelvis at the origin, or the middle of its bounding box if there are no
-    joints; truth_joints [21, 3] metres or None; yaw_deg: turn of the pelvis, 0 facing the camera, or None.
+    joints; truth_joints [21, 3] metres or None; yaw_deg: turn of the pelvis, 0 facing the camera, or None;
+    silhouette [H, W] float32 in [0, 1]: where the person is in the picture, for benchmarks only, or None.
     """
 
     name: str
@@ -35,6 +38,7 @@ class EvalItem:
     truth: Mesh
     truth_joints: np.ndarray | None = None
     yaw_deg: float | None = None
+    silhouette: np.ndarray | None = None
 
 
 def yaw_of(rotations: np.ndarray) -> float:
@@ -64,6 +68,7 @@ def synthetic_test(people: int = DEFAULT_PEOPLE, assets: Path | None = None, see
                 sample.truth_mesh(),
                 sample.joints_m,
                 yaw_of(sample.rotations),
+                sample.silhouette.astype(np.float32) / 255,
             )
 
 
@@ -99,10 +104,11 @@ def _load_synthetic(stem: Path, name: str, action: str) -> EvalItem:
     try:
         with np.load(path, allow_pickle=False) as truth:
             joints, rotations = truth["joints_m"], truth["rotations"]
+            silhouette = truth["silhouette"].astype(np.float32) / 255
     except Exception as fault:  # a zip that was cut fails in many ways
         raise SomacastError(f"{path}: cannot be read; expected the truths of a sample") from fault
     mesh = load_mesh(stem.with_suffix(".ply"))
-    return EvalItem(name, action, read_image(stem.with_suffix(".png")), mesh, joints, yaw_of(rotations))
+    return EvalItem(name, action, read_image(stem.with_suffix(".png")), mesh, joints, yaw_of(rotations), silhouette)
 
 
 # -- scans and meshes: no joints are known, the pictures are ours ------------------------------------------------------
@@ -126,15 +132,16 @@ def mesh_files(folder: Path) -> list[Path]:
     return found
 
 
-def upright_metres(mesh: Mesh) -> Mesh:
+def upright_metres(mesh: Mesh, y_up: bool = False) -> Mesh:
     """Anybody's mesh brought to y up, metres and a bounding box around the origin, by three rules of thumb.
 
-    z up if z is the longest side by a third over y (turned by -90 degrees around x); taller than 300 units are
-    millimetres, taller than 3 are centimetres; anything else is taken as metres.
+    z up if z is the longest side by a third over y (turned by -90 degrees around x), unless the file's format says
+    that y is up; taller than 300 units are millimetres, taller than 3 are centimetres; anything else is taken as
+    metres.
     """
     vertices = mesh.vertices.astype(np.float64)
     size = np.ptp(vertices, axis=0)
-    if size[2] > 1.33 * size[1] and size[2] >= size[0]:
+    if not y_up and size[2] > 1.33 * size[1] and size[2] >= size[0]:
         vertices = vertices[:, [0, 2, 1]] * [1, 1, -1]
     height = np.ptp(vertices[:, 1])
     vertices = vertices * (0.001 if height > 300 else 0.01 if height > 3 else 1.0)
@@ -142,8 +149,11 @@ def upright_metres(mesh: Mesh) -> Mesh:
     return Mesh((vertices - middle).astype(np.float32), mesh.faces, mesh.colors)
 
 
-def photograph(mesh: Mesh, rng: np.random.Generator, size_px: int = PICTURE_PX) -> tuple[np.ndarray, Camera, Mesh]:
-    """A picture [S, S, 3] uint8 of an upright mesh with camera, light and background drawn as for made people.
+def photograph(
+    mesh: Mesh, rng: np.random.Generator, size_px: int = PICTURE_PX, yaw_deg: float | None = None
+) -> tuple[np.ndarray, Camera, Mesh]:
+    """A picture [S, S, 3] uint8 of an upright mesh with camera, light and background drawn as for made people; the
+    turn about the vertical axis too if it is not given.
 
     Also the camera, and the mesh turned into the view frame with the middle of its bounding box at the origin.
     """
@@ -154,7 +164,7 @@ def photograph(mesh: Mesh, rng: np.random.Generator, size_px: int = PICTURE_PX) 
     from somacast.human.raster import render_pinhole
 
     scene = SceneConfig()
-    vertices = mesh.vertices @ draw_view(rng, "test").T
+    vertices = mesh.vertices @ draw_view(rng, "test", yaw_deg).T
     vertices = (vertices - (vertices.min(0) + vertices.max(0)) / 2).astype(np.float32)
     turned = Mesh(vertices, mesh.faces, mesh.colors)
     distance = float(rng.uniform(*scene.camera_distance_m))
@@ -179,9 +189,34 @@ def _load_scan(path: Path, folder: Path, number: int, seed: int) -> EvalItem:
 
     rng = np.random.default_rng([seed, number, 2])
     image, camera, turned = photograph(upright_metres(load_mesh(path)), rng)
+    return _scan_item(path.relative_to(folder).with_suffix("").as_posix(), image, camera, turned)
+
+
+def _scan_item(name: str, image: np.ndarray, camera: Camera, turned: Mesh, yaw_deg: float | None = None) -> EvalItem:
     frame = _frame(image)
     frame.camera = camera
-    return EvalItem(path.relative_to(folder).with_suffix("").as_posix(), "unlabelled", frame, turned)
+    return EvalItem(name, "unlabelled", frame, turned, yaw_deg=yaw_deg)
+
+
+def _load_figure(path: Path, folder: Path, number: int, seed: int) -> Iterator[EvalItem]:
+    """Somebody's figure from VIEW_YAWS_DEG. One that can move takes another pose for each: its animations in turn, at
+    moments spread over their length. The yaw is known for glTF only, whose front is +z."""
+    from somacast.data.glb import FINEST, GltfPerson
+    from somacast.human.io import load_mesh
+
+    gltf = path.suffix.lower() in (".glb", ".gltf")
+    person = GltfPerson(path) if gltf else None
+    moves = len(person.animations) if person else 0
+    still = None if moves else person.mesh() if person else load_mesh(path, FINEST)
+    name = path.relative_to(folder).with_suffix("").as_posix()
+    for view, yaw in enumerate(VIEW_YAWS_DEG):
+        rng = np.random.default_rng([seed, number, view, 3])
+        yaw = float(yaw * rng.choice([-1, 1]) + rng.uniform(-VIEW_SPREAD_DEG, VIEW_SPREAD_DEG))
+        share = (view + 0.5) / len(VIEW_YAWS_DEG)
+        mesh = still if still is not None else person.mesh(view % moves, share) if person else None
+        assert mesh is not None
+        image, camera, turned = photograph(upright_metres(mesh, y_up=gltf), rng, yaw_deg=yaw)
+        yield _scan_item(f"{name}/{view:02d}", image, camera, turned, yaw if gltf else None)
 
 
 def count_items(data: str, format: str, people: int | None) -> int:
@@ -189,7 +224,7 @@ def count_items(data: str, format: str, people: int | None) -> int:
     if data == "synthetic-test":
         return people or DEFAULT_PEOPLE
     found = len(_listing(Path(data), format))
-    return min(found, people) if people else found
+    return (min(found, people) if people else found) * (len(VIEW_YAWS_DEG) if format == "meshes" else 1)
 
 
 def _listing(folder: Path, format: str) -> list:
@@ -203,10 +238,14 @@ def _listing(folder: Path, format: str) -> list:
 def load_items(
     data: str, format: str = "synthetic", people: int | None = None, assets: Path | None = None, seed: int = 0
 ) -> Iterator[EvalItem]:
-    """Items of "synthetic-test" or of a folder in one of FORMATS; of a folder the first `people` in order of name."""
+    """Items of "synthetic-test" or of a folder in one of FORMATS; of a folder the first `people` in order of name, of
+    a folder of meshes each from several sides."""
     if data == "synthetic-test":
         yield from synthetic_test(people or DEFAULT_PEOPLE, assets, seed)
         return
     folder = Path(data)
     for number, entry in enumerate(_listing(folder, format)[:people]):
-        yield _load_synthetic(*entry) if format == "synthetic" else _load_scan(entry, folder, number, seed)
+        if format == "meshes":
+            yield from _load_figure(entry, folder, number, seed)
+        else:
+            yield _load_synthetic(*entry) if format == "synthetic" else _load_scan(entry, folder, number, seed)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from somacast.human.body import load_body
+from somacast.human.rotations import quaternion_to_matrix, rotvec_to_matrix
 from somacast.human.skeleton import local_rotations, mirror_pose, world_rotations
 
 ACTIONS = ("standing", "walking", "running", "jumping", "sitting")  # the five of the paper
@@ -64,8 +64,7 @@ def read_clips(folder: Path) -> list[Clip]:
             continue
         raw = np.load(path, allow_pickle=False)
         if "quat" in raw:
-            quat = raw["quat"].astype(np.float64)
-            rotations = Rotation.from_quat(quat.reshape(-1, 4)).as_matrix().reshape(*quat.shape[:2], 3, 3)
+            rotations = quaternion_to_matrix(raw["quat"])
         else:
             rotations = _full_rig_to_canonical(raw["bones"].tolist(), raw["world"])[None]
         clips.append(Clip(path.stem, entry["label"], rotations.astype(np.float32), float(entry.get("fps", 1))))
@@ -76,7 +75,7 @@ def perturb(rotations: np.ndarray, rng: np.random.Generator, strength: float) ->
     """Random joint turns around a pose [21, 3, 3]; strength 1 is the spread of _SPREAD_DEG."""
     local = local_rotations(rotations.astype(np.float64))
     turn = rng.normal(0, 1, (21, 3)) * np.radians(_SPREAD_DEG)[:, None] * strength
-    return world_rotations(local @ Rotation.from_rotvec(turn).as_matrix())
+    return world_rotations(local @ rotvec_to_matrix(turn))
 
 
 class MotionLibrary:
@@ -119,7 +118,8 @@ class MotionLibrary:
         if self.split == "train":
             if self.clips and rng.random() < 0.3:
                 pose = _borrow_arms(pose, self._from_clips(rng, None)[0], rng)
-            pose = perturb(pose, rng, rng.uniform(0, 1.5))
+            # half of the poses stay close to what people do, half wander
+            pose = perturb(pose, rng, rng.uniform(0, 0.4 if rng.random() < 0.5 else 1.4))
         elif not builtin:
             pose = perturb(pose, rng, 0.3)  # single-frame clips would otherwise repeat themselves
         return np.asarray(pose, np.float32), label

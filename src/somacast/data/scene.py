@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scipy.spatial.transform import Rotation
+
+from somacast.human.rotations import about_axis
 
 
 @dataclass(frozen=True)
@@ -27,17 +28,16 @@ class Shot:
         return np.stack([x, y], 1)
 
 
-def draw_view(rng: np.random.Generator, split: str) -> np.ndarray:
+def draw_view(rng: np.random.Generator, split: str, yaw_deg: float | None = None) -> np.ndarray:
     """Rotation [3, 3] from the person's frame to the view frame: any yaw, camera slightly above, small roll.
 
-    Training looks at the front half more often, tests at every yaw alike.
+    Training looks at the front half more often, tests at every yaw alike; `yaw_deg` takes the place of the drawn one.
     """
-    yaw = rng.uniform(-180, 180)
+    yaw = rng.uniform(-180, 180) if yaw_deg is None else yaw_deg
     if split == "train" and rng.random() < 0.3:
         yaw = rng.uniform(-75, 75)
     roll, pitch = rng.normal(0, 3), rng.uniform(-8, 22)
-    turn = Rotation.from_euler("z", roll, degrees=True) * Rotation.from_euler("x", pitch, degrees=True)
-    return (turn * Rotation.from_euler("y", yaw, degrees=True)).as_matrix()
+    return about_axis("z", np.radians(roll)) @ about_axis("x", np.radians(pitch)) @ about_axis("y", np.radians(yaw))
 
 
 def draw_light(rng: np.random.Generator) -> tuple[np.ndarray, float, np.ndarray]:

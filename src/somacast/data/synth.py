@@ -307,7 +307,7 @@ def _identity(config: SynthConfig) -> dict[str, Any]:
     """What decides the bytes of a person: everything but the number of people and the machine's part."""
     from somacast.human.body import BODY_TABLE
 
-    packages = {name: version(name) for name in ("numpy", "scipy", "numba", "pillow")}
+    packages = {name: version(name) for name in ("numpy", "numba", "pillow")}
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,

@@ -10,11 +10,14 @@ that names a number inside the last interval, so that a stream is less than one 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
 
 from somacast.types import BitstreamError
+
+Table = Sequence[int] | np.ndarray  # plain lists are faster than arrays here
 
 TOTAL_BITS = 12
 TOTAL = 1 << TOTAL_BITS  # every table ends here
@@ -22,7 +25,7 @@ _FULL = 1 << 32  # the interval before the first symbol
 _NARROW = 1 << 24  # below this the leading byte is settled (but for a carry) and leaves
 
 
-def encode_symbols(symbols: Sequence[int], tables: Sequence[np.ndarray]) -> bytes:
+def encode_symbols(symbols: Sequence[int], tables: Sequence[Table]) -> bytes:
     """Code `symbols[i]` with `tables[i]` (cumulative, [A_i + 1], total 4096) into one stream without header or length.
 
     Returns the shortest stream that decodes to these symbols; it may be empty. Raises ValueError if a symbol
@@ -45,7 +48,7 @@ def encode_symbols(symbols: Sequence[int], tables: Sequence[np.ndarray]) -> byte
     return _flush(out, low, width)
 
 
-def _interval(symbol: int, table: np.ndarray) -> tuple[int, int]:
+def _interval(symbol: int, table: Table) -> tuple[int, int]:
     if not 0 <= symbol < len(table) - 1:
         raise ValueError(f"symbol {symbol} is outside its table of {len(table) - 1} symbols")
     start, end = int(table[symbol]), int(table[symbol + 1])
@@ -96,11 +99,11 @@ class RangeDecoder:
         self._code = int.from_bytes(data[:4].ljust(4, b"\0"), "big")  # distance of the number from `low`
         self._width = _FULL
 
-    def decode(self, table: np.ndarray) -> int:
+    def decode(self, table: Table) -> int:
         """The next symbol, 0 .. A - 1, by a cumulative table [A + 1] with total 4096."""
         step = self._width >> TOTAL_BITS
         point = min(self._code // step, TOTAL - 1)
-        symbol = int(np.searchsorted(table, point, side="right")) - 1
+        symbol = bisect_right(table, point) - 1
         start, end = _interval(symbol, table)
         offset, self._width = _narrow(0, self._width, start, end)
         self._code -= offset

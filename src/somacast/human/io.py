@@ -21,6 +21,7 @@ import numpy as np
 
 from somacast.files import check_output_path, write_atomically
 from somacast.human.body import vertex_normals
+from somacast.human.dense import refine
 from somacast.human.raster import linear_to_srgb, sample_texture, srgb_to_linear
 from somacast.human.sample import DEFAULT_COLOR
 from somacast.types import Mesh, SomacastError
@@ -221,11 +222,13 @@ def _colors_of(geometry: Any, linear: bool) -> np.ndarray | None:
     return None
 
 
-def load_mesh(path: str | os.PathLike[str]) -> Mesh:
+def load_mesh(path: str | os.PathLike[str], finest: float = 0.0) -> Mesh:
     """Any GLB, glTF, OBJ, PLY, STL or OFF scene as one mesh in scene coordinates with a colour per vertex.
 
-    Textures are read at the vertices (a mesh coarser than its picture loses detail). Parts without colour become
-    grey; `colors` is None only if no part has any. Raises SomacastError for what is missing, unknown or damaged.
+    Textures are read at the vertices (a mesh coarser than its picture loses detail); `finest` > 0 first splits
+    textured triangles until no edge is longer than this share of the root of the scene's surface. Parts without colour
+    become grey; `colors` is None only if no part has any. Skins and animations are passed over (data/glb.py reads
+    them). Raises SomacastError for what is missing, unknown or damaged.
     """
     source = Path(path)
     if source.suffix.lower() not in READERS:
@@ -251,11 +254,27 @@ def load_mesh(path: str | os.PathLike[str]) -> Mesh:
             transform, name = scene.graph[node]
             geometry = scene.geometry[name]
             if isinstance(geometry, trimesh.Trimesh) and len(geometry.faces):
+                if finest > 0:
+                    size = float(scene.area) ** 0.5 / max(np.cbrt(abs(np.linalg.det(transform[:3, :3]))), 1e-12)
+                    geometry = _refined(geometry, finest * size)
                 parts.append(_place(geometry, transform, linear))
     except Exception as error:  # a damaged file fails in as many ways as there are formats
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SomacastError(f"{path}: cannot be read as a mesh ({reason[:120]})") from error
     return _join(parts, path)
+
+
+def _refined(geometry: Any, longest: float) -> Any:
+    """A trimesh geometry with a texture in triangles whose edges are at most `longest`; others as they are."""
+    visual = geometry.visual
+    if visual.kind != "texture" or visual.uv is None or _picture_of(visual.material) is None:
+        return geometry
+    from trimesh import Trimesh
+    from trimesh.visual import TextureVisuals
+
+    points, faces = refine(np.c_[np.asarray(geometry.vertices), visual.uv], np.asarray(geometry.faces), longest)
+    texture = TextureVisuals(uv=points[:, 3:], material=visual.material)
+    return Trimesh(points[:, :3], faces, visual=texture, process=False)
 
 
 def _place(geometry: Any, transform: np.ndarray, linear: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:

@@ -16,14 +16,11 @@ from dataclasses import dataclass
 
 import numba as nb
 import numpy as np
-import scipy.fft
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import KDTree
 
+from somacast.human.marching import marching_cubes
+from somacast.human.nearest import PointTree
 from somacast.types import Mesh, PointCloud, SomacastError
 
-FFT_WORKERS = 2
 MINIMUM_POINTS = 16
 LEVEL_FLOOR = 0.1  # a sheet of points weighs 0.3 here after the blur; a stray point less, so it moves little
 
@@ -61,6 +58,19 @@ class Grid:
         return np.ascontiguousarray((points - self.origin) / self.cell_m, np.float32)
 
 
+def _fast_length(least: int) -> int:
+    """The smallest length from `least` on that has no prime factor above 5: the FFT is fast there."""
+    length = max(least, 1)
+    while True:
+        rest = length
+        for factor in (2, 3, 5):
+            while rest % factor == 0:
+                rest //= factor
+        if rest == 1:
+            return length
+        length += 1
+
+
 def fit_grid(points: np.ndarray, resolution: int, padding: int) -> Grid:
     """A grid around the points, `resolution` cells along the longest side, sides of lengths the FFT likes."""
     low, high = points.min(0).astype(np.float64), points.max(0).astype(np.float64)
@@ -69,7 +79,7 @@ def fit_grid(points: np.ndarray, resolution: int, padding: int) -> Grid:
     if not np.isfinite(cell) or cell <= 0:
         raise SomacastError("expected points that span a body, got points that are all the same or not finite")
     wanted = np.ceil((high - low) / cell).astype(int) + 2 * padding
-    sides = [int(scipy.fft.next_fast_len(int(n), real=True) or n) for n in wanted]
+    sides = [_fast_length(int(n)) for n in wanted]
     shape = (sides[0], sides[1], sides[2])
     origin = (low + high) / 2 - (np.array(shape) - 1) / 2 * cell
     return Grid(origin, cell, shape)
@@ -136,17 +146,32 @@ def _blur_rows(field, kernel, out):
                     out[a, n, b] += weight * field[a, n + t, b]
 
 
+@nb.njit(fastmath=True, cache=True, nogil=True)
+def _blur_lines(field, kernel, out):
+    """The same along the last axis of field [A, N], with the long loop inside."""
+    reach = len(kernel) // 2
+    lines, length = field.shape
+    for a in range(lines):
+        for n in range(length):
+            out[a, n] = 0
+        for t in range(-reach, reach + 1):
+            weight = kernel[t + reach]
+            for n in range(max(0, -t), min(length, length - t)):
+                out[a, n] += weight * field[a, n + t]
+
+
 def blur(field: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian of field [X, Y, Z] float32, zero outside, cut at 2.5 sigma (scipy.ndimage is three times slower)."""
     reach = max(int(2.5 * sigma + 0.5), 1)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     kernel = (kernel / kernel.sum()).astype(np.float32)
     x, y, z = field.shape
-    for view in ((1, x, y * z), (x, y, z), (x * y, z, 1)):
-        source = np.ascontiguousarray(field).reshape(view)
-        field = np.empty_like(source)
-        _blur_rows(source, kernel, field)
-    return field.reshape(x, y, z)
+    source, out = np.ascontiguousarray(field), np.empty((x, y, z), np.float32)
+    _blur_rows(source.reshape(1, x, y * z), kernel, out.reshape(1, x, y * z))
+    other = np.empty_like(out)
+    _blur_rows(out, kernel, other)
+    _blur_lines(other.reshape(x * y, z), kernel, out.reshape(x * y, z))
+    return out
 
 
 def point_areas(places: np.ndarray, normals: np.ndarray, shape: tuple[int, int, int], sigma: float) -> np.ndarray:
@@ -174,8 +199,8 @@ def point_areas(places: np.ndarray, normals: np.ndarray, shape: tuple[int, int, 
 def solve_poisson(density: np.ndarray, sigma: float) -> np.ndarray:
     """Normal density [3, X, Y, Z] float32 (cells as unit) to the indicator [X, Y, Z], up to a constant."""
     shape = density.shape[1:]
-    axes = [2 * np.pi * scipy.fft.fftfreq(n).astype(np.float32) for n in shape[:2]]
-    axes.append(2 * np.pi * scipy.fft.rfftfreq(shape[2]).astype(np.float32))
+    axes = [2 * np.pi * np.fft.fftfreq(n).astype(np.float32) for n in shape[:2]]
+    axes.append(2 * np.pi * np.fft.rfftfreq(shape[2]).astype(np.float32))
     total = np.zeros((shape[0], shape[1], shape[2] // 2 + 1), np.complex64)
     squared = np.zeros(total.shape, np.float32)
     for m, frequency in enumerate(axes):
@@ -183,12 +208,12 @@ def solve_poisson(density: np.ndarray, sigma: float) -> np.ndarray:
         squared += k * k
         # The highest frequency of an even side has no sign, so its derivative is zero.
         odd = np.where(np.abs(k) >= np.float32(np.pi - 1e-4), np.float32(0), k)
-        total += odd * scipy.fft.rfftn(density[m], workers=FFT_WORKERS)
+        total += odd * np.fft.rfftn(density[m])
     squared[0, 0, 0] = 1
     smooth = [np.exp(-(sigma**2) / 2 * f * f).astype(np.float32) for f in axes]
     total *= 1j / squared
     total *= smooth[0][:, None, None] * smooth[1][:, None] * smooth[2]
-    return np.asarray(scipy.fft.irfftn(total, shape, workers=FFT_WORKERS))
+    return np.fft.irfftn(total, shape, axes=(0, 1, 2))
 
 
 def indicator_field(cloud: PointCloud, grid: Grid, config: SurfaceConfig) -> np.ndarray:
@@ -224,8 +249,6 @@ def march(field: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
 
     The border is set to outside, so that the surface always closes.
     """
-    from skimage.measure import marching_cubes
-
     field = field.copy()
     field[np.abs(field) < 1e-6] = 1e-6  # a node on the surface itself would make triangles without area
     for axis in range(3):
@@ -234,21 +257,33 @@ def march(field: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
             np.minimum(edge, -1e-3, out=edge)
     if field.max() <= 0:
         raise SomacastError("expected points with outward normals that close around a body, got no inside at all")
-    vertices, faces, _, _ = marching_cubes(field, 0.0, allow_degenerate=True)
-    corner = vertices[faces].astype(np.float64)
-    volume = np.einsum("fi,fi->", corner[:, 0], np.cross(corner[:, 1], corner[:, 2]))
-    if volume < 0:
-        faces = faces[:, ::-1]
+    vertices, faces = marching_cubes(field)
     placed = grid.origin + grid.cell_m * vertices.astype(np.float64)
-    return placed.astype(np.float32), np.ascontiguousarray(faces, np.int32)
+    return placed.astype(np.float32), faces
+
+
+@nb.njit(cache=True, nogil=True)
+def connected_parts(faces, part):
+    """Fill part [V], which holds 0..V-1, with the lowest vertex number of each vertex's connected part (union-find)."""
+    for f in range(faces.shape[0]):
+        for m in range(2):
+            a, b = faces[f, m], faces[f, m + 1]
+            while part[a] != a:
+                part[a] = part[part[a]]
+                a = part[a]
+            while part[b] != b:
+                part[b] = part[part[b]]
+                b = part[b]
+            part[max(a, b)] = min(a, b)
+    for v in range(len(part)):  # roots are lower than what hangs on them, so they are final before they are asked
+        part[v] = part[part[v]]
 
 
 def drop_islands(vertices: np.ndarray, faces: np.ndarray, smallest_share: float) -> tuple[np.ndarray, np.ndarray]:
     """Keep the connected parts with at least that share of all faces; vertices that no face uses go too."""
-    links = coo_matrix((np.ones(2 * len(faces), np.int8), (faces[:, :2].ravel(), faces[:, 1:].ravel())),
-                       shape=(len(vertices), len(vertices)))  # fmt: skip
-    count, part = connected_components(links, directed=False)
-    sizes = np.bincount(part[faces[:, 0]], minlength=count)
+    part = np.arange(len(vertices))
+    connected_parts(faces, part)
+    sizes = np.bincount(part[faces[:, 0]], minlength=len(vertices))
     kept = sizes >= min(smallest_share * len(faces), sizes.max())
     faces = faces[kept[part[faces[:, 0]]]]
     used = np.zeros(len(vertices), bool)
@@ -259,8 +294,8 @@ def drop_islands(vertices: np.ndarray, faces: np.ndarray, smallest_share: float)
 
 def vertex_colors(vertices: np.ndarray, cloud: PointCloud, neighbours: int) -> np.ndarray:
     """Colours [V, 3] float32 of the nearest points, weighted by inverse distance."""
-    tree = KDTree(cloud.points, balanced_tree=False, compact_nodes=False)
-    distance, index = tree.query(vertices, k=max(min(neighbours, len(cloud.points)), 2))  # 2: always [V, k]
+    count = max(min(neighbours, len(cloud.points)), 2)  # 2: always [V, k]
+    distance, index = PointTree(cloud.points).query(vertices, count)
     weight = 1 / (distance + 1e-4)
     weight /= weight.sum(1, keepdims=True)
     return np.clip((weight[..., None] * cloud.colors[index]).sum(1), 0, 1).astype(np.float32)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numba as nb
 import numpy as np
-from scipy.spatial import KDTree
 
+from somacast.human.nearest import PointTree
 from somacast.human.sample import draw_on_faces
 from somacast.types import Mesh
 
@@ -14,20 +14,29 @@ FSCORE_M = 0.01
 P2S_NEIGHBOURS = 4
 
 
+@nb.njit(cache=True, nogil=True, inline="always")
+def _dot(ax, ay, az, bx, by, bz):
+    return ax * bx + ay * by + az * bz
+
+
 @nb.njit(cache=True, nogil=True)
 def triangle_distances(points, corners, candidates, out):
     """Least distance of points [N, 3] to the triangles named by candidates [N, K] among corners [F, 3, 3] -> out [N].
 
     The nearest point of a triangle lies in its inside, on an edge or at a corner; the regions follow Ericson,
-    Real-Time Collision Detection, section 5.1.5.
+    Real-Time Collision Detection, section 5.1.5. Written without small arrays, which would each be allocated.
     """
     for n in range(points.shape[0]):
         best = np.inf
         for m in range(candidates.shape[1]):
-            t = corners[candidates[n, m]]
-            ab, ac, ap = t[1] - t[0], t[2] - t[0], points[n] - t[0]
-            d1, d2 = (ab * ap).sum(), (ac * ap).sum()
-            aa, bb, cc = (ab * ab).sum(), (ab * ac).sum(), (ac * ac).sum()
+            t = candidates[n, m]
+            ox, oy, oz = corners[t, 0, 0], corners[t, 0, 1], corners[t, 0, 2]
+            bx, by, bz = corners[t, 1, 0] - ox, corners[t, 1, 1] - oy, corners[t, 1, 2] - oz
+            cx, cy, cz = corners[t, 2, 0] - ox, corners[t, 2, 1] - oy, corners[t, 2, 2] - oz
+            px, py, pz = points[n, 0] - ox, points[n, 1] - oy, points[n, 2] - oz
+            d1, d2 = _dot(bx, by, bz, px, py, pz), _dot(cx, cy, cz, px, py, pz)
+            aa, bb = _dot(bx, by, bz, bx, by, bz), _dot(bx, by, bz, cx, cy, cz)
+            cc = _dot(cx, cy, cz, cx, cy, cz)
             d3, d4 = d1 - aa, d2 - bb  # the same products seen from corner b
             d5, d6 = d1 - bb, d2 - cc  # and from corner c
             v, w = 0.0, 0.0
@@ -47,8 +56,8 @@ def triangle_distances(points, corners, candidates, out):
                 v = 1.0 - w
             else:
                 v, w = vb / (va + vb + vc), vc / (va + vb + vc)
-            rest = ap - v * ab - w * ac
-            best = min(best, (rest * rest).sum())
+            rx, ry, rz = px - v * bx - w * cx, py - v * by - w * cy, pz - v * bz - w * cz
+            best = min(best, _dot(rx, ry, rz, rx, ry, rz))
         out[n] = np.sqrt(best)
 
 
@@ -60,32 +69,34 @@ class _Side:
         self.corners = mesh.vertices[mesh.faces].astype(np.float64)
         self.points = (self.corners[self.face] * weights[..., None]).sum(1)
         self.normals = normals[self.face]
-
-    def moved(self, offset: np.ndarray) -> _Side:
-        """The same samples somewhere else."""
-        other = object.__new__(_Side)
-        other.face, other.normals = self.face, self.normals
-        other.corners, other.points = self.corners + offset, self.points + offset
-        return other
+        self.tree = PointTree(self.points)
 
 
-def _surface_distances(truth: _Side, points: np.ndarray) -> np.ndarray:
-    """Distances [N] of points [N, 3] to the triangles of the truth.
+class _Surface:
+    """Distances to the triangles of one side.
 
     Candidates are the triangles of the nearest samples, which find large triangles, and of the nearest triangle
     centres, which find those too small to have a sample.
     """
-    places = np.concatenate([truth.points, truth.corners.mean(1)])
-    face = np.concatenate([truth.face, np.arange(len(truth.corners), dtype=truth.face.dtype)])
-    _, near = KDTree(places).query(points, k=P2S_NEIGHBOURS, workers=1)
-    out = np.empty(len(points))
-    triangle_distances(points, truth.corners, face[near], out)
-    return out
+
+    def __init__(self, side: _Side):
+        self.corners = side.corners
+        self.face = np.concatenate([side.face, np.arange(len(side.corners), dtype=side.face.dtype)])
+        self.tree = PointTree(np.concatenate([side.points, side.corners.mean(1)]))
+
+    def distances(self, points: np.ndarray) -> np.ndarray:
+        """Distances [N] of points [N, 3]."""
+        _, near = self.tree.query(points, P2S_NEIGHBOURS)
+        out = np.empty(len(points))
+        triangle_distances(points, self.corners, self.face[near], out)
+        return out
 
 
-def _compare(truth: _Side, result: _Side) -> dict[str, float]:
-    to_result, nearest_result = KDTree(result.points).query(truth.points, workers=1)
-    to_truth, nearest_truth = KDTree(truth.points).query(result.points, workers=1)
+def _compare(truth: _Side, surface: _Surface, result: _Side, offset: np.ndarray) -> dict[str, float]:
+    """Figures of the result moved by offset [3]. Its tree stays where it is: the questions to it move the other way."""
+    moved = result.points + offset
+    to_result, nearest_result = result.tree.query(truth.points - offset)
+    to_truth, nearest_truth = truth.tree.query(moved)
     precision = float((to_truth <= FSCORE_M).mean())
     recall = float((to_result <= FSCORE_M).mean())
     consistency = (
@@ -94,7 +105,7 @@ def _compare(truth: _Side, result: _Side) -> dict[str, float]:
     ) / 2
     return {
         "chamfer_m": float((to_result.mean() + to_truth.mean()) / 2),
-        "p2s_m": float(_surface_distances(truth, result.points).mean()),
+        "p2s_m": float(surface.distances(moved).mean()),
         "normal_consistency": float(consistency),
         "fscore_1cm": 2 * precision * recall / (precision + recall) if precision + recall else 0.0,
     }
@@ -105,20 +116,20 @@ def compare_surfaces(truth: Mesh, result: Mesh, count: int = SAMPLES, seed: int 
 
     chamfer_m: mean of the mean distance from truth samples to result samples and of the way back. Equal surfaces
     do not give 0 but the distance between samples, sqrt(area / count) / 2: 2.2 mm for 2 square metres.
-    p2s_m: mean distance from result samples to the surface of the truth (see `_surface_distances`).
+    p2s_m: mean distance from result samples to the surface of the truth (see `_Surface`).
     normal_consistency: mean cosine of a sample's normal and that of its nearest neighbour, both ways, with its sign.
     fscore_1cm: harmonic mean of the shares of samples that have a neighbour within 1 cm.
     The centroid is that of the samples. The same seed gives the same figures.
     """
     a, b = _Side(truth, count, seed), _Side(result, count, seed + 1)
-    centred = b.moved(a.points.mean(0) - b.points.mean(0))
-    return {"raw": _compare(a, b), "centred": _compare(a, centred)}
+    surface, between = _Surface(a), a.points.mean(0) - b.points.mean(0)
+    return {"raw": _compare(a, surface, b, np.zeros(3)), "centred": _compare(a, surface, b, between)}
 
 
 def chamfer(truth: Mesh, result: Mesh, count: int = SAMPLES, seed: int = 0) -> float:
     """Symmetric Chamfer distance in metres, as in `compare_surfaces`, raw."""
-    a, b = _Side(truth, count, seed).points, _Side(result, count, seed + 1).points
-    return float((KDTree(b).query(a)[0].mean() + KDTree(a).query(b)[0].mean()) / 2)
+    a, b = _Side(truth, count, seed), _Side(result, count, seed + 1)
+    return float((b.tree.query(a.points)[0].mean() + a.tree.query(b.points)[0].mean()) / 2)
 
 
 def _check_joints(truth: np.ndarray, result: np.ndarray) -> None:

@@ -28,7 +28,7 @@ def describe(data: bytes) -> dict[str, Any]:
     header_bytes = len(data) - sum(len(layer) for layer in held.layers)
     description: dict[str, Any] = {
         "header": {
-            "format_version": data[len(container.MAGIC)],
+            "format_version": container.VERSION,
             "system": held.system,
             "weights_digest": held.weights_digest.hex(),
             "network_state": held.network_state,

@@ -31,11 +31,12 @@ class ReceiverResult:
 
 
 class Receiver:
-    """Decodes files of any system; decoders are loaded when first met and kept."""
+    """Decodes files of any system; decoders are loaded when first met and kept. `decoders`: loaded ones by system, for
+    one with other options than those of the registry."""
 
-    def __init__(self, device: str = "cpu"):
+    def __init__(self, device: str = "cpu", decoders: dict[str, Any] | None = None):
         self.device = device
-        self._decoders: dict[str, Any] = {}
+        self._decoders: dict[str, Any] = dict(decoders or {})
 
     def load(self, system: str) -> Any:
         """The loaded decoder of a system."""

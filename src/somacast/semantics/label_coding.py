@@ -4,59 +4,80 @@
     layers -> decode_layers -> symbols, -1 where nothing was sent
 
 Layer 0 holds level 0 of all mandatory labels. All that decides what the further layers hold (importance and
-compression of every label) follows from it and the network state, so no side information is sent:
-layer 1 holds level 0 of the optional labels that are kept (there is no such layer if the vocabulary has no optional
-labels), then one layer per deeper level, for the labels that keep it. Each layer is one range-coded stream.
+compression of every label) follows from it and the network state, so no side information is sent. Layer 1 holds level 0
+of the optional labels that are kept and level 1 of all labels that keep it, layer 2 level 2, layer 3 all deeper
+levels. Each layer is one range-coded stream; a layer that can hold nothing for a vocabulary does not exist.
+
+Probabilities are conditional: level 0 of a label on level 0 of up to two mandatory labels before it (its parents,
+chosen from data), a deeper level on the levels of the same label above it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from somacast.bitstream.container import MAX_LAYERS, packed_bytes
+from somacast.bitstream.container import packed_bytes
 from somacast.entropy.range_coder import TOTAL, RangeDecoder, encode_symbols
 from somacast.entropy.tables import check_tables, context_tables
 from somacast.semantics.importance import ImportanceModel, compression, importance, kept_levels
 from somacast.semantics.vocabulary import Vocabulary
 from somacast.types import BitstreamError, SomacastError
 
+MAX_PARENTS = 2
+MAX_CONTEXTS = 128
+_LEAST_GAIN_BITS = 0.01  # a parent that saves less is not worth its tables
+_PARENT_SAMPLES = 8000  # enough to tell which parents save bits
+_DEEP_LAYER = 3  # the layer from which on all deeper levels share one stream
+
 
 @dataclass(frozen=True)
 class CodingTables:
     """cumulative[label][level]: uint16 [contexts, symbols + 1], total 4096; and the constants of the importance.
 
-    Level 0 has one context; level k > 0 one for each level-0 symbol of the same label. Level 0 of an optional label
-    has one symbol more than its alphabet, the last: "absent".
+    parents [L, 2] int16: mandatory labels before this one whose level-0 symbols choose the context of its level 0, -1
+    for none. The context of a deeper level is made of the symbols above it in the same label, or of its level-0 symbol
+    alone where there would be more than 128 contexts. Level 0 of an optional label has one symbol more than its
+    alphabet, the last: "absent".
     """
 
     cumulative: tuple[tuple[np.ndarray, ...], ...]
     importance: ImportanceModel
+    parents: np.ndarray
 
     @staticmethod
-    def build(vocabulary: Vocabulary, symbols: np.ndarray, model: ImportanceModel) -> CodingTables:
-        """Count training symbols [N, L, levels] (-1 = not there; N may be 0) into tables."""
+    def build(
+        vocabulary: Vocabulary, symbols: np.ndarray, model: ImportanceModel, conditional: bool = True
+    ) -> CodingTables:
+        """Count training symbols [N, L, levels] (-1 = not there; N may be 0) into tables.
+
+        conditional False: no label looks at another one (ablation).
+        """
         model.check(vocabulary)
         wide = vocabulary.check_symbols(symbols)
+        missing = ((wide[:, :, 0] < 0) & (vocabulary.minimum_levels == 1)).sum(0)
+        if missing.any():
+            name = vocabulary.labels[int(missing.argmax())].name
+            raise ValueError(f"label {name!r} is mandatory but missing in {missing.max()} samples")
+        parents = np.full((len(vocabulary.labels), MAX_PARENTS), -1, np.int16)
+        if conditional and len(wide):
+            parents = choose_parents(vocabulary, wide[:, :, 0])
         out = []
         for index, label in enumerate(vocabulary.labels):
-            coarse = wide[:, index, 0]
-            if label.minimum_levels and np.any(coarse < 0):
-                raise ValueError(f"label {label.name!r} is mandatory but missing in {np.sum(coarse < 0)} samples")
             levels = []
             for level in range(len(label.alphabets)):
-                contexts, size = table_shape(vocabulary, index, level)
-                counts = np.zeros((contexts, size), np.int64)
-                if level == 0:
-                    counts[0] = np.bincount(np.where(coarse < 0, label.alphabets[0], coarse), minlength=size)
-                else:
-                    known = wide[:, index, level] >= 0
-                    np.add.at(counts, (coarse[known], wide[known, index, level]), 1)
+                counts = np.zeros(table_shape(vocabulary, index, level, parents), np.int64)
+                known = (wide[:, index, level] >= 0) | (level == 0)
+                context = context_of(wide[known], index, level, vocabulary, parents)
+                symbol = wide[known, index, level]
+                np.add.at(counts, (context, np.where(symbol < 0, label.alphabets[0], symbol)), 1)
                 levels.append(context_tables(counts))
             out.append(tuple(levels))
-        return CodingTables(tuple(out), model)
+        return CodingTables(tuple(out), model, parents)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Flat arrays for a safetensors file; `from_arrays` and the vocabulary give the tables back."""
@@ -64,19 +85,28 @@ class CodingTables:
         flat = [table.reshape(-1) for levels in self.cumulative for table in levels]
         return {
             "coding.cumulative": np.concatenate(flat).astype(np.uint16),
+            "coding.parents": self.parents.astype(np.int16),
             "importance.tau": model.tau.astype(np.uint16),
             "importance.embeddings": np.concatenate(model.embeddings).astype(np.int16),
             "importance.constants": np.array([model.sigma, model.rho_min, model.rho_max], np.int32),
         }
 
+    @cached_property
+    def parent_lists(self) -> list[list[int]]:
+        """Per label the parents that there are, as plain integers."""
+        return [[int(p) for p in row if p >= 0] for row in self.parents]
+
     @staticmethod
     def from_arrays(arrays: dict[str, np.ndarray], vocabulary: Vocabulary) -> CodingTables:
         """Inverse of `to_arrays`. ValueError if the arrays do not belong to the vocabulary or a table is no table."""
-        flat, position, out = arrays["coding.cumulative"], 0, []
+        if "coding.parents" not in arrays:
+            raise ValueError("the coding tables name no parents: these weights are older than this version")
+        flat, position, out, parents = arrays["coding.cumulative"], 0, [], arrays["coding.parents"]
+        _check_parents(parents, vocabulary)
         for index, label in enumerate(vocabulary.labels):
             levels = []
             for level in range(len(label.alphabets)):
-                contexts, size = table_shape(vocabulary, index, level)
+                contexts, size = table_shape(vocabulary, index, level, parents)
                 part = flat[position : position + contexts * (size + 1)]
                 if part.size != contexts * (size + 1):
                     raise ValueError(f"coding tables end early, at label {label.name!r}: made for another vocabulary?")
@@ -92,73 +122,122 @@ class CodingTables:
         tables = tuple(np.split(embeddings, np.cumsum(rows)[:-1]))
         model = ImportanceModel(arrays["importance.tau"], tables, sigma, rho_min, rho_max)
         model.check(vocabulary)
-        return CodingTables(tuple(out), model)
+        return CodingTables(tuple(out), model, parents)
 
 
-def table_shape(vocabulary: Vocabulary, index: int, level: int) -> tuple[int, int]:
+def table_shape(vocabulary: Vocabulary, index: int, level: int, parents: np.ndarray) -> tuple[int, int]:
     """(contexts, symbols) of the tables of one label and level."""
     label = vocabulary.labels[index]
     if level == 0:
-        return 1, label.alphabets[0] + (label.minimum_levels == 0)
-    return label.alphabets[0], label.alphabets[level]
+        contexts = math.prod(vocabulary.labels[p].alphabets[0] for p in parents[index] if p >= 0)
+        return contexts, label.alphabets[0] + (label.minimum_levels == 0)
+    above = math.prod(label.alphabets[:level])
+    return above if above <= MAX_CONTEXTS else label.alphabets[0], label.alphabets[level]
 
 
-@dataclass(frozen=True)
-class _Layer:
-    level: int
-    optional: bool  # level 0 only: optional labels instead of mandatory ones
+def context_of(symbols: np.ndarray, index: int, level: int, vocabulary: Vocabulary, parents: np.ndarray) -> np.ndarray:
+    """Row of the table of one label and level for symbols [..., L, levels], integers [...]: what it looks at must be
+    known."""
+    context = np.zeros(symbols.shape[:-2], np.int64)
+    if level == 0:
+        for p in parents[index]:
+            if p >= 0:
+                context = context * vocabulary.labels[p].alphabets[0] + symbols[..., p, 0]
+        return context
+    alphabets = vocabulary.labels[index].alphabets
+    deep = math.prod(alphabets[:level]) <= MAX_CONTEXTS
+    for above in range(level if deep else 1):
+        context = context * alphabets[above] + symbols[..., index, above]
+    return context
 
 
-def layer_plan(vocabulary: Vocabulary) -> list[_Layer]:
-    """What each layer holds: the same for every person; SomacastError if that is more than a container takes."""
-    plan = [_Layer(0, False)] + [_Layer(0, True)] * bool(np.any(vocabulary.minimum_levels == 0))
-    plan += [_Layer(level, False) for level in range(1, vocabulary.levels)]
-    if len(plan) > MAX_LAYERS:
-        raise SomacastError(f"vocabulary: it needs {len(plan)} layers, a file holds {MAX_LAYERS}")
-    return plan
+def choose_parents(vocabulary: Vocabulary, coarse: np.ndarray) -> np.ndarray:
+    """Parents [L, 2] of every label from level-0 symbols [N, L]: greedily those that save the most bits, corrected for
+    what counts alone would seem to save (Miller and Madow)."""
+    coarse = coarse[:_PARENT_SAMPLES]
+    count, total = coarse.shape
+    out = np.full((total, MAX_PARENTS), -1, np.int16)
+    sizes = [label.alphabets[0] for label in vocabulary.labels]
+
+    def entropy(context: np.ndarray, contexts: int, symbol: np.ndarray, size: int) -> float:
+        table = np.bincount(context * size + symbol, minlength=contexts * size).reshape(contexts, size)
+        rows = table.sum(1)
+        share = table[table > 0] / count
+        bits = -(share * np.log2(share)).sum() + (rows[rows > 0] / count * np.log2(rows[rows > 0] / count)).sum()
+        return bits + ((table > 0).sum() - (rows > 0).sum()) / (2 * count * math.log(2))
+
+    for index in range(total):
+        symbol = np.where(coarse[:, index] < 0, sizes[index], coarse[:, index])
+        size = sizes[index] + 1
+        context, contexts = np.zeros(count, np.int64), 1
+        best = entropy(context, contexts, symbol, size)
+        for place in range(MAX_PARENTS):
+            options = [
+                (entropy(context * sizes[p] + coarse[:, p], contexts * sizes[p], symbol, size), p)
+                for p in range(index)
+                if vocabulary.minimum_levels[p] and p not in out[index] and contexts * sizes[p] <= MAX_CONTEXTS
+            ]
+            if not options or min(options)[0] > best - _LEAST_GAIN_BITS:
+                break
+            best, chosen = min(options)
+            out[index, place] = chosen
+            context, contexts = context * sizes[chosen] + coarse[:, chosen], contexts * sizes[chosen]
+    return out
 
 
-def _members(layer: _Layer, coarse: np.ndarray, kept: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
-    """Indices of the labels in a layer. For deeper levels `coarse` is complete; an absent label has no levels."""
-    if layer.level:
-        chosen = (kept > layer.level) & (coarse >= 0)
-    elif layer.optional:
+def _check_parents(parents: np.ndarray, vocabulary: Vocabulary) -> None:
+    """ValueError unless every parent is a mandatory label that comes before its child."""
+    if parents.shape != (len(vocabulary.labels), MAX_PARENTS) or parents.dtype != np.int16:
+        expected = f"[{len(vocabulary.labels)}, {MAX_PARENTS}] int16"
+        raise ValueError(f"parents: expected {expected}, got {parents.shape} {parents.dtype}")
+    for index, row in enumerate(parents):
+        if any(not -1 <= p < index or (p >= 0 and not vocabulary.minimum_levels[p]) for p in row):
+            raise ValueError(f"parents of {vocabulary.labels[index].name!r}: expected mandatory labels before it")
+
+
+def layer_plan(vocabulary: Vocabulary) -> list[tuple[tuple[int, bool], ...]]:
+    """What each layer holds, as (level, optional labels?) in coding order: the same for every person."""
+    second: tuple[tuple[int, bool], ...] = ((0, True),) if np.any(vocabulary.minimum_levels == 0) else ()
+    deeper = [(level, False) for level in range(1, vocabulary.levels)]
+    plan = [((0, False),), (*second, *deeper[:1]), tuple(deeper[1 : _DEEP_LAYER - 1]), tuple(deeper[_DEEP_LAYER - 1 :])]
+    return [layer for layer in plan if layer]
+
+
+def _members(level: int, optional: bool, coarse: np.ndarray, kept: np.ndarray, vocabulary: Vocabulary) -> list[int]:
+    """Indices of the labels in a part of a layer. For deeper levels `coarse` is complete; an absent label has none."""
+    if level:
+        chosen = (kept > level) & (coarse >= 0)
+    elif optional:
         chosen = (vocabulary.minimum_levels == 0) & (kept > 0)
     else:
         chosen = vocabulary.minimum_levels == 1
-    return np.flatnonzero(chosen)
+    return np.flatnonzero(chosen).tolist()
 
 
-def _table(tables: CodingTables, index: int, level: int, coarse: int) -> np.ndarray:
-    return tables.cumulative[index][level][coarse if level else 0]
-
-
-def _encode_layer(
-    layer: _Layer, members: np.ndarray, symbols: np.ndarray, vocabulary: Vocabulary, tables: CodingTables
-) -> bytes:
-    sent, used = [], []
-    for index in members:
-        symbol, coarse = int(symbols[index, layer.level]), int(symbols[index, 0])
-        if symbol < 0 and layer.optional:
-            symbol = vocabulary.labels[index].alphabets[0]  # "absent"
-        elif symbol < 0:
-            raise ValueError(f"label {vocabulary.labels[index].name!r} has no symbol at level {layer.level}")
-        sent.append(symbol)
-        used.append(_table(tables, index, layer.level, coarse))
-    return encode_symbols(sent, used)
+def _table(symbols: list[list[int]], index: int, level: int, vocabulary: Vocabulary, tables: CodingTables) -> list[int]:
+    """The table [A + 1] of one symbol of one person: `context_of` in plain integers, which is many times faster."""
+    label, context = vocabulary.labels[index], 0
+    if level == 0:
+        for p in tables.parent_lists[index]:
+            context = context * vocabulary.labels[p].alphabets[0] + symbols[p][0]
+    else:
+        deep = math.prod(label.alphabets[:level]) <= MAX_CONTEXTS
+        for above in range(level if deep else 1):
+            context = context * label.alphabets[above] + symbols[index][above]
+    return tables.cumulative[index][level][context].tolist()
 
 
 def encode_layers(symbols: np.ndarray, network_state: int, vocabulary: Vocabulary, tables: CodingTables) -> list[bytes]:
-    """Code the symbols [L, levels] of one person for a network state 0 (send all) .. 255 into 1 .. 8 layers.
+    """Code the symbols [L, levels] of one person for a network state 0 (send all) .. 255 into 1 .. 4 layers.
 
     Layers at the end that would hold no symbol are left out. Raises ValueError if a symbol to be sent is missing
     (-1), except for level 0 of optional labels, where -1 means absent.
     """
     wide = vocabulary.check_symbols(symbols)
     omega = _importance(wide, vocabulary, tables)
-    return _encode(
-        wide, kept_levels(compression(omega, network_state, tables.importance), vocabulary), vocabulary, tables
-    )
+    kept = kept_levels(compression(omega, network_state, tables.importance), vocabulary)
+    _check_sent(wide, kept, vocabulary)
+    return _encode(wide, kept, vocabulary, tables)
 
 
 def _importance(wide: np.ndarray, vocabulary: Vocabulary, tables: CodingTables) -> np.ndarray:
@@ -168,23 +247,28 @@ def _importance(wide: np.ndarray, vocabulary: Vocabulary, tables: CodingTables) 
     return importance(wide[:, 0], vocabulary, tables.importance)
 
 
-def _encode(
-    wide: np.ndarray,
-    kept: np.ndarray,
-    vocabulary: Vocabulary,
-    tables: CodingTables,
-    known: dict[tuple[int, bytes], bytes] | None = None,
-) -> list[bytes]:
-    """Layers for given kept levels; `known` remembers streams by place and members when many states are tried."""
-    known = {} if known is None else known
+def _check_sent(wide: np.ndarray, kept: np.ndarray, vocabulary: Vocabulary) -> None:
+    """ValueError if a label that is there lacks a level that is to be sent."""
+    levels = np.arange(vocabulary.levels)
+    missing = np.argwhere((levels < kept[:, None]) & (wide[:, :1] >= 0) & (wide < 0))
+    if missing.size:
+        index, level = missing[0]
+        raise ValueError(f"label {vocabulary.labels[index].name!r} has no symbol at level {level}")
+
+
+def _encode(wide: np.ndarray, kept: np.ndarray, vocabulary: Vocabulary, tables: CodingTables) -> list[bytes]:
+    """Layers for given kept levels, without those at the end that hold no symbol."""
+    symbols: list[list[int]] = wide.tolist()
     layers, filled = [], 1
     for place, layer in enumerate(layer_plan(vocabulary)):
-        members = _members(layer, wide[:, 0], kept, vocabulary)
-        key = (place, members.tobytes())
-        if key not in known:
-            known[key] = _encode_layer(layer, members, wide, vocabulary, tables)
-        layers.append(known[key])
-        filled = place + 1 if members.size else filled
+        sent, used = [], []
+        for level, optional in layer:
+            for index in _members(level, optional, wide[:, 0], kept, vocabulary):
+                symbol = symbols[index][level]
+                sent.append(vocabulary.labels[index].alphabets[0] if symbol < 0 else symbol)  # the last: absent
+                used.append(_table(symbols, index, level, vocabulary, tables))
+        layers.append(encode_symbols(sent, used))
+        filled = place + 1 if sent else filled
     return layers[:filled]
 
 
@@ -198,19 +282,21 @@ def decode_layers(
     plan = layer_plan(vocabulary)
     if not 1 <= len(layers) <= len(plan):
         raise BitstreamError(f"the file has {len(layers)} layers, expected 1 to {len(plan)} for these weights")
-    symbols = np.full(vocabulary.alphabets.shape, -1, np.int64)
+    symbols = [[-1] * vocabulary.levels for _ in vocabulary.labels]
     kept = vocabulary.minimum_levels
     for place, (layer, data) in enumerate(zip(plan, layers, strict=False)):
         stream = RangeDecoder(data)
-        for index in _members(layer, symbols[:, 0], kept, vocabulary):
-            symbol = stream.decode(_table(tables, index, layer.level, symbols[index, 0]))
-            absent = layer.optional and symbol == vocabulary.labels[index].alphabets[0]
-            symbols[index, layer.level] = -1 if absent else symbol
+        for level, optional in layer:
+            coarse = np.array([row[0] for row in symbols])
+            for index in _members(level, optional, coarse, kept, vocabulary):
+                symbol = stream.decode(_table(symbols, index, level, vocabulary, tables))
+                absent = optional and symbol == vocabulary.labels[index].alphabets[0]
+                symbols[index][level] = -1 if absent else symbol
         stream.finish()
         if place == 0:
-            omega = importance(symbols[:, 0], vocabulary, tables.importance)
+            omega = importance(np.array([row[0] for row in symbols]), vocabulary, tables.importance)
             kept = kept_levels(compression(omega, network_state, tables.importance), vocabulary)
-    return symbols.astype(np.int16)
+    return np.array(symbols, np.int16)
 
 
 def fit_budget(
@@ -223,12 +309,16 @@ def fit_budget(
     """
     wide = vocabulary.check_symbols(symbols)
     omega = _importance(wide, vocabulary, tables)
-    known: dict[tuple[int, bytes], bytes] = {}
+    states = range(lowest_state, 256)
+    kept = np.stack([kept_levels(compression(omega, state, tables.importance), vocabulary) for state in states])
+    _check_sent(wide, kept[0], vocabulary)
+    least = _least_bytes(_bits(wide, vocabulary, tables), kept, vocabulary)
     layers: list[bytes] = []
-    # every state is tried: sizes fall with the state only up to a byte or so of luck at the ends of the streams
-    for state in range(lowest_state, 256):
-        kept = kept_levels(compression(omega, state, tables.importance), vocabulary)
-        layers = _encode(wide, kept, vocabulary, tables, known)
+    # sizes fall with the state only up to a byte or so of luck at the ends of the streams: no bisection
+    for place, state in enumerate(states):
+        if state < 255 and (least[place] > budget_bytes or (layers and np.array_equal(kept[place], kept[place - 1]))):
+            continue
+        layers = _encode(wide, kept[place], vocabulary, tables)
         if packed_bytes([len(layer) for layer in layers]) <= budget_bytes:
             return state, layers
     while len(layers) > 1:
@@ -241,12 +331,37 @@ def fit_budget(
     )
 
 
+def _least_bytes(bits: np.ndarray, kept: np.ndarray, vocabulary: Vocabulary) -> list[int]:
+    """Size below which a file hardly ever gets, for rows of kept levels [S, L]: every stream at its information [L,
+    levels] in whole bytes. It spares coding what cannot fit, and never grows where less is kept."""
+    sent = np.where(np.arange(vocabulary.levels) < kept[:, :, None], bits, 0.0)
+    optional = vocabulary.minimum_levels == 0
+    layers = np.zeros((len(layer_plan(vocabulary)), len(kept)))
+    for total, layer in zip(layers, layer_plan(vocabulary), strict=True):
+        for level, wanted in layer:
+            total += sent[:, (optional == wanted) | (level > 0), level].sum(1)
+    sizes = []
+    for row in layers.T.tolist():
+        filled = max((place + 1 for place, n in enumerate(row) if n), default=1)
+        sizes.append(packed_bytes([int(n // 8) for n in row[:filled]]))
+    return sizes
+
+
 def symbol_bits(symbols: np.ndarray, vocabulary: Vocabulary, tables: CodingTables) -> np.ndarray:
     """Information of every symbol that is there, in bits, [L, levels] float64 (0 elsewhere): for reports by group."""
     wide = vocabulary.check_symbols(symbols)
+    return np.where(wide >= 0, _bits(wide, vocabulary, tables), 0.0)
+
+
+def _bits(wide: np.ndarray, vocabulary: Vocabulary, tables: CodingTables) -> np.ndarray:
+    """Information of every symbol [L, levels], with that of "absent" at level 0 of optional labels."""
     bits = np.zeros(wide.shape)
-    for index, level in np.argwhere(wide >= 0):
-        table = _table(tables, index, level, wide[index, 0])
-        symbol = wide[index, level]
-        bits[index, level] = -np.log2((int(table[symbol + 1]) - int(table[symbol])) / TOTAL)
+    symbols: list[list[int]] = wide.tolist()
+    for index, label in enumerate(vocabulary.labels):
+        for level, symbol in enumerate(symbols[index]):
+            if symbol < 0 and (level or label.minimum_levels):
+                break
+            table = _table(symbols, index, level, vocabulary, tables)
+            at = label.alphabets[0] if symbol < 0 else symbol
+            bits[index, level] = math.log2(TOTAL / (table[at + 1] - table[at]))
     return bits

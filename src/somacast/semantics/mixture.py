@@ -30,12 +30,12 @@ class Mixture:
         soft: every component is sampled and mixed by its weight, so that gradients reach the weights (training only).
         """
         b, k, d = self.mean.shape
-        eps = torch.randn(b, k, d, generator=generator)
+        eps = torch.randn(b, k, d, generator=generator).to(self.mean.device)
         z = self.mean + torch.einsum("bkij,bkj->bki", self.factor, eps)
         if soft:
             return (self.logits.softmax(1)[..., None] * z).sum(1)
-        pick = torch.multinomial(self.logits.softmax(1), 1, generator=generator)[:, 0]
-        return z[torch.arange(b), pick]
+        pick = torch.multinomial(self.logits.softmax(1).cpu(), 1, generator=generator)[:, 0]
+        return z[torch.arange(b), pick.to(z.device)]
 
     def kl_to_standard(self) -> Tensor:
         """Upper bound of KL(mixture || N(0, I)) [B]: weights' mean of the components' KL (convexity), closed form."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,32 +21,38 @@ import numpy as np
 from somacast.data.synthetic import SceneConfig, SyntheticPeople
 from somacast.systems.aflsc.labels import LabelSpace
 from somacast.train.charts import load_charts, produce_charts
-from somacast.train.pool import Pool, PoolConfig, produce
+from somacast.train.pool import SHARD_PEOPLE, Pool, PoolConfig, produce
 
 CHARTS_FIRST = 0
 WORKERS = 2
-SHARE = {"charts": 0.05, "extract": 0.62, "receiver": 0.15, "fresh": 0.08, "semantic": 0.08}  # of the minutes
+SHARE = {"extract": 0.64, "receiver": 0.12, "fresh": 0.04, "semantic": 0.12}  # of the minutes
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """minutes: wall clock of all stages together; assets: folder of garments and motions, or None for the built-in
-    ones alone; threads for the networks."""
+    ones alone; threads for the networks of each process; producers: processes that draw people beside the training;
+    warm_start: a weights file to go on from instead of starting from nothing; pool_shards: how many shards of pictures
+    are learnt from at a time, fresh_shards: how many more are drawn for the semantic coder; focus: how much more often
+    the five actions of the evaluation are drawn than others."""
 
     out: Path = Path("runs/aflsc")
     minutes: float = 180
     resume: bool = False
     assets: Path | None = None
     seed: int = 1
-    device: str = "cpu"
+    device: str = "auto"
     threads: int = 1
-    charts: int = 1500
-    held_out_people: int = 64
-    fresh_shards: int = 24
+    producers: int = 1
+    warm_start: str = ""
+    charts: int = 2000
+    pool_shards: int = 100
+    fresh_shards: int = 16
+    focus: float = 1.6
 
 
 def _scene(config: TrainConfig) -> SceneConfig:
-    return SceneConfig(asset_share=0.5)
+    return SceneConfig(asset_share=0.55, views_per_person=8)
 
 
 def _people(config: TrainConfig, split: str, seed: int) -> SyntheticPeople:
@@ -79,26 +86,35 @@ def split_charts(charts: dict[str, np.ndarray], held_out: int = 80) -> tuple[dic
     return take(order[:-held_out]), take(order[-held_out:])
 
 
-def pack_stage(space: LabelSpace, poses: np.ndarray, charts: dict, out: Path, target: Path) -> Path:
-    """Coding tables, importance and all networks into one file."""
+def coding_values(space: LabelSpace, poses: np.ndarray, charts: dict) -> np.ndarray:
+    """Label values [40000, L] of training people, from which the coding tables are counted."""
+    from somacast.train.aflsc_labels import chart_rows, training_values
+
+    return training_values(space, poses, space.codes(chart_rows(charts)), charts, 40_000, 5)
+
+
+def network_states(out: Path) -> dict[str, dict]:
+    """States of all networks of a finished run, by the names that `save_weights` knows them by."""
     import torch
 
-    from somacast.systems.aflsc.networks import save_weights
-    from somacast.train.aflsc_labels import build_tables, chart_rows, fit_importance, training_values
-
-    codes = space.codes(chart_rows(charts))
-    values = training_values(space, poses, codes, charts, 20_000, 5)
-    tables = build_tables(space, values, fit_importance(space, poses))
     load = lambda name: torch.load(out / name, weights_only=True, map_location="cpu")  # noqa: E731
     receiver = load("receiver.pt")["model"]
     part = lambda prefix: {k[len(prefix) :]: v for k, v in receiver.items() if k.startswith(prefix)}  # noqa: E731
-    states = {
+    return {
         "extract": load("extract.pt")["average"],
         "semantic": load("semantic.pt"),
         "restorer": part("restorer."),
         "denoiser": part("denoiser."),
     }
-    save_weights(target, space, tables, states)
+
+
+def pack_stage(space: LabelSpace, poses: np.ndarray, charts: dict, out: Path, target: Path) -> Path:
+    """Coding tables, importance and all networks into one file."""
+    from somacast.systems.aflsc.networks import save_weights
+    from somacast.train.aflsc_labels import build_tables, fit_importance
+
+    tables = build_tables(space, coding_values(space, poses, charts), fit_importance(space))
+    save_weights(target, space, tables, network_states(out))
     return target
 
 
@@ -112,8 +128,10 @@ def _shard_features(task: tuple[str, str, bool]) -> tuple[np.ndarray, dict[str, 
 
     checkpoint, shard, flip = task
     torch.set_num_threads(1)
-    net = MultiTaskViT(ExtractConfig(shape_count=SHAPE_COUNT, attribute_logits=sum(ATTRIBUTE_SIZES)))
-    net.load_state_dict(torch.load(checkpoint, weights_only=True)["average"])
+    saved = torch.load(checkpoint, weights_only=True)
+    config = ExtractConfig(saved["size_px"], shape_count=SHAPE_COUNT, attribute_logits=sum(ATTRIBUTE_SIZES))
+    net = MultiTaskViT(config)
+    net.load_state_dict(saved["average"])
     with np.load(shard) as file:
         data = {k: file[k] for k in file.files}
     net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -184,6 +202,21 @@ def export_receiver(weights: Path | None, target: Path) -> float:
     return float(np.abs(got - twin).max())
 
 
+def semantic_sets(
+    checkpoint: Path, shards: list[tuple[Path, bool]], held_out: list[Path]
+) -> dict[str, tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Features and truths of shards (each plain or mirrored) as "train" and of others as "held_out"."""
+
+    def features(files: list[tuple[Path, bool]]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        tasks = [(str(checkpoint), str(path), flip) for path, flip in files]
+        with multiprocessing.get_context("spawn").Pool(WORKERS) as workers:
+            parts = workers.map(_shard_features, tasks, chunksize=1)
+        truths = {k: np.concatenate([t[k] for _, t in parts]) for k in parts[0][1]}
+        return np.concatenate([f for f, _ in parts]), truths
+
+    return {"train": features(shards), "held_out": features([(path, False) for path in held_out])}
+
+
 def semantic_stage(
     space: LabelSpace, shards: list[tuple[Path, bool]], held_out: list[Path], out: Path, minutes: float, threads: int
 ) -> None:
@@ -193,69 +226,101 @@ def semantic_stage(
     """
     from somacast.train.aflsc_semantic import SemanticRecipe, train
 
-    checkpoint = str(out / "extract.pt")
-
-    def features(files: list[tuple[Path, bool]]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        tasks = [(checkpoint, str(path), flip) for path, flip in files]
-        with multiprocessing.get_context("spawn").Pool(WORKERS) as workers:
-            parts = workers.map(_shard_features, tasks, chunksize=1)
-        truths = {k: np.concatenate([t[k] for _, t in parts]) for k in parts[0][1]}
-        return np.concatenate([f for f, _ in parts]), truths
-
-    sets = {"train": features(shards), "held_out": features([(path, False) for path in held_out])}
+    sets = semantic_sets(out / "extract.pt", shards, held_out)
     train(SemanticRecipe(minutes=minutes, threads=threads), space, sets, out)
 
 
 def main(config: TrainConfig) -> Path:
-    """Run the recipe; returns the weights file (in the run's folder: nothing in the package is replaced)."""
-    from somacast.train.aflsc_extract import ExtractRecipe
-    from somacast.train.aflsc_extract import train as train_extract
-    from somacast.train.aflsc_receiver import Batches, ReceiverRecipe
-    from somacast.train.aflsc_receiver import train as train_receiver
+    """Run the recipe; returns the weights file (in the run's folder: nothing in the package is replaced).
 
+    Under torchrun the first process does all of it; the others take part in the longest, the extractor.
+    """
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     out = Path(config.out)
+    if config.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the stages take a GPU where they see one
+    if rank:
+        _extract_stage(config, out)
+        return out / "aflsc.safetensors"
     out.mkdir(parents=True, exist_ok=True)
     described = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
-    (out / "config.json").write_text(json.dumps(described, indent=1))
+    (out / "config.json").write_text(json.dumps(described | {"processes": world}, indent=1))
     context = multiprocessing.get_context("spawn")
     assets = str(config.assets) if config.assets else None
     pool_config = PoolConfig("train", config.seed, assets, _scene(config))
-    producer = context.Process(target=produce, args=(pool_config, out / "pool", 10**6, 0, 1, 80), daemon=True)
-    started = time.time()
-    producer.start()
+    keep = config.pool_shards + config.fresh_shards
+    workers = [
+        context.Process(target=produce, args=(pool_config, out / "pool", 10**6, k, config.producers, keep), daemon=True)
+        for k in range(config.producers)
+    ]
+    started, times = time.time(), {}
+
+    def mark(stage: str) -> None:
+        times[stage] = round(time.time() - started - sum(times.values()), 1)
+        (out / "time.json").write_text(json.dumps({"seconds": times}))
+
+    for worker in workers:
+        worker.start()
     try:
         produce(PoolConfig("train", config.seed + 1001, assets, _scene(config)), out / "held_out", 1)
         produce_charts(_people(config, "train", config.seed + 10), out / "charts", CHARTS_FIRST, config.charts)
         charts = load_charts(out / "charts")
         learn, watch = split_charts(charts)
         space, poses = label_stage(learn, config.assets, out)
-        if not (config.resume and (out / "receiver.done").exists()):
-            recipe = ReceiverRecipe(
-                minutes=config.minutes * SHARE["receiver"], threads=config.threads, seed=config.seed
-            )
-            sets = (Batches(space, learn, poses, 1), Batches(space, watch, poses, 2))
-            train_receiver(recipe, space, *sets, out, config.resume)
-            (out / "receiver.done").touch()
-        held = Pool(out / "held_out", 10**6)
-        held.refresh(10)
-        held_out = held.all()
-        pool = Pool(out / "pool", 60_000)
-        pool.wait(2000)
-        if not (config.resume and (out / "extract.done").exists()):
-            recipe = ExtractRecipe(minutes=config.minutes * SHARE["extract"], threads=config.threads, seed=config.seed)
-            watched = {k: v[:384] for k, v in held_out.items()}
-            train_extract(recipe, pool, watched, out, config.resume)
-            (out / "extract.done").touch()
-        last = max(pool.shards)
+        mark("charts and labels")
+        _receiver_stage(config, out, space, poses, learn, watch)
+        mark("receiver")
+        seen = _extract_stage(config, out)
+        mark("extract")
+        last = max(seen)
         deadline = time.time() + config.minutes * 60 * SHARE["fresh"]
         while time.time() < deadline and len(_after(out / "pool", last)) < config.fresh_shards:
             time.sleep(5)
-        fresh = [(path, flip) for path in _after(out / "pool", last) for flip in (False, True)]
-        seen = [(out / "pool" / name, False) for name in sorted(pool.shards)[-config.fresh_shards :]]
-        held_shards = sorted((out / "held_out").glob("*.npz"))
-        semantic_stage(space, fresh + seen, held_shards, out, config.minutes * SHARE["semantic"], config.threads)
+        mark("fresh pictures")
     finally:
-        producer.terminate()
+        for worker in workers:
+            worker.terminate()
+    shards = [(path, flip) for path in _after(out / "pool", last) for flip in (False, True)]
+    # pictures that the extractor learnt from serve too: it errs on fresh ones almost as it does on them
+    shards += [(out / "pool" / name, k % 2 == 1) for k, name in enumerate(seen) if (out / "pool" / name).exists()]
+    held_shards = sorted((out / "held_out").glob("*.npz"))
+    semantic_stage(space, shards, held_shards, out, config.minutes * SHARE["semantic"], config.threads)
+    mark("semantic")
     path = pack_stage(space, poses, learn, out, out / "aflsc.safetensors")
-    (out / "time.json").write_text(json.dumps({"seconds": round(time.time() - started)}))
+    for export, name in ((export_sender, "aflsc_sender.onnx"), (export_receiver, "aflsc_receiver.onnx")):
+        times[f"difference of {name} to its torch twin"] = export(path, out / name)
+    mark("weights")
     return path
+
+
+def _receiver_stage(
+    config: TrainConfig, out: Path, space: LabelSpace, poses: np.ndarray, learn: dict, watch: dict
+) -> None:
+    """The receiver from true labels, unless it is there."""
+    from somacast.train.aflsc_receiver import Batches, ReceiverRecipe, train
+
+    if config.resume and (out / "receiver.done").exists():
+        return
+    minutes = config.minutes * SHARE["receiver"]
+    recipe = ReceiverRecipe(minutes, threads=config.threads, seed=config.seed, warm_start=config.warm_start)
+    train(recipe, space, Batches(space, learn, poses, 1), Batches(space, watch, poses, 2), out, config.resume)
+    (out / "receiver.done").touch()
+
+
+def _extract_stage(config: TrainConfig, out: Path) -> list[str]:
+    """The extractor on the growing pool, unless it is there; returns the names of the shards it learnt from."""
+    from somacast.train.aflsc_extract import ExtractRecipe, train
+
+    held = Pool(out / "held_out", 10**6)
+    held.wait(1)
+    pool = Pool(out / "pool", config.pool_shards * SHARD_PEOPLE * _scene(config).views_per_person, config.focus)
+    pool.wait(2000)
+    done = out / "extract.done.json"
+    if config.resume and done.exists():
+        return json.loads(done.read_text())
+    minutes = config.minutes * SHARE["extract"]
+    recipe = ExtractRecipe(minutes, threads=config.threads, seed=config.seed, warm_start=config.warm_start)
+    train(recipe, pool, {k: v[:400] for k, v in held.all().items()}, out, config.resume)
+    if int(os.environ.get("RANK", "0")) == 0:
+        done.write_text(json.dumps(sorted(pool.shards)))
+    return sorted(pool.shards)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import io
 import json
 import math
 import time
@@ -11,13 +11,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from somacast.data.wardrobe import ATTRIBUTES
 from somacast.human.skeleton import JOINT_COUNT, MIRROR
-from somacast.systems.aflsc.extract import CELL_PX, ExtractConfig, MultiTaskViT, rotation_from_6d
+from somacast.systems.aflsc.extract import CELL_PX, ExtractConfig, MultiTaskViT, resized, rotation_from_6d
 from somacast.systems.aflsc.layout import DEPTH_OFFSET_M
+from somacast.train.optimise import (
+    MovingAverage,
+    average_gradients,
+    build_optimisers,
+    half_precision,
+    join_processes,
+    pick_device,
+)
 from somacast.train.pool import Pool
 
 SHAPE_COUNT = 12
@@ -26,15 +36,23 @@ ATTRIBUTE_SIZES = tuple(len(v) for v in ATTRIBUTES.values())
 
 @dataclass(frozen=True)
 class ExtractRecipe:
-    """minutes: wall clock, the schedule is stretched over it; lambda_*: eq. 7 and the terms training needs besides."""
+    """minutes: wall clock, the schedule is stretched over it; steps: stop after so many instead, as if they took those
+    minutes (0: by the clock); increments, masks: of eq. 1 and 6, off for ablations; lambda_*: eq. 7 and the terms
+    training needs besides."""
 
     minutes: float = 60
-    batch: int = 32
-    rate: float = 1.5e-3
+    batch: int = 32  # of each process
+    rate: float = 1.5e-3  # of AdamW
+    matrix_rate: float = 0.02  # of Muon
+    sizes: tuple[tuple[float, int], ...] = ((0.0, 96), (0.5, 128))  # (from this share of the time on, picture side)
+    degraded: float = 0.15  # share of pictures spoilt as codecs and crowds do
     threads: int = 1
-    capacity: int = 60_000
     seed: int = 0
-    warm_start: str = ""  # checkpoint whose matching tensors are taken over
+    log_every_s: float = 180
+    warm_start: str = ""  # checkpoint or weights file whose matching tensors are taken over
+    steps: int = 0
+    increments: bool = True
+    masks: bool = True
     lambda_heat_bce: float = 1.0  # eq. 7: cross entropy on the sigmoid heat maps
     lambda_heat: float = 0.3  # named addition: soft-max cross entropy and coordinates localise faster
     lambda_joints: float = 10.0
@@ -129,7 +147,7 @@ def _half(x: Tensor) -> Tensor:
 def losses(out: dict[str, Tensor], truth: dict[str, Tensor], recipe: ExtractRecipe) -> dict[str, Tensor]:
     """Weighted terms of eq. 7 and the named additions."""
     cells = out["heat"].shape[-1]
-    grid = torch.arange(cells, dtype=torch.float32)
+    grid = torch.arange(cells, dtype=torch.float32, device=out["heat"].device)
     uv = (truth["joints"] + 0.5) * cells - 0.5
     target = torch.exp(
         -((grid - uv[..., 0, None, None]) ** 2 + (grid[:, None] - uv[..., 1, None, None]) ** 2) / (2 * 1.2**2)
@@ -180,8 +198,10 @@ def evaluate(net: MultiTaskViT, data: dict[str, np.ndarray]) -> dict[str, float]
     rows = []
     with torch.inference_mode():
         for i in range(0, len(data["image"]), 64):
-            t = to_tensors({k: v[i : i + 64] for k, v in data.items()})
-            o = net(t["image"].contiguous(memory_format=torch.channels_last))
+            t = to_tensors({k: v[i : i + 64] for k, v in data.items()}, size_px=net.config.size_px)
+            with half_precision(torch.device("cpu")):
+                o = net(t["image"].contiguous(memory_format=torch.channels_last))
+            o = {k: v.float() for k, v in o.items()}
             e2 = (o["joints"] - t["joints"]).norm(dim=-1) * 128  # in pixels of a 128 px crop
             six = o["pose"][:, : 6 * JOINT_COUNT].view(-1, JOINT_COUNT, 6)
             turn = rotation_from_6d(six).transpose(-1, -2) @ t["rotations"]
@@ -198,68 +218,169 @@ def evaluate(net: MultiTaskViT, data: dict[str, np.ndarray]) -> dict[str, float]
     return dict(zip(names, np.mean(rows, 0).round(3).tolist(), strict=True))
 
 
+def degrade(images: np.ndarray, rng: np.random.Generator, share: float) -> None:
+    """Spoil a share of the pictures [B, S, S, 3] uint8 in place: few pixels and JPEG, or something in front."""
+    size = images.shape[1]
+    for k in np.flatnonzero(rng.random(len(images)) < share):
+        image = images[k]
+        kind = rng.random()
+        if kind < 0.3:  # something stands before the person
+            w, h = (rng.uniform(0.1, 0.4, 2) * size).astype(int)
+            x, y = rng.integers(0, size - w), rng.integers(0, size - h)
+            image[y : y + h, x : x + w] = rng.integers(0, 256, 3)
+            continue
+        picture = Image.fromarray(image)
+        small = int(size / rng.uniform(1, 3))
+        picture = picture.resize((small, small), Image.Resampling.BILINEAR)
+        with io.BytesIO() as file:
+            picture.save(file, "JPEG", quality=int(rng.uniform(5, 60)))
+            image[:] = np.asarray(Image.open(file).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def known_state(path: str, net: MultiTaskViT) -> dict[str, Tensor]:
+    """Those tensors of a checkpoint (.pt of this stage, or the package's safetensors) that fit the network, resized."""
+    if path.endswith(".safetensors"):
+        from safetensors.torch import load_file
+
+        state = {k.removeprefix("extract."): v.float() for k, v in load_file(path).items() if k.startswith("extract.")}
+    else:
+        state = torch.load(path, weights_only=True, map_location="cpu")["average"]
+    own = net.state_dict()
+    state = resized({k: v for k, v in state.items() if k in own}, net.side)
+    return own | {k: v for k, v in state.items() if own[k].shape == v.shape}
+
+
+def extractor_config(recipe: ExtractRecipe, size_px: int) -> ExtractConfig:
+    """Sizes of the network that a recipe trains at one picture size."""
+    return ExtractConfig(
+        size_px=size_px,
+        shape_count=SHAPE_COUNT,
+        attribute_logits=sum(ATTRIBUTE_SIZES),
+        task_increments=recipe.increments,
+        task_masks=recipe.masks,
+    )
+
+
+class _Run:
+    """Network, average and optimisers of a training run at one picture size."""
+
+    def __init__(self, recipe: ExtractRecipe, size_px: int, device: torch.device, state: dict[str, Tensor] | None):
+        self.net = MultiTaskViT(extractor_config(recipe, size_px))
+        if state is not None:
+            self.net.load_state_dict(resized(state, self.net.side))
+        elif recipe.warm_start:
+            self.net.load_state_dict(known_state(recipe.warm_start, self.net))
+        self.net = self.net.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.average = MovingAverage(self.net.state_dict())
+        self.optimisers = build_optimisers(self.net, recipe.rate, recipe.matrix_rate, ("stem.0", "position", "masks"))
+
+    def state(self) -> dict:
+        return {
+            "size_px": self.net.config.size_px,
+            "net": self.net.state_dict(),
+            "average": self.average.state,
+            "optimisers": [o.state_dict() for o in self.optimisers],
+        }
+
+    def load(self, saved: dict) -> None:
+        self.net.load_state_dict(saved["net"])
+        self.average.state = saved["average"]
+        for optimiser, state in zip(self.optimisers, saved["optimisers"], strict=True):
+            optimiser.load_state_dict(state)
+
+    def averaged(self) -> MultiTaskViT:
+        net = MultiTaskViT(self.net.config)
+        net.load_state_dict({k: v.cpu() for k, v in self.average.state.items()})
+        return net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def step(self, batch: dict[str, np.ndarray], recipe: ExtractRecipe, rng, generator, factor: float, world: int):
+        """One update; returns the loss terms."""
+        device = next(self.net.parameters()).device
+        degrade(batch["image"], rng, recipe.degraded)
+        truth = to_tensors(batch, rng.random(len(batch["image"])) < 0.5, self.net.config.size_px)
+        image = augment(truth.pop("image"), generator).to(device).contiguous(memory_format=torch.channels_last)
+        truth = {k: v.to(device) for k, v in truth.items()}
+        with half_precision(device):
+            out = self.net(image)
+        terms = losses({k: v.float() for k, v in out.items()}, truth, recipe)
+        for optimiser, rate in zip(self.optimisers, (recipe.rate, recipe.matrix_rate), strict=True):
+            optimiser.zero_grad(set_to_none=True)
+            for group in optimiser.param_groups:
+                group["lr"] = rate * factor
+        torch.stack(list(terms.values())).sum().backward()
+        average_gradients(self.net.parameters(), world)
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 2.0)
+        for optimiser in self.optimisers:
+            optimiser.step()
+        return terms
+
+
 def train(recipe: ExtractRecipe, pool: Pool, held_out: dict[str, np.ndarray], out: Path, resume: bool = False) -> Path:
-    """Train; checkpoints (network, average, optimiser) in `out`/extract.pt, the curve in `out`/extract.jsonl."""
+    """Train; checkpoints (network, average, optimisers) in `out`/extract.pt, the curve in `out`/extract.jsonl.
+
+    Under torchrun every process draws batches of its own and all share the gradients; the first one writes.
+    """
+    rank, world = join_processes()
+    device = pick_device(rank)
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
-    generator = torch.Generator().manual_seed(recipe.seed)
-    rng = np.random.default_rng(recipe.seed)
-    net = MultiTaskViT(ExtractConfig(shape_count=SHAPE_COUNT, attribute_logits=sum(ATTRIBUTE_SIZES)))
-    net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    average = copy.deepcopy(net)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=recipe.rate, weight_decay=0.02, betas=(0.9, 0.98), fused=True)
+    generator = torch.Generator().manual_seed(recipe.seed + rank)
+    rng = np.random.default_rng([recipe.seed, rank])
     path, spent, step = out / "extract.pt", 0.0, 0
-    if recipe.warm_start:
-        known = torch.load(recipe.warm_start, weights_only=True)["average"]
-        own = net.state_dict()
-        net.load_state_dict(own | {k: v for k, v in known.items() if k in own and own[k].shape == v.shape})
-        average = copy.deepcopy(net)
+    run = _Run(recipe, recipe.sizes[0][1], device, None)
     if resume and path.exists():
-        state = torch.load(path, weights_only=True)
-        net.load_state_dict(state["net"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        spent, step = state["spent_s"], state["step"]
+        saved = torch.load(path, weights_only=True, map_location=device)
+        run = _Run(recipe, saved["size_px"], device, saved["net"])
+        run.load(saved)
+        spent, step = saved["spent_s"], saved["step"]
     out.mkdir(parents=True, exist_ok=True)
-    (out / "extract.json").write_text(json.dumps({"recipe": asdict(recipe), "network": asdict(net.config)}, indent=1))
+    if rank == 0:
+        (out / "extract.json").write_text(json.dumps({"recipe": asdict(recipe), "processes": world}, indent=1))
     start, last_log, last_save = time.time() - spent, time.time(), time.time()
     total_s, running = recipe.minutes * 60, {}
-    while (elapsed := time.time() - start) < total_s:
+
+    def clock() -> float:
+        return total_s * step / recipe.steps if recipe.steps else _together(time.time() - start, world)
+
+    while (elapsed := clock()) < total_s:
         progress = elapsed / total_s
-        rate = recipe.rate * min(1, elapsed / 60 + 0.02) * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * progress)))
-        for group in optimiser.param_groups:
-            group["lr"] = rate
+        size_px = [size for begin, size in recipe.sizes if progress >= begin][-1]
+        if size_px != run.net.config.size_px:
+            run = _Run(recipe, size_px, device, run.average.state)
         if step % 100 == 0:
             pool.refresh()
-        truth = to_tensors(pool.batch(rng, recipe.batch), rng.random(recipe.batch) < 0.5)
-        image = augment(truth["image"], generator).contiguous(memory_format=torch.channels_last)
-        terms = losses(net(image), truth, recipe)
-        optimiser.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 2.0)
-        optimiser.step()
+        factor = min(1, elapsed / 60 + 0.02) * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * progress)))
+        terms = run.step(pool.batch(rng, recipe.batch), recipe, rng, generator, factor, world)
         step += 1
-        with torch.no_grad():
-            decay = min(0.998, step / (step + 20))
-            for a, b in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
-                a.lerp_(b, 1 - decay) if a.dtype.is_floating_point else a.copy_(b)
-        for k, v in terms.items():
-            running[k] = 0.98 * running.get(k, v.item()) + 0.02 * v.item()
-        if time.time() - last_log > 180 or step == 100:
+        run.average.update(run.net.state_dict(), step)
+        if step % 10 == 0:
+            for k, v in terms.items():
+                running[k] = 0.9 * running.get(k, v.item()) + 0.1 * v.item()
+        if rank == 0 and (time.time() - last_log > recipe.log_every_s or step == 100):
             last_log = time.time()
-            row = {"min": round(elapsed / 60, 1), "samples": step * recipe.batch, "pool": len(pool)}
-            row |= evaluate(average, held_out) | {k: round(v, 3) for k, v in running.items()}
+            row = {"min": round(elapsed / 60, 1), "samples": step * recipe.batch * world, "pool": len(pool)}
+            row |= {"size_px": size_px} | evaluate(run.averaged(), held_out)
+            row |= {k: round(v, 3) for k, v in running.items()}
             with (out / "extract.jsonl").open("a") as file:
                 file.write(json.dumps(row) + "\n")
-        if time.time() - last_save > 240:
+        if rank == 0 and time.time() - last_save > 240:
             last_save = time.time()
-            _save(path, net, average, optimiser, elapsed, step)
-    _save(path, net, average, optimiser, total_s, step)
+            _save(path, run, elapsed, step)
+    if rank == 0:
+        _save(path, run, total_s, step)
     return path
 
 
-def _save(path: Path, net, average, optimiser, spent_s: float, step: int) -> None:
-    state = {"net": net.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict()}
+def _together(seconds: float, world: int) -> float:
+    """The first process' clock, so that all stop and resize at the same step."""
+    if world < 2:
+        return seconds
+    clock = torch.tensor([seconds], dtype=torch.float64, device=pick_device(dist.get_rank()))
+    dist.broadcast(clock, 0)
+    return float(clock)
+
+
+def _save(path: Path, run: _Run, spent_s: float, step: int) -> None:
     temporary = path.with_suffix(".tmp")
-    torch.save(state | {"spent_s": spent_s, "step": step}, temporary)
+    torch.save(run.state() | {"spent_s": spent_s, "step": step}, temporary)
     temporary.replace(path)

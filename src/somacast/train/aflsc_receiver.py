@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from somacast.data.wardrobe import MATERIALS
@@ -20,6 +21,7 @@ from somacast.systems.aflsc.codec import label_input_count, label_inputs
 from somacast.systems.aflsc.diffuse import Denoiser, reverse, signal_and_noise
 from somacast.systems.aflsc.labels import COLOR_UNIT, RESIDUAL_UNIT, LabelSpace
 from somacast.systems.aflsc.restore import RestoreConfig, Restorer, level_targets
+from somacast.train.optimise import pick_device
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class ReceiverRecipe:
     g_level: float = 1.0
     g_kl: float = 2e-4
     g_reg: float = 2e-3
+    warm_start: str = ""  # weights file whose matching tensors are taken over
     literal: float = 0.05  # weight of the loss that teaches u_m to be the noise map of eq. 26-27 (ablation)
 
 
@@ -48,7 +51,7 @@ class Receiver(nn.Module):
 
 
 def linear_estimate(space: LabelSpace, codes: np.ndarray) -> Tensor:
-    """Codes [N, 128] to the labels' linear estimate of the chart [N, 4, 128, 128] in basis units, zero outside."""
+    """Codes [N, K] to the labels' linear estimate of the chart [N, 4, 128, 128] in basis units, zero outside."""
     inside = load_chart().inside
     basis = space.appearance_basis.reshape(codes.shape[1], -1)
     flat = space.appearance_mean.reshape(-1) + codes.astype(np.float32) @ basis
@@ -128,7 +131,7 @@ class Batches:
         true = torch.from_numpy(chart).permute(0, 3, 1, 2)
         return {
             "labels": torch.from_numpy(label_inputs(vocabulary, values, width, present)),
-            "base": linear_estimate(space, values[:, vocabulary.group_indices("appearance")]),
+            "base": linear_estimate(space, space.codes_of(values)),
             "chart": true,
             "features": torch.cat([true, hot], 1),
         }
@@ -147,10 +150,11 @@ def losses(
     clean = (batch["chart"] - base) / RESIDUAL_UNIT * inside
     t = torch.rand(len(base), generator=generator)
     t = torch.where(torch.rand(len(base), generator=generator) < 0.3, torch.ones_like(t), t).clamp_min(0.02)
+    t = t.to(base.device)
     a, b = (x[:, None, None, None] for x in signal_and_noise(t))
-    noise = torch.randn(clean.shape, generator=generator)
+    noise = torch.randn(clean.shape, generator=generator).to(base.device)
     # the product starts from the mean of X_T: half of the samples carry no noise, only the attenuation
-    quiet = (torch.rand(len(base), 1, 1, 1, generator=generator) < 0.5).float()
+    quiet = (torch.rand(len(base), 1, 1, 1, generator=generator) < 0.5).float().to(base.device)
     noisy = a * clean + b * noise * (1 - quiet)
     guide = model.denoiser.guide(maps)
     predicted = model.denoiser(noisy, t, base, guide)
@@ -174,6 +178,7 @@ def evaluate(model: Receiver, held_out: Batches, inside: Tensor, count: int = 24
     out: dict[str, float] = {}
     with torch.inference_mode():
         batch = held_out.draw(count, 0.0, whole=True, pick=np.arange(count) % len(held_out.rows))
+        batch = {k: v.to(inside.device) for k, v in batch.items()}
         maps = model.restorer(batch["labels"])
         for steps in (0, 1, 4, 8):
             x = batch["base"]
@@ -195,24 +200,29 @@ def train(
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
     generator = torch.Generator().manual_seed(recipe.seed)
-    model = Receiver(label_input_count(space.vocabulary))
+    device = pick_device()
+    model = Receiver(label_input_count(space.vocabulary)).to(device)
+    if recipe.warm_start:
+        known, own = load_file(recipe.warm_start), model.state_dict()
+        model.load_state_dict(own | {k: v.float() for k, v in known.items() if k in own and own[k].shape == v.shape})
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=0.01, fused=True)
     path, spent, step = out / "receiver.pt", 0.0, 0
     if resume and path.exists():
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location=device)
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         spent, step = state["spent_s"], state["step"]
     out.mkdir(parents=True, exist_ok=True)
     (out / "receiver.json").write_text(json.dumps(asdict(recipe), indent=1))
-    inside = torch.from_numpy(load_chart().inside.astype(np.float32))[None, None]
+    inside = torch.from_numpy(load_chart().inside.astype(np.float32))[None, None].to(device)
     start, last, running = time.time() - spent, time.time(), {}
     while (elapsed := time.time() - start) < recipe.minutes * 60:
         progress = elapsed / (recipe.minutes * 60)
         for group in optimiser.param_groups:
             slow = 0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * progress))
             group["lr"] = recipe.rate * min(1, step / 100 + 0.02) * slow
-        terms = losses(model, train_set.draw(recipe.batch, recipe.recolor), inside, recipe, generator)
+        batch = {k: v.to(device) for k, v in train_set.draw(recipe.batch, recipe.recolor).items()}
+        terms = losses(model, batch, inside, recipe, generator)
         optimiser.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

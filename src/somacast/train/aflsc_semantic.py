@@ -27,11 +27,13 @@ from somacast.systems.aflsc.extract import MultiTaskViT
 from somacast.systems.aflsc.labels import SHAPE_LABELS, LabelSpace
 from somacast.systems.aflsc.layout import LabelLayout
 from somacast.train.aflsc_extract import to_tensors
+from somacast.train.optimise import half_precision, pick_device
 
 
 @dataclass(frozen=True)
 class SemanticRecipe:
-    """beta, gamma: eq. 11; lambda_*: named additions (label likelihood of eq. 9, joints by forward kinematics)."""
+    """steps: stop after so many instead of by the clock (0: by the clock); beta, gamma: eq. 11; lambda_*: named
+    additions (label likelihood of eq. 9, joints by forward kinematics)."""
 
     minutes: float = 8
     batch: int = 256
@@ -44,6 +46,7 @@ class SemanticRecipe:
     lambda_labels: float = 0.2
     lambda_joints: float = 6.0
     noise: float = 0.1  # spread added to the standardised features
+    steps: int = 0
 
 
 def extract_features(
@@ -56,7 +59,9 @@ def extract_features(
         for i in range(0, len(data["image"]), 64):
             part = {k: v[i : i + 64] for k, v in data.items()}
             t = to_tensors(part, np.full(len(part["image"]), flip), net.config.size_px)
-            out = net(t["image"].contiguous(memory_format=torch.channels_last))
+            with half_precision(torch.device("cpu")):
+                out = net(t["image"].contiguous(memory_format=torch.channels_last))
+            out = {k: v.float() for k, v in out.items()}
             features.append(feature_vector(out).numpy().astype(np.float16))
             truths.append(
                 {k: t[k].numpy() for k in ("rotations", "shape", "curl", "attributes", "joints", "z", "camera")}
@@ -132,7 +137,7 @@ def rotation_from_vector(v: Tensor) -> Tensor:
     zero = torch.zeros_like(x)
     k = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
     a = angle[..., None]
-    return torch.eye(3) + torch.sin(a) * k + (1 - torch.cos(a)) * (k @ k)
+    return torch.eye(3, device=v.device) + torch.sin(a) * k + (1 - torch.cos(a)) * (k @ k)
 
 
 def losses(
@@ -146,7 +151,9 @@ def losses(
 ) -> tuple[Tensor, Tensor, dict[str, float]]:
     """Eq. 11 in its non-saturating form: (coder's loss, discriminator's loss, terms)."""
     noisy = x + r.noise * torch.randn_like(x)
-    seen = torch.rand(len(x)) < 0.5  # half learn q(z | X, y), half q(z | X), so that eq. 12 has been trained for
+    seen = (
+        torch.rand(len(x), device=x.device) < 0.5
+    )  # half learn q(z | X, y), half q(z | X), so that eq. 12 has been trained for
     mean_xy, log_xy = coder.encode(noisy, y)
     mean_x, log_x = coder.encode(noisy)
     mean = torch.where(seen[:, None], mean_xy, mean_x)
@@ -174,9 +181,9 @@ def evaluate(coder: SemanticCoder, chain: Kinematics, x: Tensor, joints: Tensor)
     coder.eval()
     with torch.inference_mode():
         out = coder.infer(x)
-        got = chain(out["mean"], out["angles"][:, 0]).numpy()
+        got = chain(out["mean"], out["angles"][:, 0]).cpu().numpy()
     coder.train()
-    true = joints.numpy()
+    true = joints.cpu().numpy()
     return {
         "mpjpe_mm": round(1000 * float(np.mean(mpjpe(true, got))), 1),
         "pa_mm": round(1000 * float(np.mean(pa_mpjpe(true, got))), 1),
@@ -191,29 +198,33 @@ def train(
     torch.manual_seed(recipe.seed)
     layout = LabelLayout.of(space.vocabulary)
     features, truth = sets["train"]
-    x = torch.from_numpy(features).float()
-    y = torch.from_numpy(layout.vector(space.vocabulary, label_truth(space, truth)))
-    coder = SemanticCoder(SemanticConfig(x.shape[1]), layout)
+    device = pick_device()
+    x = torch.from_numpy(features).float().to(device)
+    y = torch.from_numpy(layout.vector(space.vocabulary, label_truth(space, truth))).to(device)
+    coder = SemanticCoder(SemanticConfig(x.shape[1]), layout).to(device)
     coder.mean.copy_(x.mean(0))
     coder.std.copy_(x.std(0) + 1e-4)
-    judge = Discriminator(x.shape[1], layout.size)
-    chain = Kinematics(space, layout)
+    judge = Discriminator(x.shape[1], layout.size).to(device)
+    chain = Kinematics(space, layout).to(device)
     s = len(layout.scalars)
     joints = torch.cat([chain(part[:, :s], part[:, s : s + 2]) for part in y.split(4096)])
-    held_x = torch.from_numpy(sets["held_out"][0]).float()
-    held_y = torch.from_numpy(layout.vector(space.vocabulary, label_truth(space, sets["held_out"][1])))
+    held_x = torch.from_numpy(sets["held_out"][0]).float().to(device)
+    held_y = torch.from_numpy(layout.vector(space.vocabulary, label_truth(space, sets["held_out"][1]))).to(device)
     held_joints = chain(held_y[:, :s], held_y[:, s : s + 2])
     first = torch.optim.AdamW(coder.parameters(), lr=recipe.rate, weight_decay=0.02)
     second = torch.optim.AdamW(judge.parameters(), lr=recipe.rate * 0.3, betas=(0.5, 0.9))
     start, last, step, best = time.time(), 0.0, 0, 1e9
     state = coder.state_dict()
     (out / "semantic.json").write_text(json.dumps(asdict(recipe), indent=1))
-    while (elapsed := time.time() - start) < recipe.minutes * 60:
-        progress = elapsed / (recipe.minutes * 60)
+    while True:
+        elapsed = time.time() - start
+        progress = step / recipe.steps if recipe.steps else elapsed / (recipe.minutes * 60)
+        if progress >= 1:
+            break
         for group in first.param_groups:
             slow = 0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * progress))
             group["lr"] = recipe.rate * min(1, step / 100 + 0.01) * slow
-        pick = torch.randint(0, len(x), (recipe.batch,))
+        pick = torch.randint(0, len(x), (recipe.batch,), device=device)
         loss, judged, info = losses(coder, judge, chain, coder.standard(x[pick]), y[pick], joints[pick], recipe)
         first.zero_grad()
         loss.backward()
@@ -223,7 +234,8 @@ def train(
         judged.backward()
         second.step()
         step += 1
-        if elapsed - last > 30:
+        due = step % max(1, recipe.steps // 20) == 0 if recipe.steps else elapsed - last > 30
+        if due:
             last = elapsed
             score = evaluate(coder, chain, held_x, held_joints)
             row = {"min": round(elapsed / 60, 2), "step": step} | score | {k: round(v, 4) for k, v in info.items()}
@@ -231,8 +243,11 @@ def train(
                 file.write(json.dumps(row) + "\n")
             if score["mpjpe_mm"] < best:
                 best, state = score["mpjpe_mm"], {k: v.clone() for k, v in coder.state_dict().items()}
-    if evaluate(coder, chain, held_x, held_joints)["mpjpe_mm"] > best:
+    score = evaluate(coder, chain, held_x, held_joints)
+    with (out / "semantic.jsonl").open("a") as file:
+        file.write(json.dumps({"min": round((time.time() - start) / 60, 2), "step": step} | score) + "\n")
+    if score["mpjpe_mm"] > best:
         coder.load_state_dict(state)
+    coder = coder.cpu().eval()
     torch.save(coder.state_dict(), out / "semantic.pt")
-    coder.eval()
     return coder

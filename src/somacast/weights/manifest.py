@@ -55,7 +55,7 @@ def weights_path(name: str) -> Path:
 
 
 def digest(name: str) -> bytes:
-    """The sha256 of a weights file as the manifest states it, 32 bytes; headers carry the first four."""
+    """The sha256 of a weights file as the manifest states it, 32 bytes; headers carry the first three."""
     return bytes.fromhex(_entry(_file_name(name))["sha256"])
 
 

@@ -32,9 +32,6 @@ class SemanticCoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, config: SemanticConfig, layout: LabelLayout):
         super().__init__()
         self.config, self.layout = config, layout
@@ -133,6 +130,8 @@ class Discriminator(nn.Module):
 
 
 def feature_vector(out: dict[str, Tensor]) -> Tensor:
-    """X of eq. 8 from the extractor's outputs: joints, log confidence, joint depths, pose head, hidden features."""
+    """X of eq. 8 from the extractor's outputs: joints and peaks, log confidence, joint depths, pose head, hidden
+    features, mean tokens."""
     confidence = torch.log(out["confidence"].clamp_min(1e-4))
-    return torch.cat([out["joints"].flatten(1), confidence, out["joint_depth"], out["pose"], out["hidden"]], 1)
+    parts = [out["joints"].flatten(1), confidence, out["joint_depth"], out["pose"], out["hidden"]]
+    return torch.cat([*parts, out["peaks"].flatten(1), out["context"]], 1)

@@ -7,7 +7,7 @@ the unseen side is completed by what usually goes with the seen one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from somacast.systems.aflsc.assemble import displaced_body
 from somacast.systems.aflsc.chart import load_chart
 from somacast.systems.aflsc.labels import COLOR_UNIT, LabelSpace, PersonState
 
+MOST_TEXELS = 1500
 MEAN_SHADE = 0.77  # how much of a surface's colour an average light shows, over the training scenes
 
 
@@ -40,12 +41,13 @@ class WeakCamera:
 @dataclass(frozen=True)
 class Seen:
     """Texels of the chart that the picture shows: index [M] into the texels inside, colour [M, 3], weight [M],
-    normal [M, 3] in the view frame."""
+    normal [M, 3] in the view frame; evenly thinned out. share: of all texels, before that."""
 
     index: np.ndarray
     color: np.ndarray
     weight: np.ndarray
     normal: np.ndarray
+    share: float
 
 
 def visible_texels(
@@ -75,36 +77,34 @@ def visible_texels(
     column, row = column[index], row[index]
     front = point[index, 2] > depth[row, column] - 0.03
     on = silhouette[row, column] > 0.5
-    keep = front & on
+    keep = np.flatnonzero(front & on)
+    thin = max(1, len(keep) // MOST_TEXELS)  # neighbours tell the same: each that is left counts for them
+    share = len(keep) / len(point)
+    keep = keep[::thin]
     index, column, row = index[keep], column[keep], row[keep]
     # edges of the silhouette mix with the background
     weight = np.clip(facing[index], 0, 1) * np.clip(2 * silhouette[row, column] - 1, 0.05, 1)
-    return Seen(index, image[row, column], weight.astype(np.float32), normal[index])
+    return Seen(index, image[row, column], (thin * weight).astype(np.float32), normal[index], share)
 
 
-def fit_codes(
-    space: LabelSpace, seen: Seen, noise: float = 0.6, texel_share: float = 0.02
-) -> tuple[np.ndarray, np.ndarray]:
-    """Most likely appearance codes [128] given the seen texels, and their remaining spread in the prior's units [128].
+def fit_codes(space: LabelSpace, seen: Seen, rows: np.ndarray, noise: float = 0.6, texel_share: float = 0.05):
+    """Most likely codes [K] given the seen texels and their rows [M, 3, K] of `LabelSpace.texel_basis`.
 
     noise: spread of a texel's error in basis units (light, pose, texture the basis lacks); neighbouring texels err
     together, so that each counts for texel_share of an independent one.
     """
-    std = space.appearance_std.astype(np.float32)
-    basis = space.appearance_basis[:, seen.index, :3].reshape(len(std), -1) * std[:, None]
-    residual = (seen.color / COLOR_UNIT - space.appearance_mean[seen.index, :3]).reshape(-1)
-    weight = np.repeat(seen.weight * (texel_share / noise**2), 3).astype(np.float32)
-    weighted = basis * weight
-    precision = (weighted @ basis.T).astype(np.float64) + np.eye(len(std))
-    unit = np.linalg.solve(precision, weighted @ residual)
-    spread = np.sqrt(np.diag(np.linalg.inv(precision)))
-    return (unit * std).astype(np.float32), spread.astype(np.float32)
+    basis = rows.reshape(-1, rows.shape[-1])
+    residual = (seen.color / COLOR_UNIT - space.appearance_mean[seen.index, :3]).reshape(-1).astype(np.float32)
+    weighted = basis * np.repeat(seen.weight * (texel_share / noise**2), 3).astype(np.float32)[:, None]
+    precision = (weighted.T @ basis).astype(np.float64) + np.eye(basis.shape[1])
+    unit = np.linalg.solve(precision, weighted.T @ residual)
+    return (unit * space.appearance_std).astype(np.float32)
 
 
-def without_light(space: LabelSpace, seen: Seen, codes: np.ndarray) -> Seen:
+def without_light(space: LabelSpace, seen: Seen, rows: np.ndarray, codes: np.ndarray) -> Seen:
     """The seen texels with the light taken out: brightness over that of the current estimate, as a linear function of
     the normal, is the light's share. How bright the lamp is cannot be told from one picture: MEAN_SHADE is assumed."""
-    flat = space.appearance_mean[seen.index, :3] + np.tensordot(codes, space.appearance_basis[:, seen.index, :3], 1)
+    flat = space.appearance_mean[seen.index, :3] + rows @ (codes / space.appearance_std)
     albedo = np.clip(flat * COLOR_UNIT, 0.02, 1).mean(1)
     shown = seen.color.mean(1)
     columns = np.concatenate([np.ones((len(shown), 1)), seen.normal], 1)
@@ -114,27 +114,26 @@ def without_light(space: LabelSpace, seen: Seen, codes: np.ndarray) -> Seen:
                           design.T @ (shown * weight))  # fmt: skip
     shade = columns @ fit
     shade = np.clip(shade / max(np.average(shade, weights=seen.weight), 1e-3), 0.55, 1.5) * MEAN_SHADE
-    return Seen(seen.index, np.clip(seen.color / shade[:, None], 0, 1), seen.weight, seen.normal)
+    return replace(seen, color=np.clip(seen.color / shade[:, None], 0, 1))
 
 
 def read_appearance(
     space: LabelSpace, state: PersonState, camera: WeakCamera, image: np.ndarray, silhouette: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """Appearance codes [128] of image [S, S, 3] under a pose, and the share of the chart that was seen.
+    """Codes [K] of image [S, S, 3] under a pose, and the share of the chart that was seen.
 
-    Twice over: offsets of the first round place the texels of the second, and its colours tell the light.
+    Two rounds, as offsets of the first place the texels of the second; its colours tell the light, twice over.
     """
     codes = np.zeros(len(space.appearance_std), np.float32)
     share = 0.0
-    for round_number in range(3):
-        _, offset = space.chart_maps(codes)
-        seen = visible_texels(state, offset, camera, image, silhouette)
-        share = len(seen.index) / len(space.appearance_mean)
-        if len(seen.index) < 50:
+    for round_number in range(2):
+        shown = visible_texels(state, space.offset_map(codes), camera, image, silhouette)
+        share = shown.share
+        if len(shown.index) < 50:
             return codes, share
+        rows = space.texel_basis[shown.index]
         if round_number == 0:
-            seen = Seen(seen.index, np.clip(seen.color / MEAN_SHADE, 0, 1), seen.weight, seen.normal)
-        else:
-            seen = without_light(space, seen, codes)
-        codes, _ = fit_codes(space, seen)
+            codes = fit_codes(space, replace(shown, color=np.clip(shown.color / MEAN_SHADE, 0, 1)), rows)
+        for _ in range(round_number + 1):
+            codes = fit_codes(space, without_light(space, shown, rows, codes), rows)
     return codes, share

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from somacast.human.body import BODY_VERTICES, hand_and_jaw_turns, load_body, skin_vertices, vertex_normals
+from somacast.human.nearest import PointTree
 from somacast.human.surface import SurfaceConfig, reconstruct_surface
 from somacast.systems.aflsc.chart import OFFSET_HIGH_M, OFFSET_LOW_M, load_chart
 from somacast.systems.aflsc.labels import PersonState
@@ -28,15 +29,13 @@ class _Layout:
 
 def _nearest_inside(uv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Texel of the chart next to each UV [N, 2] that lies inside an island."""
-    from scipy.ndimage import distance_transform_edt
-
     inside = load_chart().inside
     size = len(inside)
-    nearest = distance_transform_edt(~inside, return_distances=False, return_indices=True)
-    rows, columns = np.asarray(nearest)
     y = np.clip(((1 - uv[:, 1]) * size).astype(int), 0, size - 1)
     x = np.clip((uv[:, 0] * size).astype(int), 0, size - 1)
-    return rows[y, x], columns[y, x]
+    texels = np.argwhere(inside)
+    rows, columns = texels[PointTree(texels).query(np.stack([y, x], 1))[1]].T
+    return rows, columns
 
 
 def _inner_faces() -> np.ndarray:

@@ -16,7 +16,7 @@ SYSTEM = "aflsc"
 
 @dataclass(frozen=True)
 class LabelCodec:
-    """Semantics <-> .soma bytes for one set of weights. digest: first four bytes of their sha256."""
+    """Semantics <-> .soma bytes for one set of weights. digest: first three bytes of their sha256."""
 
     vocabulary: Vocabulary
     tables: CodingTables

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from somacast.extras import require
 from somacast.human.surface import SurfaceConfig
 from somacast.systems.aflsc.assemble import build_human
 from somacast.systems.aflsc.chart import OFFSET_UNIT_M, load_chart
@@ -38,6 +39,7 @@ class Decoder:
         # The default path runs without torch, whose import takes longer than the decoding.
         self.fast = load_fast_receiver() if plain and device == "cpu" and weights is None else None
         if self.fast is None:
+            require("torch", "this choice of device, weights or steps")
             import torch
 
             self.device = torch.device(device)

@@ -10,6 +10,7 @@ import numpy as np
 
 from somacast.capture.crop import SquareBox, square_crop
 from somacast.capture.finder import NO_PERSON, find_person
+from somacast.extras import require
 from somacast.human.body import load_body
 from somacast.human.raster import rasterize
 from somacast.human.skeleton import CANONICAL_JOINTS, JOINT_COUNT, MIRROR
@@ -21,7 +22,6 @@ from somacast.systems.aflsc.networks import CODED, EXTRACTED, load_fast_sender, 
 from somacast.systems.aflsc.refine import Evidence, Refiner
 from somacast.types import Frame, Semantics, SomacastError
 
-CROP_PX = 96  # what the networks were trained at (ExtractConfig.size_px)
 CROP_MARGIN = 1.22  # crop side over the person's box, the middle of what the network learnt from
 LOOK_PX = 192  # crop from which colours are read
 DEFAULT_FOCAL = 1.2  # focal length over the picture's longer side, when the frame brings no camera
@@ -30,8 +30,11 @@ _UNSURE = (
     "the rebuilt person covers the one in the picture only in part (overlap {:.2f}): the person may be cut by the "
     "picture's edge, hidden, or in an unusual pose; the result is uncertain"
 )
-# Mean peak of the heat maps under which there is no person to speak of; more is asked where the finder saw nobody.
-LEAST_CONFIDENCE, LEAST_CONFIDENCE_UNFOUND = 0.045, 0.06
+_DOUBTFUL = "it is doubtful that this is a person (confidence {:.3f}): the result is uncertain"
+# Mean peak of the heat maps of the trunk's joints, which tells people from other things better than that of all. Under
+# the first there is no person to speak of; more is asked where the finder saw nobody; under the third a note says so.
+TRUNK = [CANONICAL_JOINTS.index(n) for n in ("pelvis", "spine", "chest", "neck", "head", "l_upper_leg", "r_upper_leg")]
+LEAST_CONFIDENCE, LEAST_CONFIDENCE_UNFOUND, SURE_CONFIDENCE = 0.036, 0.050, 0.074
 
 
 @dataclass
@@ -60,12 +63,16 @@ class Encoder:
         self.refiner = Refiner(self.space)
         # On a CPU with the weights of the package torch is not needed: importing it takes longer than all of encoding.
         self.fast = load_fast_sender() if device == "cpu" and weights is None else None
-        if self.fast is None:
+        if self.fast is not None:
+            self.crop_px = int(self.fast.get_inputs()[0].shape[2])  # side of the crops that the networks learnt from
+        else:
+            require("torch", "this choice of device or weights")
             import torch
 
             self.device = torch.device(device)
             network, coder = load_sender(weights)
             self.network, self.coder = network.to(self.device), coder.to(self.device)
+            self.crop_px = network.config.size_px
 
     def networks(self, image: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Crop [S, S, 3] in [0, 1] and its mirror image through both networks: outputs of `MultiTaskViT.forward` and of
@@ -101,8 +108,10 @@ class Encoder:
                 break
             look = self._look(frame, closer)
         times["extract"] = clock() - start
-        if float(look.out["confidence"].mean()) < (LEAST_CONFIDENCE if sure else LEAST_CONFIDENCE_UNFOUND):
-            raise SomacastError(NO_PERSON)
+        confidence = float(look.out["confidence"][TRUNK].mean())
+        if confidence < (LEAST_CONFIDENCE if sure else LEAST_CONFIDENCE_UNFOUND):
+            # somebody cut at the waist is seen, but not well enough: the finder's note then says what is wrong
+            raise SomacastError("; ".join([NO_PERSON, *(note for note in notes if "edge" in note)]))
         start = clock()
         values, camera, residual = self._labels(frame, look)
         times["label"] = clock() - start
@@ -112,7 +121,11 @@ class Encoder:
         symbols = self.space.vocabulary.quantise(values[None])[0]
         report = self._report(look, values, camera, notes, times)
         overlap = self._overlap(look, values, camera)
-        report["consistency"] = {"joint_residual": residual, "seen_share": seen_share, "silhouette_iou": overlap}
+        report["consistency"] = {
+            "joint_residual": residual, "seen_share": seen_share, "silhouette_iou": overlap, "confidence": confidence
+        }  # fmt: skip
+        if confidence < SURE_CONFIDENCE:
+            report["notes"] = [*report["notes"], _DOUBTFUL.format(confidence)]
         if overlap < SURE_OVERLAP:
             report["notes"] = [*report["notes"], _UNSURE.format(overlap)]
         return Semantics("aflsc", symbols, self.digest), report
@@ -130,11 +143,11 @@ class Encoder:
 
     def _look(self, frame: Frame, box: SquareBox) -> _Look:
         """Both networks on the crop and on its mirror image: what they agree on is surer than either."""
-        image = square_crop(frame.image, box, CROP_PX).astype(np.float32)
+        image = square_crop(frame.image, box, self.crop_px).astype(np.float32)
         out, coded = self.networks(image)
         merged = merge_mirrored(out, SHAPE_LABELS)
         if frame.mask is not None:  # the user's mask is used as it is
-            mask = np.clip(square_crop(frame.mask, box, CROP_PX), 1e-3, 1 - 1e-3)
+            mask = np.clip(square_crop(frame.mask, box, self.crop_px), 1e-3, 1 - 1e-3)
             merged["silhouette"] = np.log(mask / (1 - mask)).astype(np.float32)
         values, spread = self._coded_labels(coded)
         return _Look(box, image, merged, values, spread)
@@ -159,7 +172,7 @@ class Encoder:
 
     def _closer(self, look: _Look) -> SquareBox | None:
         """A box that fits silhouette and joints better, or None if this one is good enough."""
-        size = CROP_PX
+        size = self.crop_px
         joints = (look.out["joints"] + 0.5) * size
         rows, columns = np.nonzero(look.silhouette > 0.5)
         if len(rows) < 12:
@@ -192,14 +205,14 @@ class Encoder:
         """Appearance codes from the texels that the picture shows; the rest follows from the prior."""
         state = self.space.state(values)
         image = square_crop(frame.image, look.box, LOOK_PX)
-        size = CROP_PX
+        size = self.crop_px
         silhouette = square_crop(look.silhouette.astype(np.float32), SquareBox(size / 2, size / 2, size), LOOK_PX)
         enlarged = WeakCamera(
             (camera.place_px + 0.5) * LOOK_PX, camera.scale_px_per_m * LOOK_PX, camera.distance_m
         )  # fmt: skip
         codes, share = read_appearance(self.space, state, enlarged, image, silhouette)
         refined = values.copy()
-        refined[self.space.vocabulary.group_indices("appearance")] = codes
+        refined[self.space.code_labels] = codes[self.space.codes_kept]
         width, height = frame.image.shape[1], frame.image.shape[0]
         focal, _ = self._distance_scale(frame, look.box)
         place = look.box.to_picture((camera.place_px + 0.5) * size, size) - [width / 2, height / 2]
@@ -210,7 +223,7 @@ class Encoder:
     def _overlap(self, look: _Look, values: np.ndarray, camera: WeakCamera) -> float:
         """The sender looks at its own result: intersection over union of the rebuilt person's silhouette and the one
         that the network saw."""
-        state, size = self.space.state(values), CROP_PX
+        state, size = self.space.state(values), self.crop_px
         vertices, _, _ = displaced_body(state, self.space.chart_maps(state.codes)[1])
         screen = np.concatenate([(camera.project(vertices) + 0.5) * size, vertices[:, 2:]], 1).astype(np.float32)
         near, triangle = np.empty((size, size), np.float32), np.empty((size, size), np.int32)
@@ -219,7 +232,7 @@ class Encoder:
         return float((seen & own).sum() / max((seen | own).sum(), 1))
 
     def _report(self, look: _Look, values: np.ndarray, camera: WeakCamera, notes: list[str], times: dict) -> dict:
-        size = CROP_PX
+        size = self.crop_px
         state = self.space.state(values)
         _, _, joints = displaced_body(state, np.zeros((128, 128), np.float32))
         crop_px = (camera.project(joints) + 0.5) * size

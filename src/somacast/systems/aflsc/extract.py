@@ -8,6 +8,7 @@ image [B, 3, S, S]
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -26,12 +27,13 @@ CELL_PX = 4  # one cell of the heat maps
 class ExtractConfig:
     """Sizes of the network; shape_count, attribute_sizes: what the pose head predicts beside rotations."""
 
-    size_px: int = 96
-    stem: int = 40
-    middle: int = 96
-    dim: int = 192
+    size_px: int = 128
+    stem: int = 40  # channels at S/4
+    middle: int = 96  # at S/8
+    dim: int = 192  # of the tokens at S/16
     heads: int = 6
-    trunk_blocks: int = 2
+    residuals: int = 2  # at each of S/4 and S/8, on the way down and up
+    trunk_blocks: int = 4
     shape_count: int = 12
     attribute_logits: int = 17
     task_increments: bool = True  # off: ablation of eq. 1
@@ -54,6 +56,7 @@ class Residual(nn.Module):
         super().__init__()
         self.a = _conv(c, c, 3, 1)
         self.b = nn.Sequential(nn.Conv2d(c, c, 3, 1, 1, bias=False), nn.BatchNorm2d(c))
+        nn.init.zeros_(self.b[1].weight)  # begins as the identity, so that depth can be added to a trained network
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(x + self.b(self.a(x)))
@@ -130,8 +133,9 @@ class MultiTaskViT(nn.Module):
     def __init__(self, config: ExtractConfig | None = None):
         super().__init__()
         self.config = c = config or ExtractConfig()
-        self.stem = nn.Sequential(_conv(3, c.stem, 7, 4), Residual(c.stem))
-        self.down = nn.Sequential(_conv(c.stem, c.middle, 3, 2), Residual(c.middle))
+        residuals = lambda width: [Residual(width) for _ in range(c.residuals)]  # noqa: E731
+        self.stem = nn.Sequential(_conv(3, c.stem, 7, 4), *residuals(c.stem))
+        self.down = nn.Sequential(_conv(c.stem, c.middle, 3, 2), *residuals(c.middle))
         self.embed = nn.Conv2d(c.middle, c.dim, 3, 2, 1)
         self.side = c.size_px // 16
         tokens = self.side**2
@@ -143,9 +147,9 @@ class MultiTaskViT(nn.Module):
         self.first_depth = nn.Linear(c.dim, 1)
         self.depth_gain = nn.Parameter(torch.zeros(c.heads))
         self.up16 = nn.Conv2d(c.dim, c.middle, 1)
-        self.mix16 = Residual(c.middle)
+        self.mix16 = nn.Sequential(*residuals(c.middle))
         self.up32 = nn.Conv2d(c.middle, c.stem, 1)
-        self.mix32 = Residual(c.stem)
+        self.mix32 = nn.Sequential(*residuals(c.stem))
         widths = (c.dim, c.middle, c.stem)
         self.keypoint_head = KeypointHead(widths, JOINT_COUNT)
         self.pose_head = PoseHead(c.dim, c.trunk_blocks + 1, tokens, c.pose_outputs)
@@ -170,9 +174,10 @@ class MultiTaskViT(nn.Module):
     def forward(self, image: Tensor) -> dict[str, Tensor]:
         """Image [B, 3, S, S] in [0, 1] to, with G = S/4:
 
-        heat [B, 21, G, G] logits, joints [B, 21, 2] in crop sides from the centre (y down), joint_depth [B, 21] metres
-        towards the camera relative to the pelvis, confidence [B, 21] peak of the heat map, pose [B, O], hidden
-        [B, 384], depth [B, 1, S, S] metres behind the plane DEPTH_OFFSET_M in front of the pelvis, silhouette
+        heat [B, 21, G, G] logits, joints [B, 21, 2] means of the heat maps in crop sides from the centre (y down),
+        peaks [B, 21, 2] their highest cells, joint_depth [B, 21] metres towards the camera relative to the pelvis,
+        confidence [B, 21] peak of the heat map, pose [B, O], hidden [B, 384], context [B, 3 D] mean tokens of the
+        tasks, depth [B, 1, S, S] metres behind the plane DEPTH_OFFSET_M in front of the pelvis, silhouette
         [B, 1, S, S] logits, parts [B, 22, G, G] logits.
         """
         x32 = self.stem((image - 0.45) / 0.25)
@@ -194,9 +199,13 @@ class MultiTaskViT(nn.Module):
         pose, hidden = self.pose_head([*groups, branch["pose"]])
         share = heat.flatten(2).float().softmax(-1).view(heat.shape)
         joints = torch.stack([(share.sum(2) * self.axis).sum(-1), (share.sum(3) * self.axis).sum(-1)], -1)
+        cells = heat.shape[-1]
+        peak = heat.flatten(2).argmax(-1)
         return {
             "heat": heat,
             "joints": joints,
+            "peaks": torch.stack([peak % cells, peak // cells], -1).float().add(0.5) / cells - 0.5,
+            "context": torch.cat([branch[task].mean(1) for task in TASKS], 1),
             "joint_depth": (share * self.joint_depth(m32)).sum((2, 3)),
             "confidence": share.amax((2, 3)),
             "pose": pose,
@@ -205,6 +214,30 @@ class MultiTaskViT(nn.Module):
             "silhouette": self.silhouette(m32),
             "parts": self.parts(m32),
         }
+
+
+def resized(state: dict[str, Tensor], side: int) -> dict[str, Tensor]:
+    """Weights of a network for another picture size: all that is laid out over the tokens, interpolated to side^2."""
+    old = math.isqrt(state["position"].shape[1])
+    if old == side:
+        return state
+
+    def grid(x: Tensor) -> Tensor:  # [M, old^2] to [M, side^2]
+        wide = x.float().view(1, -1, old, old)
+        return F.interpolate(wide, size=(side, side), mode="bilinear", align_corners=False).view(-1, side**2)
+
+    out = dict(state)
+    for name, x in state.items():
+        if name == "position" or name.startswith("increments."):
+            out[name] = grid(x[0].T).T[None].contiguous()
+        elif name.startswith("masks."):
+            rows = grid(x.flatten(0, 1)).view(len(x), old**2, -1)
+            out[name] = grid(rows.transpose(1, 2).flatten(0, 1)).view(len(x), side**2, -1).transpose(1, 2).contiguous()
+        elif name == "pose_head.hidden.0.weight":
+            wide = x.view(len(x), old**2, -1).transpose(1, 2)
+            wide = grid(wide.flatten(0, 1)).view(len(x), -1, side**2) * (old / side) ** 2
+            out[name] = wide.transpose(1, 2).flatten(1).contiguous()
+    return out
 
 
 def rotation_from_6d(x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from safetensors.numpy import load, save_file
 
+from somacast.bitstream.container import DIGEST_BYTES
 from somacast.semantics.label_coding import CodingTables
 from somacast.systems.aflsc.codec import LabelCodec
 from somacast.systems.aflsc.labels import LabelSpace
@@ -42,7 +44,7 @@ class Tables:
 @lru_cache(maxsize=2)
 def _arrays(path: Path) -> tuple[dict[str, np.ndarray], bytes]:
     data = path.read_bytes()
-    return load(data), hashlib.sha256(data).digest()[:4]
+    return load(data), hashlib.sha256(data).digest()[:DIGEST_BYTES]
 
 
 @lru_cache(maxsize=2)
@@ -75,7 +77,8 @@ def load_sender(path: Path | None = None) -> tuple[MultiTaskViT, SemanticCoder]:
     from somacast.systems.aflsc.layout import LabelLayout
 
     states = _states(path)
-    config = ExtractConfig(shape_count=SHAPE_LABELS, attribute_logits=sum(len(c) for c in ATTRIBUTES.values()))
+    side = 16 * math.isqrt(states["extract"]["position"].shape[1])
+    config = ExtractConfig(side, shape_count=SHAPE_LABELS, attribute_logits=sum(len(c) for c in ATTRIBUTES.values()))
     extract = MultiTaskViT(config)
     extract.load_state_dict(states["extract"])
     semantic = states["semantic"]
@@ -99,7 +102,7 @@ def load_receiver(path: Path | None = None) -> tuple[Restorer, Denoiser]:
 
 
 def load_fast_sender() -> InferenceSession:
-    """The sender's networks as an ONNX Runtime session: image [2, 3, 96, 96] -> EXTRACTED and CODED. The twin of
+    """The sender's networks as an ONNX Runtime session: image [2, 3, S, S] -> EXTRACTED and CODED. The twin of
     `MultiTaskViT.forward` and `SemanticCoder.infer`."""
     return _session(FAST_SENDER)
 

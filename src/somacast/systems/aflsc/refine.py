@@ -33,6 +33,14 @@ def _turn(x, y, z, out):
 
 
 @nb.njit(cache=True, fastmath=True)
+def _product(a, b, out):
+    """a b of 3 x 3 matrices; numba's own @ would call scipy."""
+    for i in range(3):
+        for j in range(3):
+            out[i, j] = a[i, 0] * b[0, j] + a[i, 1] * b[1, j] + a[i, 2] * b[2, j]
+
+
+@nb.njit(cache=True, fastmath=True)
 def _joints(p, n_pose, pose_mean, pose_basis, rest, shape_basis, parent, out):
     """Joints [21, 3] relative to the pelvis of parameters [yaw, tilt x, tilt z, pose.., shape.., camera..]."""
     joints = parent.shape[0]
@@ -51,7 +59,7 @@ def _joints(p, n_pose, pose_mean, pose_basis, rest, shape_basis, parent, out):
     yaw = np.zeros((3, 3))
     _turn(0.0, p[0], 0.0, yaw)
     _turn(p[1], 0.0, p[2], local)
-    world[0] = yaw @ local
+    _product(yaw, local, world[0])
     for j in range(joints):
         if j == 0:
             out[0] = 0
@@ -62,7 +70,7 @@ def _joints(p, n_pose, pose_mean, pose_basis, rest, shape_basis, parent, out):
             for c in range(3):
                 out[j, r] += world[q, r, c] * (place[j, c] - place[q, c])
         _turn(turns[3 * j - 3], turns[3 * j - 2], turns[3 * j - 1], local)
-        world[j] = world[q] @ local
+        _product(world[q], local, world[j])
 
 
 @nb.njit(cache=True, fastmath=True)

@@ -1,0 +1,35 @@
+"""Packages that a plain install does without, and the extra of Somacast that brings each of them."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from somacast.types import SomacastError
+
+EXTRA_OF_PACKAGE = {
+    "anny": "train",
+    "onnx": "train",
+    "scipy": "train",
+    "torch": "train",
+    "warp": "train",
+    "av": "video",
+    "DracoPy": "bench",
+    "imageio_ffmpeg": "bench",
+    "matplotlib": "bench",
+}
+
+
+def installed(package: str) -> bool:
+    """Whether a package can be imported; it is not imported here."""
+    return find_spec(package) is not None
+
+
+def lacking(what: str, package: str) -> str:
+    """One line that says what needs the package and how to get it."""
+    return f"{what} needs the package {package}: pip install 'somacast[{EXTRA_OF_PACKAGE[package]}]'"
+
+
+def require(package: str, what: str) -> None:
+    """Raise SomacastError if a package of EXTRA_OF_PACKAGE is not installed; `what` needs it."""
+    if not installed(package):
+        raise SomacastError(lacking(what, package))

@@ -1,0 +1,78 @@
+"""Rotations as matrices, rotation vectors and quaternions: NumPy, float64, any batch shape.
+
+A rotation vector is the axis times the angle in radians. Quaternions are (x, y, z, w); q and -q are one rotation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+_SMALL = 1e-3  # radians; below it a series of two terms is exact to the last digit, and sin(a) / a is not 0 / 0
+_AXES = {"x": 0, "y": 1, "z": 2}
+
+
+def about_axis(axis: str, angle: np.ndarray | float) -> np.ndarray:
+    """Turns by angle [...] radians around "x", "y" or "z": matrices [..., 3, 3]."""
+    if axis not in _AXES:
+        raise ValueError(f"axis: expected x, y or z, got {axis!r}")
+    angle = np.asarray(angle, np.float64)
+    first, second = (_AXES[axis] + 1) % 3, (_AXES[axis] + 2) % 3
+    out = np.zeros((*angle.shape, 3, 3))
+    out[..., _AXES[axis], _AXES[axis]] = 1
+    out[..., first, first] = out[..., second, second] = np.cos(angle)
+    out[..., second, first] = np.sin(angle)
+    out[..., first, second] = -np.sin(angle)
+    return out
+
+
+def rotvec_to_matrix(vector: np.ndarray) -> np.ndarray:
+    """Rotation vectors [..., 3] to matrices [..., 3, 3] (by way of quaternions, which stay exact near 0 and pi)."""
+    vector = np.asarray(vector, np.float64)
+    angle = np.linalg.norm(vector, axis=-1, keepdims=True)
+    small = angle < _SMALL
+    share = np.where(small, 0.5 - angle**2 / 48, np.sin(angle / 2) / np.where(small, 1, angle))
+    return quaternion_to_matrix(np.concatenate([share * vector, np.cos(angle / 2)], -1))
+
+
+def matrix_to_rotvec(matrix: np.ndarray) -> np.ndarray:
+    """Matrices [..., 3, 3] to rotation vectors [..., 3] of length at most pi; at pi either sign may come."""
+    quaternion = matrix_to_quaternion(matrix)
+    quaternion = np.where(quaternion[..., 3:] < 0, -quaternion, quaternion)
+    sine = np.linalg.norm(quaternion[..., :3], axis=-1, keepdims=True)
+    angle = 2 * np.arctan2(sine, quaternion[..., 3:])
+    small = angle < _SMALL
+    return quaternion[..., :3] * np.where(small, 2 + angle**2 / 12, angle / np.where(small, 1, sine))
+
+
+def quaternion_to_matrix(quaternion: np.ndarray) -> np.ndarray:
+    """Quaternions [..., 4] (x, y, z, w) of any length but 0 to matrices [..., 3, 3]; ValueError for length 0."""
+    quaternion = np.asarray(quaternion, np.float64)
+    length = np.linalg.norm(quaternion, axis=-1, keepdims=True)
+    if (length == 0).any():
+        raise ValueError("quaternion: expected a length above 0, got one of only zeros")
+    x, y, z, w = np.moveaxis(quaternion / length, -1, 0)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.stack([np.stack(row, -1) for row in rows], -2)
+
+
+def matrix_to_quaternion(matrix: np.ndarray) -> np.ndarray:
+    """Matrices [..., 3, 3] to unit quaternions [..., 4] (x, y, z, w).
+
+    Four formulas hold, each divided by one component; that with the largest component is taken (Shepperd 1978).
+    """
+    m = np.asarray(matrix, np.float64)
+    trace = m[..., 0, 0] + m[..., 1, 1] + m[..., 2, 2]
+    options = np.empty((*trace.shape, 4, 4))  # each row is the quaternion times four times the row's own component
+    for i in range(3):
+        j, k = (i + 1) % 3, (i + 2) % 3
+        options[..., i, i] = 1 - trace + 2 * m[..., i, i]
+        options[..., i, j] = options[..., j, i] = m[..., j, i] + m[..., i, j]
+        options[..., i, 3] = options[..., 3, i] = m[..., k, j] - m[..., j, k]
+    options[..., 3, 3] = 1 + trace
+    largest = np.argmax(np.diagonal(options, axis1=-2, axis2=-1), -1)
+    chosen = np.take_along_axis(options, largest[..., None, None], -2)[..., 0, :]
+    return chosen / np.linalg.norm(chosen, axis=-1, keepdims=True)

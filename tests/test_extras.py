@@ -1,0 +1,62 @@
+"""What needs an extra says so in one line; what does not, runs without."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import somacast
+from somacast import extras
+from somacast.bench.curves import draw_curves
+from somacast.cli.common import check_device
+from somacast.types import SomacastError
+
+PROJECT = Path(__file__).parents[1] / "pyproject.toml"
+DISTRIBUTION = {"imageio_ffmpeg": "imageio-ffmpeg", "warp": "anny"}  # where it has another name, or who brings it
+
+
+@pytest.fixture
+def bare(monkeypatch):
+    """As if no extra were installed."""
+    monkeypatch.setattr(extras, "find_spec", lambda package: None)
+
+
+def test_every_package_is_in_the_extra_that_is_named():
+    project = tomllib.loads(PROJECT.read_text())["project"]
+    brought = {extra: " ".join(lines) for extra, lines in project["optional-dependencies"].items()}
+    for package, extra in extras.EXTRA_OF_PACKAGE.items():
+        assert DISTRIBUTION.get(package, package) in brought[extra], f"{package} in {extra}"
+        assert DISTRIBUTION.get(package, package) in brought["dev"] or package in ("anny", "warp")
+    plain = " ".join(project["dependencies"])
+    assert not [name for name in ("torch", "scipy", "scikit-image", "anny", "av>", "matplotlib") if name in plain]
+
+
+def test_what_is_lacking_is_named(bare):
+    with pytest.raises(SomacastError, match=r"^this needs the package av: pip install 'somacast\[video\]'$"):
+        extras.require("av", "this")
+
+
+def test_what_is_there_passes():
+    extras.require("torch", "this")
+    assert extras.installed("numpy") and not extras.installed("no_such_package")
+
+
+def test_devices_without_torch(bare):
+    assert check_device("cpu") == check_device("auto") == "cpu"
+    with pytest.raises(SomacastError, match=r"--device cuda needs the package torch.*somacast\[train\]"):
+        check_device("cuda")
+
+
+def test_figures_without_matplotlib(bare, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"samples": 1, "heat": 2.0, "iou": 0.5}\n{"samples": 2, "iou": 0.6}\n')
+    with pytest.raises(SomacastError, match=r"matplotlib: pip install 'somacast\[bench\]'"):
+        draw_curves([tmp_path / "a.jsonl"])
+
+
+def test_python_api_without_torch(bare):
+    """Both halves on another device than the CPU."""
+    with pytest.raises(SomacastError, match=r"torch: pip install 'somacast\[train\]'"):
+        somacast.encode(np.zeros((64, 64, 3), np.uint8), device="cuda")
