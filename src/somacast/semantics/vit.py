@@ -33,10 +33,11 @@ class Block(nn.Module):
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.attention = BiasedAttention(dim, heads, mask_inside_scale)
-        self.mlp = nn.Sequential(nn.Linear(dim, int(dim * ratio)), nn.GELU(), nn.Linear(int(dim * ratio), dim))
-        for last in (self.attention.out, self.mlp[2]):  # begins as the identity
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        last = nn.Linear(int(dim * ratio), dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, int(dim * ratio)), nn.GELU(), last)
+        for final in (self.attention.out, last):  # begins as the identity
+            nn.init.zeros_(final.weight)
+            nn.init.zeros_(final.bias)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         x = x + self.attention(self.norm1(x), mask)

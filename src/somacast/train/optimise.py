@@ -58,7 +58,7 @@ class MovingAverage:
         """Take in `state` after step number `step`."""
         decay = min(self.ceiling, step / (step + 20))
         mine, theirs = zip(*((self.state[k], v) for k, v in state.items() if v.is_floating_point()), strict=True)
-        torch._foreach_lerp_(list(mine), list(theirs), 1 - decay)
+        torch._foreach_lerp_(list(mine), list(theirs), 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
         for k, v in state.items():
             if not v.is_floating_point():
                 self.state[k].copy_(v)

@@ -55,8 +55,9 @@ class Residual(nn.Module):
     def __init__(self, c: int):
         super().__init__()
         self.a = _conv(c, c, 3, 1)
-        self.b = nn.Sequential(nn.Conv2d(c, c, 3, 1, 1, bias=False), nn.BatchNorm2d(c))
-        nn.init.zeros_(self.b[1].weight)  # begins as the identity, so that depth can be added to a trained network
+        scale = nn.BatchNorm2d(c)
+        self.b = nn.Sequential(nn.Conv2d(c, c, 3, 1, 1, bias=False), scale)
+        nn.init.zeros_(scale.weight)  # begins as the identity, so that depth can be added to a trained network
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(x + self.b(self.a(x)))
