@@ -365,7 +365,8 @@ def test_a_few_steps_of_the_recipe_lower_the_loss() -> None:
         history.append(loss.item())
     assert history[-1] < 0.75 * history[0]
     idle = [n for n, p in net.named_parameters() if p.grad is None or p.grad.abs().max() == 0]
-    assert not idle, f"no gradient reaches {idle}"
+    # the first depth estimate enters by its differences alone, in which its bias cancels
+    assert set(idle) <= {"first_depth.bias"}, f"no gradient reaches {idle}"
 
 
 # --- eq. 8 to 13: the semantic coder -------------------------------------------------------------------------------
@@ -518,7 +519,8 @@ def test_adversarial_losses_train_both_posteriors_and_fall() -> None:
     assert {"features", "kl", "labels", "joints", "adversarial", "judge"} <= set(info)
     loss.backward()
     idle = [n for n, p in coder.named_parameters() if p.grad is None or p.grad.abs().max() == 0]
-    assert not idle, f"no gradient reaches {idle}"
+    # the first depth estimate enters by its differences alone, in which its bias cancels
+    assert set(idle) <= {"first_depth.bias"}, f"no gradient reaches {idle}"
     judge.zero_grad()
     judged.backward()
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in judge.parameters())

@@ -201,11 +201,12 @@ def test_onnx_twins_agree_with_torch() -> None:
     from somacast.systems.aflsc.networks import CODED, load_tables
     from somacast.weights.manifest import weights_path
 
-    sample = next(SyntheticPeople("test", 3, None, SceneConfig(size_px=96, views_per_person=1)).samples(0))
-    image = sample.image.astype(np.float32) / 255
     path = weights_path("aflsc")
     fast, slow = Encoder(), Encoder(weights=path)
-    assert fast.fast is not None and slow.fast is None
+    assert fast.fast is not None and slow.fast is None and fast.crop_px == slow.crop_px
+    scene = SceneConfig(size_px=fast.crop_px, views_per_person=1)
+    sample = next(SyntheticPeople("test", 3, None, scene).samples(0))
+    image = sample.image.astype(np.float32) / 255
     (out, coded), (out_twin, coded_twin) = fast.networks(image), slow.networks(image)
     assert np.abs(out["joints"] - out_twin["joints"]).max() < 2e-3  # crop sides
     assert max(np.abs(coded[k] - coded_twin[k]).max() for k in CODED) < 0.05
