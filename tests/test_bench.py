@@ -242,6 +242,21 @@ def test_check_sees_a_changed_readme_and_other_weights(working_copy, capsys):
     assert "aflsc_small.json was made with other weights" in fault and "--budget-bytes 200" in fault
 
 
+def test_ablations_belong_to_the_variant_with_nothing_taken_away(working_copy):
+    own = SHIPPED["aflsc.safetensors"]
+    result = {"config": {"people": 8, "budgets": [35, 60]}, "commit": "0123456789", "system": "aflsc",
+              "machine": {"cpu": "some processor", "cores": 2}, "weights_sha256": {"full.safetensors": own},
+              "results": {"smallest_within_10mm_bytes": 41.0}}  # fmt: skip
+    path = working_copy / "results" / report.ABLATIONS
+    for digest, faults in ((own, 0), ("00" * 32, 1)):
+        path.write_text(json.dumps(result | {"weights_sha256": {"full.safetensors": digest}}))
+        report.write(working_copy)
+        assert len(report.check(working_copy)) == faults
+    text = (working_copy / "README.md").read_text()
+    assert row(text, "smallest stream within").split(" | ")[2:4] == ["**41 B**", "yes"]
+    assert "bench ablations --run RUN --budgets 35 60 --people 8" in text
+
+
 def test_a_broken_or_missing_result_is_told(working_copy):
     (working_copy / "results" / report.SPEED).write_text("{}")
     with pytest.raises(SomacastError, match=r"speed\.json: cannot be read"):

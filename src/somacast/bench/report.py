@@ -147,7 +147,10 @@ def command_of(name: str, result: dict) -> str:
     config = result.get("config", {})
     if name == RD:
         return _rd_command(config)
-    if name == PEOPLE:
+    if name == ABLATIONS:
+        words = [f"somacast bench ablations --run RUN --budgets {' '.join(map(str, config.get('budgets', ())))}"]
+        given = {"--people": (config.get("people"), None)}
+    elif name == PEOPLE:
         words = ["somacast bench people"]
         given = {"--size-px": (config.get("size_px"), 256), "--seconds": (config.get("seconds"), 20.0)}
     elif name == SPEED:
@@ -342,5 +345,6 @@ def check(root: Path) -> list[str]:
 
 
 def _digest(result: dict[str, Any]) -> str:
-    """Of the system's own weights."""
-    return result["weights_sha256"].get(f"{result.get('system')}.safetensors", "none")
+    """Of the system's own weights; ablations hold them as the variant with nothing taken away."""
+    digests = result["weights_sha256"]
+    return digests.get(f"{result.get('system')}.safetensors", digests.get("full.safetensors", "none"))
