@@ -145,6 +145,7 @@ def read_results(root: Path) -> dict[str, dict]:
 def command_of(name: str, result: dict) -> str:
     """The command that made a result file, from the settings it holds; an asset folder appears by its name alone."""
     config = result.get("config", {})
+    given: dict[str, tuple[Any, Any]]
     if name == RD:
         return _rd_command(config)
     if name == ABLATIONS:
