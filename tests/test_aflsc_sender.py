@@ -84,11 +84,13 @@ def test_outputs_have_the_written_shapes() -> None:
         "depth": (2, 1, 64, 64),
         "silhouette": (2, 1, 64, 64),
         "parts": (2, 22, 16, 16),
+        "landmarks": (2, 33, 8),
     }
     assert out["joints"].abs().max() <= 0.5
     assert out["depth"].min() >= 0
     assert out["confidence"].min() > 0 and out["confidence"].max() <= 1
-    assert feature_vector(out).shape == (2, 21 * 2 + 21 + 21 + SMALL.pose_outputs + 384 + 21 * 2 + 3 * SMALL.dim)
+    width = 21 * 2 + 21 + 21 + SMALL.pose_outputs + 384 + 21 * 2 + 3 * SMALL.dim + 33 * 8
+    assert feature_vector(out).shape == (2, width)
     best = out["heat"].flatten(2).argmax(-1)
     expected = torch.stack([best % 16, best // 16], -1).float().add(0.5) / 16 - 0.5
     torch.testing.assert_close(out["peaks"], expected)
@@ -201,8 +203,9 @@ def test_pose_head_is_equation_3() -> None:
     mixed = weights[:, 0, None, None] * normed[0]
     mixed = mixed + weights[:, 1, None, None] * normed[1] + weights[:, 2, None, None] * normed[2]
     assert weights.std(1).min() > 1e-3  # the groups do weigh differently here
-    hidden = head.hidden(F.gelu(head.squeeze(mixed)).flatten(1))
-    out, own_hidden = head(groups)
+    hint = torch.randn(2, 384)
+    hidden = F.gelu(head.hidden[0](F.gelu(head.squeeze(mixed)).flatten(1)) + hint)
+    out, own_hidden = head(groups, hint)
     torch.testing.assert_close(own_hidden, hidden, atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(out, head.out(hidden), atol=1e-1, rtol=1e-3)
 
@@ -322,8 +325,8 @@ def test_mirroring_twice_changes_nothing() -> None:
     back["silhouette"] = np.packbits(once["mask"][:, 0].numpy() > 0.5, axis=2)
     back["depth"] = once["depth"][:, 0].half().numpy()
     back["parts"] = once["parts"].byte().numpy()
-    back["joints_px"], back["rotations"], back["curl"] = (
-        once[k].numpy().copy() for k in ("joints", "rotations", "curl")
+    back["joints_px"], back["rotations"], back["curl"], back["landmarks"] = (
+        once[k].numpy().copy() for k in ("joints", "rotations", "curl", "landmarks")
     )
     back["joints_m"][..., 2] = once["z"].numpy()
     twice = aflsc_extract.to_tensors(back, every, size_px=128)
@@ -358,7 +361,8 @@ def test_a_few_steps_of_the_recipe_lower_the_loss() -> None:
     optimiser = torch.optim.AdamW(net.parameters(), lr=3e-3)
     history = []
     for _ in range(15):
-        loss = torch.stack(list(aflsc_extract.losses(net(truth["image"]), truth, recipe).values())).sum()
+        out = net(truth["image"], truth["landmarks"])
+        loss = torch.stack(list(aflsc_extract.losses(out, truth, recipe).values())).sum()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 import trimesh
+from PIL import Image
 
 from somacast.bitstream import container
 from somacast.data.synthetic import Sample, SceneConfig, SyntheticPeople
@@ -198,6 +199,7 @@ def test_onnx_twins_agree_with_torch() -> None:
     from somacast.data.synthetic import SceneConfig, SyntheticPeople
     from somacast.systems.aflsc.decoder import Decoder
     from somacast.systems.aflsc.encoder import Encoder
+    from somacast.systems.aflsc.landmarks import INPUT_PX, find_landmarks
     from somacast.systems.aflsc.networks import CODED, load_tables
     from somacast.weights.manifest import weights_path
 
@@ -207,7 +209,10 @@ def test_onnx_twins_agree_with_torch() -> None:
     scene = SceneConfig(size_px=fast.crop_px, views_per_person=1)
     sample = next(SyntheticPeople("test", 3, None, scene).samples(0))
     image = sample.image.astype(np.float32) / 255
-    (out, coded), (out_twin, coded_twin) = fast.networks(image), slow.networks(image)
+    edge = (INPUT_PX, INPUT_PX)
+    large = np.asarray(Image.fromarray(sample.image).resize(edge, Image.Resampling.BICUBIC), np.float32) / 255
+    landmarks = find_landmarks(np.stack([large, large[:, ::-1]]))[0]
+    (out, coded), (out_twin, coded_twin) = fast.networks(image, landmarks), slow.networks(image, landmarks)
     assert np.abs(out["joints"] - out_twin["joints"]).max() < 2e-3  # crop sides
     assert max(np.abs(coded[k] - coded_twin[k]).max() for k in CODED) < 0.05
     space = load_tables().space

@@ -107,7 +107,9 @@ def test_concentric_balls():
     assert raw["fscore_1cm"] == 0
     inverted = ball(0.53)
     inverted.faces = np.ascontiguousarray(inverted.faces[:, ::-1])
-    assert shape.compare_surfaces(ball(0.50), inverted, 20_000)["raw"]["normal_consistency"] < -0.999
+    turned = shape.compare_surfaces(ball(0.50), inverted, 20_000)["raw"]
+    assert turned["normal_consistency"] > 0.999
+    assert turned["normal_consistency_signed"] < -0.999
 
 
 def test_shifted_sheets_and_centring():

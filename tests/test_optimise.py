@@ -15,6 +15,7 @@ from torch import nn
 from somacast.systems.aflsc.extract import ExtractConfig, MultiTaskViT, resized
 from somacast.train.aflsc_extract import degrade
 from somacast.train.optimise import MovingAverage, Muon, average_gradients, build_optimisers, orthogonalise
+from somacast.train.pool import Pool
 
 SMALL = ExtractConfig(size_px=64, stem=8, middle=12, dim=24, heads=3, residuals=1, trunk_blocks=1)
 
@@ -124,3 +125,20 @@ def test_spoilt_pictures_keep_their_form() -> None:
     degrade(spoilt, rng, 1.0)
     assert np.array_equal(same, pictures)
     assert all((a != b).any() for a, b in zip(spoilt, pictures, strict=True))
+
+
+def test_a_pool_reads_shards_that_are_finished_out_of_order(tmp_path: Path) -> None:
+    """Several producers write side by side: a lower number may come after a higher one."""
+
+    def write(number: int) -> None:
+        np.savez(tmp_path / f"{number:06d}.npz", image=np.full((2, 1), number), action=np.array(["walking"] * 2))
+
+    pool = Pool(tmp_path, capacity=6)
+    write(3)
+    assert pool.refresh() == 2
+    write(1)
+    write(2)
+    assert pool.refresh() == 6
+    write(4)
+    assert pool.refresh() == 6 and sorted(pool.shards) == ["000002.npz", "000003.npz", "000004.npz"]
+    assert pool.refresh() == 6 and "000001.npz" not in pool.shards, "a shard that was removed stays away"

@@ -29,6 +29,7 @@ from somacast.types import Mesh, SomacastError
 GENERATOR = "Somacast"
 _GLB_JSON, _GLB_BIN = 0x4E4F534A, 0x004E4942
 _FLOAT, _UINT32 = 5126, 5125
+MATTE = {"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}}
 MAX_FILE_BYTES = 2 << 30
 MAX_FACES = 50_000_000
 
@@ -40,18 +41,32 @@ def _byte_colors(mesh: Mesh) -> np.ndarray:
     return np.round(np.clip(mesh.colors, 0, 1) * 255).astype(np.uint8)
 
 
-def encode_glb(mesh: Mesh, matte: bool = False) -> bytes:
-    """A binary glTF 2.0 file: one mesh, smooth normals, linear vertex colours; `matte` adds a material."""
+def gltf_surface(mesh: Mesh) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A mesh as glTF has it: vertices in metres, unit normals and linear colours, each [V, 3] little-endian float32."""
     vertices = np.ascontiguousarray(mesh.vertices, "<f4")
     normals = np.empty((len(vertices), 3), np.float32)
     vertex_normals(vertices, mesh.faces, normals)
     # glTF wants unit normals even where no triangle gives one.
     normals[~(np.abs(np.linalg.norm(normals, axis=1) - 1) < 1e-3)] = (0, 1, 0)
-    color = srgb_to_linear(_byte_colors(mesh) / 255.0).astype("<f4")
+    return vertices, normals.astype("<f4"), srgb_to_linear(_byte_colors(mesh) / 255.0).astype("<f4")
+
+
+def glb_container(document: dict[str, Any], binary: bytes) -> bytes:
+    """A glTF document and its one buffer (a multiple of four bytes long) as the bytes of a GLB file."""
+    text = json.dumps(document, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 4)
+    head = struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + len(binary))
+    return b"".join([head, struct.pack("<II", len(text), _GLB_JSON), text,
+                     struct.pack("<II", len(binary), _GLB_BIN), binary])  # fmt: skip
+
+
+def encode_glb(mesh: Mesh, matte: bool = False) -> bytes:
+    """A binary glTF 2.0 file: one mesh, smooth normals, linear vertex colours; `matte` adds a material."""
+    vertices, normals, color = gltf_surface(mesh)
     parts: list[tuple[np.ndarray, dict[str, Any], int]] = [
         (vertices, {"componentType": _FLOAT, "type": "VEC3", "min": vertices.min(0).tolist(),
                     "max": vertices.max(0).tolist()}, 34962),
-        (normals.astype("<f4"), {"componentType": _FLOAT, "type": "VEC3"}, 34962),
+        (normals, {"componentType": _FLOAT, "type": "VEC3"}, 34962),
         (color, {"componentType": _FLOAT, "type": "VEC3"}, 34962),
         (mesh.faces.astype("<u4").reshape(-1), {"componentType": _UINT32, "type": "SCALAR"}, 34963),
     ]  # fmt: skip
@@ -73,13 +88,8 @@ def encode_glb(mesh: Mesh, matte: bool = False) -> bytes:
     }
     if matte:
         primitive["material"] = 0
-        document["materials"] = [{"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}}]
-    text = json.dumps(document, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 4)
-    binary = b"".join(array.tobytes() for array, _, _ in parts)
-    head = struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + len(binary))
-    return b"".join([head, struct.pack("<II", len(text), _GLB_JSON), text,
-                     struct.pack("<II", len(binary), _GLB_BIN), binary])  # fmt: skip
+        document["materials"] = [MATTE]
+    return glb_container(document, b"".join(array.tobytes() for array, _, _ in parts))
 
 
 def encode_ply(mesh: Mesh) -> bytes:

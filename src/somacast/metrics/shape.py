@@ -99,14 +99,13 @@ def _compare(truth: _Side, surface: _Surface, result: _Side, offset: np.ndarray)
     to_truth, nearest_truth = truth.tree.query(moved)
     precision = float((to_truth <= FSCORE_M).mean())
     recall = float((to_result <= FSCORE_M).mean())
-    consistency = (
-        (truth.normals * result.normals[nearest_result]).sum(1).mean()
-        + (result.normals * truth.normals[nearest_truth]).sum(1).mean()
-    ) / 2
+    there = (truth.normals * result.normals[nearest_result]).sum(1)
+    back = (result.normals * truth.normals[nearest_truth]).sum(1)
     return {
         "chamfer_m": float((to_result.mean() + to_truth.mean()) / 2),
         "p2s_m": float(surface.distances(moved).mean()),
-        "normal_consistency": float(consistency),
+        "normal_consistency": float(np.abs(there).mean() + np.abs(back).mean()) / 2,
+        "normal_consistency_signed": float(there.mean() + back.mean()) / 2,
         "fscore_1cm": 2 * precision * recall / (precision + recall) if precision + recall else 0.0,
     }
 
@@ -117,7 +116,9 @@ def compare_surfaces(truth: Mesh, result: Mesh, count: int = SAMPLES, seed: int 
     chamfer_m: mean of the mean distance from truth samples to result samples and of the way back. Equal surfaces
     do not give 0 but the distance between samples, sqrt(area / count) / 2: 2.2 mm for 2 square metres.
     p2s_m: mean distance from result samples to the surface of the truth (see `_Surface`).
-    normal_consistency: mean cosine of a sample's normal and that of its nearest neighbour, both ways, with its sign.
+    normal_consistency: mean absolute cosine of a sample's normal and that of its nearest neighbour, both ways
+    (Mescheder et al. 2019, Occupancy Networks); normal_consistency_signed: with its sign, so that an inside-out mesh
+    gives -1. Clothes and hair are sheets with an inner side, whose normals a closed surface cannot share.
     fscore_1cm: harmonic mean of the shares of samples that have a neighbour within 1 cm.
     The centroid is that of the samples. The same seed gives the same figures.
     """

@@ -144,6 +144,7 @@ def export_sender(weights: Path | None, target: Path) -> float:
     from onnxruntime import InferenceSession
 
     from somacast.systems.aflsc.adversarial import feature_vector
+    from somacast.systems.aflsc.landmarks import LANDMARK_COUNT, LANDMARK_VALUES
     from somacast.systems.aflsc.networks import CODED, EXTRACTED, load_sender
     from somacast.train.finder import write_onnx
 
@@ -154,18 +155,19 @@ def export_sender(weights: Path | None, target: Path) -> float:
             super().__init__()
             self.network, self.coder = network, coder
 
-        def forward(self, image):
-            out = self.network(image)
+        def forward(self, image, landmarks):
+            out = self.network(image, landmarks)
             coded = self.coder.infer(feature_vector(out))
             return (*(out[k] for k in EXTRACTED), *(coded[k] for k in CODED))
 
     torch.manual_seed(0)
     image = torch.rand(2, 3, network.config.size_px, network.config.size_px)
+    landmarks = torch.rand(2, LANDMARK_COUNT, LANDMARK_VALUES) - 0.5
     names = [*EXTRACTED, *CODED]
-    write_onnx(Both().eval(), (image,), ["image"], names, target, batched=False)
+    write_onnx(Both().eval(), (image, landmarks), ["image", "landmarks"], names, target, batched=False)
     with torch.inference_mode():
-        twins = [x.numpy() for x in Both().eval()(image)]
-    got = InferenceSession(str(target)).run(names, {"image": image.numpy()})
+        twins = [x.numpy() for x in Both().eval()(image, landmarks)]
+    got = InferenceSession(str(target)).run(names, {"image": image.numpy(), "landmarks": landmarks.numpy()})
     return max(float(np.abs(np.asarray(g) - t).max()) for g, t in zip(got, twins, strict=True))
 
 

@@ -19,7 +19,9 @@ from torch import Tensor
 from somacast.data.wardrobe import ATTRIBUTES
 from somacast.human.skeleton import JOINT_COUNT, MIRROR
 from somacast.systems.aflsc.extract import CELL_PX, ExtractConfig, MultiTaskViT, resized, rotation_from_6d
+from somacast.systems.aflsc.landmarks import mirror_landmarks
 from somacast.systems.aflsc.layout import DEPTH_OFFSET_M
+from somacast.systems.aflsc.networks import load_states
 from somacast.train.optimise import (
     MovingAverage,
     average_gradients,
@@ -37,8 +39,8 @@ ATTRIBUTE_SIZES = tuple(len(v) for v in ATTRIBUTES.values())
 @dataclass(frozen=True)
 class ExtractRecipe:
     """minutes: wall clock, the schedule is stretched over it; steps: stop after so many instead, as if they took those
-    minutes (0: by the clock); increments, masks: of eq. 1 and 6, off for ablations; lambda_*: eq. 7 and the terms
-    training needs besides."""
+    minutes (0: by the clock); increments, masks: of eq. 1 and 6, landmarks: the hint, off for ablations; lambda_*:
+    eq. 7 and the terms training needs besides."""
 
     minutes: float = 60
     batch: int = 32  # of each process
@@ -46,6 +48,7 @@ class ExtractRecipe:
     matrix_rate: float = 0.02  # of Muon
     sizes: tuple[tuple[float, int], ...] = ((0.0, 96), (0.5, 128))  # (from this share of the time on, picture side)
     degraded: float = 0.15  # share of pictures spoilt as codecs and crowds do
+    unhinted: float = 0.05  # share of pictures whose landmarks are kept from the network
     threads: int = 1
     seed: int = 0
     log_every_s: float = 180
@@ -53,6 +56,7 @@ class ExtractRecipe:
     steps: int = 0
     increments: bool = True
     masks: bool = True
+    landmarks: bool = True
     lambda_heat_bce: float = 1.0  # eq. 7: cross entropy on the sigmoid heat maps
     lambda_heat: float = 0.3  # named addition: soft-max cross entropy and coordinates localise faster
     lambda_joints: float = 10.0
@@ -82,6 +86,7 @@ def to_tensors(batch: dict[str, np.ndarray], flip: np.ndarray | None = None, siz
     z = torch.from_numpy(batch["joints_m"][..., 2]).float().clone()
     rotations = torch.from_numpy(batch["rotations"]).float().clone()
     curl = torch.from_numpy(batch["curl"]).float().clone()
+    landmarks = torch.from_numpy(batch["landmarks"]).float().clone()
     if flip is not None and flip.any():
         f = torch.from_numpy(flip)
         order = torch.from_numpy(MIRROR)
@@ -94,6 +99,7 @@ def to_tensors(batch: dict[str, np.ndarray], flip: np.ndarray | None = None, siz
         m = torch.diag(torch.tensor([-1.0, 1, 1]))
         rotations[f] = (m @ rotations[f] @ m)[:, order]
         curl[f] = curl[f].flip(-1)
+        landmarks[f] = torch.from_numpy(mirror_landmarks(landmarks[f].numpy()))
     shot = torch.from_numpy(batch["shot"]).float()
     image = F.interpolate(image, size=(size_px, size_px), mode="bilinear", align_corners=False)
     mask = F.interpolate(mask, size=(size_px, size_px), mode="bilinear", align_corners=False)
@@ -108,6 +114,7 @@ def to_tensors(batch: dict[str, np.ndarray], flip: np.ndarray | None = None, siz
         "rotations": rotations,
         "shape": torch.from_numpy(batch["shape"][:, :SHAPE_COUNT]).float(),
         "curl": curl,
+        "landmarks": landmarks,
         "camera": torch.cat([joints[:, 0], torch.log(shot[:, 3:4] / shot[:, 0:1])], 1),
         "attributes": torch.from_numpy(batch["attributes"].astype(np.int64)),
     }
@@ -200,7 +207,7 @@ def evaluate(net: MultiTaskViT, data: dict[str, np.ndarray]) -> dict[str, float]
         for i in range(0, len(data["image"]), 64):
             t = to_tensors({k: v[i : i + 64] for k, v in data.items()}, size_px=net.config.size_px)
             with half_precision(torch.device("cpu")):
-                o = net(t["image"].contiguous(memory_format=torch.channels_last))
+                o = net(t["image"].contiguous(memory_format=torch.channels_last), t["landmarks"])
             o = {k: v.float() for k, v in o.items()}
             e2 = (o["joints"] - t["joints"]).norm(dim=-1) * 128  # in pixels of a 128 px crop
             six = o["pose"][:, : 6 * JOINT_COUNT].view(-1, JOINT_COUNT, 6)
@@ -240,9 +247,7 @@ def degrade(images: np.ndarray, rng: np.random.Generator, share: float) -> None:
 def known_state(path: str, net: MultiTaskViT) -> dict[str, Tensor]:
     """Those tensors of a checkpoint (.pt of this stage, or the package's safetensors) that fit the network, resized."""
     if path.endswith(".safetensors"):
-        from safetensors.torch import load_file
-
-        state = {k.removeprefix("extract."): v.float() for k, v in load_file(path).items() if k.startswith("extract.")}
+        state = load_states(Path(path))["extract"]
     else:
         state = torch.load(path, weights_only=True, map_location="cpu")["average"]
     own = net.state_dict()
@@ -258,6 +263,7 @@ def extractor_config(recipe: ExtractRecipe, size_px: int) -> ExtractConfig:
         attribute_logits=sum(ATTRIBUTE_SIZES),
         task_increments=recipe.increments,
         task_masks=recipe.masks,
+        landmarks=recipe.landmarks,
     )
 
 
@@ -300,8 +306,11 @@ class _Run:
         truth = to_tensors(batch, rng.random(len(batch["image"])) < 0.5, self.net.config.size_px)
         image = augment(truth.pop("image"), generator).to(device).contiguous(memory_format=torch.channels_last)
         truth = {k: v.to(device) for k, v in truth.items()}
+        landmarks = truth.pop("landmarks")
+        lost = torch.rand(len(landmarks), 1, 1, generator=generator) < recipe.unhinted
+        landmarks = torch.where(lost.to(device), 0.0, landmarks)
         with half_precision(device):
-            out = self.net(image)
+            out = self.net(image, landmarks)
         terms = losses({k: v.float() for k, v in out.items()}, truth, recipe)
         for optimiser, rate in zip(self.optimisers, (recipe.rate, recipe.matrix_rate), strict=True):
             optimiser.zero_grad(set_to_none=True)

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from somacast.data.wardrobe import MATERIALS
@@ -20,6 +19,7 @@ from somacast.systems.aflsc.chart import OFFSET_UNIT_M, load_chart
 from somacast.systems.aflsc.codec import label_input_count, label_inputs
 from somacast.systems.aflsc.diffuse import Denoiser, reverse, signal_and_noise
 from somacast.systems.aflsc.labels import COLOR_UNIT, RESIDUAL_UNIT, LabelSpace
+from somacast.systems.aflsc.networks import load_states
 from somacast.systems.aflsc.restore import RestoreConfig, Restorer, level_targets
 from somacast.train.optimise import pick_device
 
@@ -203,8 +203,9 @@ def train(
     device = pick_device()
     model = Receiver(label_input_count(space.vocabulary)).to(device)
     if recipe.warm_start:
-        known, own = load_file(recipe.warm_start), model.state_dict()
-        model.load_state_dict(own | {k: v.float() for k, v in known.items() if k in own and own[k].shape == v.shape})
+        states, own = load_states(Path(recipe.warm_start)), model.state_dict()
+        known = {f"{part}.{k}": v for part in ("restorer", "denoiser") for k, v in states[part].items()}
+        model.load_state_dict(own | {k: v for k, v in known.items() if k in own and own[k].shape == v.shape})
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=0.01, fused=True)
     path, spent, step = out / "receiver.pt", 0.0, 0
     if resume and path.exists():

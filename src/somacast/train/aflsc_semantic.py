@@ -60,7 +60,7 @@ def extract_features(
             part = {k: v[i : i + 64] for k, v in data.items()}
             t = to_tensors(part, np.full(len(part["image"]), flip), net.config.size_px)
             with half_precision(torch.device("cpu")):
-                out = net(t["image"].contiguous(memory_format=torch.channels_last))
+                out = net(t["image"].contiguous(memory_format=torch.channels_last), t["landmarks"])
             out = {k: v.float() for k, v in out.items()}
             features.append(feature_vector(out).numpy().astype(np.float16))
             truths.append(

@@ -29,10 +29,14 @@ def pick_device(rank: int = 0) -> torch.device:
     return torch.device("cuda", rank % torch.cuda.device_count()) if torch.cuda.is_available() else torch.device("cpu")
 
 
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 natively; where it does not, bf16 is many times slower than float32."""
+    return device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+
+
 def half_precision(device: torch.device) -> torch.autocast:
     """bf16 where the device multiplies it natively, else a context that does nothing."""
-    native = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
-    return torch.autocast(device.type, torch.bfloat16, enabled=native)
+    return torch.autocast(device.type, torch.bfloat16, enabled=multiplies_bf16(device))
 
 
 def average_gradients(parameters: Iterable[nn.Parameter], world: int) -> None:
@@ -65,9 +69,10 @@ class MovingAverage:
 
 
 def orthogonalise(update: Tensor) -> Tensor:
-    """Matrix [R, C] to the nearest one with singular values about 1, by five Newton-Schulz steps in bf16."""
+    """Matrix [R, C] to the nearest one with singular values about 1, by five Newton-Schulz steps in bf16 where
+    that is native."""
     a, b, c = _NEWTON_SCHULZ
-    x = update.bfloat16()
+    x = update.bfloat16() if multiplies_bf16(update.device) else update
     x = x.T if len(x) > x.shape[1] else x
     x = x / (x.norm() + 1e-7)
     for _ in range(5):

@@ -11,10 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from somacast.data.motion import ACTIONS
 from somacast.data.synthetic import SceneConfig, SyntheticPeople
 from somacast.data.wardrobe import ATTRIBUTES
+from somacast.systems.aflsc.landmarks import INPUT_PX, find_landmarks
 
 SHARD_PEOPLE = 128
 
@@ -27,6 +29,16 @@ class PoolConfig:
     seed: int = 1
     assets: str | None = None
     scene: SceneConfig = SceneConfig()
+
+
+def picture_landmarks(images: np.ndarray) -> np.ndarray:
+    """Landmarks [N, 33, 8] float16 of pictures [N, S, S, 3] uint8."""
+    edge = (INPUT_PX, INPUT_PX)
+    found = []
+    for start in range(0, len(images), 16):
+        part = [Image.fromarray(x).resize(edge, Image.Resampling.BICUBIC) for x in images[start : start + 16]]
+        found.append(find_landmarks(np.stack([np.asarray(x, np.float32) / 255 for x in part]))[0])
+    return np.concatenate(found).astype(np.float16)
 
 
 def pack_samples(people: SyntheticPeople, first: int, count: int) -> dict[str, np.ndarray]:
@@ -57,6 +69,7 @@ def pack_samples(people: SyntheticPeople, first: int, count: int) -> dict[str, n
                 }
             )
     out = {k: np.stack([r[k] for r in rows]) for k in rows[0]}
+    out["landmarks"] = picture_landmarks(out["image"])
     return {k: (v.astype(np.float32) if v.dtype == np.float64 else v) for k, v in out.items()}
 
 
@@ -90,17 +103,18 @@ class Pool:
     def __init__(self, folder: Path, capacity: int, focus: float = 1.0):
         self.folder, self.capacity, self.focus = folder, capacity, focus
         self.shards: dict[str, dict[str, np.ndarray]] = {}
+        self._read: set[str] = set()  # those since removed too: several producers finish out of order
 
     def refresh(self, limit: int = 2) -> int:
         """Read at most `limit` new shards, newest first; returns how many samples there are."""
         names = sorted(p.name for p in self.folder.glob("*.npz"))
-        new = [n for n in reversed(names) if n not in self.shards and (not self.shards or n > max(self.shards))]
-        for name in (new or [n for n in names if not self.shards])[:limit]:
+        for name in [n for n in reversed(names) if n not in self._read][:limit]:
             try:
                 with np.load(self.folder / name, allow_pickle=False) as file:
                     self.shards[name] = {k: file[k] for k in file.files}
             except (OSError, ValueError):
                 continue
+            self._read.add(name)
         while len(self.shards) > 1 and len(self) > self.capacity:
             del self.shards[min(self.shards)]
         return len(self)

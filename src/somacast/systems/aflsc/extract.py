@@ -1,6 +1,6 @@
 """Sender, first half: the multi-task vision transformer (AFLSC eq. 1-7, Algorithm 1 lines 3-13).
 
-image [B, 3, S, S]
+image [B, 3, S, S], landmarks [B, 33, 8] of `find_landmarks`
   -> convolutional stem S/4, S/8 -> tokens at S/16 -> shared trunk
   -> per task (keypoint, pose, depth): + position increment (eq. 1), block with task mask (eq. 6)
   -> keypoint head (eq. 2), pose head (eq. 3), depth head (eq. 4-5), silhouette and part maps
@@ -17,10 +17,12 @@ from torch import Tensor, nn
 
 from somacast.human.skeleton import JOINT_COUNT
 from somacast.semantics.vit import Block, MapNorm, to_map, to_tokens
+from somacast.systems.aflsc.landmarks import LANDMARK_COUNT, LANDMARK_VALUES
 from somacast.systems.aflsc.layout import DEPTH_OFFSET_M
 
 TASKS = ("keypoint", "pose", "depth")
 CELL_PX = 4  # one cell of the heat maps
+POSE_HIDDEN = 384
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class ExtractConfig:
     attribute_logits: int = 17
     task_increments: bool = True  # off: ablation of eq. 1
     task_masks: bool = True  # off: ablation of eq. 6
+    landmarks: bool = True  # off: ablation of the hint
 
     @property
     def pose_outputs(self) -> int:
@@ -88,6 +91,31 @@ class KeypointHead(nn.Module):
         return _sum_at_finest([head(x) for head, x in zip(self.groups, groups, strict=True)])
 
 
+class Hint(nn.Module):
+    """Landmarks as blobs on the finest map, as an offset of all tokens and as input of the pose head. Begins at 0, so
+    that the hint can be added to a trained network."""
+
+    def __init__(self, channels: int, dim: int, hidden: int):
+        super().__init__()
+        values = LANDMARK_COUNT * LANDMARK_VALUES
+        self.to_map = nn.Conv2d(2 * LANDMARK_COUNT, channels, 1)
+        self.to_tokens = nn.Linear(values, dim)
+        self.to_pose = nn.Linear(values, hidden)
+        for layer in (self.to_map, self.to_tokens, self.to_pose):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, landmarks: Tensor, axis: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Landmarks [B, 33, 8], cell centres [G] in crop sides to map [B, C, G, G], tokens [B, 1, D], pose [B, H]."""
+        spread = 1.2 * (axis[1] - axis[0])
+        row = torch.exp(-((axis - landmarks[..., 0:1]) ** 2) / (2 * spread**2))
+        column = torch.exp(-((axis - landmarks[..., 1:2]) ** 2) / (2 * spread**2)) * landmarks[..., 3:4]
+        blobs = column[..., :, None] * row[..., None, :]
+        blobs = torch.cat([blobs, 2 * blobs * landmarks[..., 7, None, None]], 1)
+        flat = (2 * landmarks).flatten(1)
+        return self.to_map(blobs), self.to_tokens(flat)[:, None], self.to_pose(flat)
+
+
 class PoseHead(nn.Module):
     """Eq. 3: groups weighted by a softmax of FC(mean and variance), layer-normed, summed, then an MLP."""
 
@@ -96,16 +124,16 @@ class PoseHead(nn.Module):
         self.weigh = nn.ModuleList(nn.Linear(2 * dim, 1) for _ in range(groups))
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(groups))
         self.squeeze = nn.Linear(dim, 32)
-        self.hidden = nn.Sequential(nn.Linear(32 * tokens, 384), nn.GELU())
-        self.out = nn.Sequential(nn.Linear(384, 384), nn.GELU(), nn.Linear(384, outputs))
+        self.hidden = nn.Sequential(nn.Linear(32 * tokens, POSE_HIDDEN), nn.GELU())
+        self.out = nn.Sequential(nn.Linear(POSE_HIDDEN, POSE_HIDDEN), nn.GELU(), nn.Linear(POSE_HIDDEN, outputs))
 
-    def forward(self, groups: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Token groups [B, N, D] each to (outputs [B, O], hidden features [B, 384])."""
+    def forward(self, groups: list[Tensor], hint: Tensor) -> tuple[Tensor, Tensor]:
+        """Token groups [B, N, D] each and a hint [B, 384] to (outputs [B, O], hidden features [B, 384])."""
         stats = [torch.cat([x.mean(1), x.var(1)], 1) for x in groups]
         weights = torch.cat([f(s) for f, s in zip(self.weigh, stats, strict=True)], 1).softmax(1)
         normed = [norm(x) for norm, x in zip(self.norms, groups, strict=True)]
         mixed = sum((weights[:, i, None, None] * x for i, x in enumerate(normed)), start=groups[0].new_zeros(()))
-        hidden = self.hidden(F.gelu(self.squeeze(mixed)).flatten(1))
+        hidden = F.gelu(self.hidden[0](F.gelu(self.squeeze(mixed)).flatten(1)) + hint)
         return self.out(hidden), hidden
 
 
@@ -158,6 +186,7 @@ class MultiTaskViT(nn.Module):
         self.joint_depth = nn.Conv2d(c.stem, JOINT_COUNT, 1)
         self.parts = nn.Conv2d(c.stem, JOINT_COUNT + 1, 1)
         self.silhouette = nn.ConvTranspose2d(c.stem, 1, 4, 4)
+        self.hint = Hint(c.stem, c.dim, POSE_HIDDEN)
         grid = c.size_px // CELL_PX
         self.register_buffer("axis", (torch.arange(grid) + 0.5) / grid - 0.5, persistent=False)
 
@@ -172,18 +201,22 @@ class MultiTaskViT(nn.Module):
             mask = mask - F.softplus(self.depth_gain)[None, :, None, None] * gap
         return mask
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Image [B, 3, S, S] in [0, 1] to, with G = S/4:
+    def forward(self, image: Tensor, landmarks: Tensor | None = None) -> dict[str, Tensor]:
+        """Image [B, 3, S, S] in [0, 1] and landmarks [B, 33, 8] of `find_landmarks` (None or 0: no hint) to, with
+        G = S/4:
 
         heat [B, 21, G, G] logits, joints [B, 21, 2] means of the heat maps in crop sides from the centre (y down),
         peaks [B, 21, 2] their highest cells, joint_depth [B, 21] metres towards the camera relative to the pelvis,
         confidence [B, 21] peak of the heat map, pose [B, O], hidden [B, 384], context [B, 3 D] mean tokens of the
         tasks, depth [B, 1, S, S] metres behind the plane DEPTH_OFFSET_M in front of the pelvis, silhouette
-        [B, 1, S, S] logits, parts [B, 22, G, G] logits.
+        [B, 1, S, S] logits, parts [B, 22, G, G] logits; landmarks as given.
         """
-        x32 = self.stem((image - 0.45) / 0.25)
+        if landmarks is None or not self.config.landmarks:
+            landmarks = image.new_zeros(len(image), LANDMARK_COUNT, LANDMARK_VALUES)
+        hint_map, hint_tokens, hint_pose = self.hint(landmarks, self.axis)
+        x32 = self.stem((image - 0.45) / 0.25) + hint_map
         x16 = self.down(x32)
-        tokens = to_tokens(self.embed(x16)) + self.position
+        tokens = to_tokens(self.embed(x16)) + self.position + hint_tokens
         groups = []
         for block in self.trunk:
             tokens = block(tokens)
@@ -197,7 +230,7 @@ class MultiTaskViT(nn.Module):
         m16 = self.mix16(up(self.up16(key8)) + x16)
         m32 = self.mix32(up(self.up32(m16)) + x32)
         heat = self.keypoint_head([key8, m16, m32])
-        pose, hidden = self.pose_head([*groups, branch["pose"]])
+        pose, hidden = self.pose_head([*groups, branch["pose"]], hint_pose)
         share = heat.flatten(2).float().softmax(-1).view(heat.shape)
         joints = torch.stack([(share.sum(2) * self.axis).sum(-1), (share.sum(3) * self.axis).sum(-1)], -1)
         cells = heat.shape[-1]
@@ -214,6 +247,7 @@ class MultiTaskViT(nn.Module):
             "depth": self.depth_head([deep8, m16, m32]),
             "silhouette": self.silhouette(m32),
             "parts": self.parts(m32),
+            "landmarks": landmarks,
         }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from somacast.bitstream.container import DIGEST_BYTES
 from somacast.semantics.label_coding import CodingTables
 from somacast.systems.aflsc.codec import LabelCodec
 from somacast.systems.aflsc.labels import LabelSpace
+from somacast.types import SomacastError
 from somacast.weights.manifest import weights_path
 
 if TYPE_CHECKING:
@@ -27,10 +29,14 @@ if TYPE_CHECKING:
     from somacast.systems.aflsc.restore import Restorer
 
 WEIGHTS = "aflsc"
-FAST_SENDER, FAST_RECEIVER = "aflsc_sender.onnx", "aflsc_receiver.onnx"
+FAST_SENDER, FAST_RECEIVER, LANDMARKS = "aflsc_sender.onnx", "aflsc_receiver.onnx", "landmarks.onnx"
 EXTRACTED = ("heat", "joints", "joint_depth", "confidence", "pose", "depth", "silhouette")  # of MultiTaskViT, as used
 CODED = ("mean", "log_scale", "angles", "classes")  # of SemanticCoder.infer, as used
 _PARTS = ("extract", "semantic", "restorer", "denoiser")
+_FOR_TRAINING = ("semantic.from_both.", "semantic.features.")  # q(z | X, y) and mu(z): weights files leave them out
+# The covariance factors of the mixture, which only drawn samples use, are the largest matrix: 8 bits, a scale per row.
+_EIGHT_BIT = ("restorer.encoder.head.factors.weight",)
+_SCALE = ".scale"
 
 
 @dataclass(frozen=True)
@@ -55,14 +61,17 @@ def load_tables(path: Path | None = None) -> Tables:
     return Tables(space, LabelCodec(space.vocabulary, CodingTables.from_arrays(arrays, space.vocabulary), digest))
 
 
-def _states(path: Path | None) -> dict[str, dict]:
+def load_states(path: Path | None) -> dict[str, dict]:
+    """States of the networks in a weights file (None: the package's), by part, as float32 tensors."""
     import torch
 
     arrays, _ = _arrays(path or weights_path(WEIGHTS))
     out: dict[str, dict] = {part: {} for part in _PARTS}
     for name, array in arrays.items():
         part, _, rest = name.partition(".")
-        if part in out:
+        if part in out and not name.endswith(_SCALE):
+            if name + _SCALE in arrays:
+                array = array.astype(np.float32) * arrays[name + _SCALE][:, None]
             tensor = torch.from_numpy(np.array(array))
             out[part][rest] = tensor.float() if tensor.dtype == torch.float16 else tensor
     return out
@@ -76,14 +85,18 @@ def load_sender(path: Path | None = None) -> tuple[MultiTaskViT, SemanticCoder]:
     from somacast.systems.aflsc.labels import SHAPE_LABELS
     from somacast.systems.aflsc.layout import LabelLayout
 
-    states = _states(path)
+    states = load_states(path)
     side = 16 * math.isqrt(states["extract"]["position"].shape[1])
     config = ExtractConfig(side, shape_count=SHAPE_LABELS, attribute_logits=sum(len(c) for c in ATTRIBUTES.values()))
     extract = MultiTaskViT(config)
     extract.load_state_dict(states["extract"])
     semantic = states["semantic"]
     coder = SemanticCoder(SemanticConfig(len(semantic["mean"])), LabelLayout.of(load_tables(path).space.vocabulary))
-    coder.load_state_dict(semantic)
+    missing = coder.load_state_dict(semantic, strict=False)
+    if missing.unexpected_keys or not all(
+        f"semantic.{name}".startswith(_FOR_TRAINING) for name in missing.missing_keys
+    ):
+        raise SomacastError(f"the weights do not fit the semantic coder: {missing}")
     return extract.eval(), coder.eval()
 
 
@@ -93,7 +106,7 @@ def load_receiver(path: Path | None = None) -> tuple[Restorer, Denoiser]:
     from somacast.systems.aflsc.diffuse import Denoiser
     from somacast.systems.aflsc.restore import RestoreConfig, Restorer
 
-    states = _states(path)
+    states = load_states(path)
     restorer = Restorer(RestoreConfig(label_input_count(load_tables(path).space.vocabulary)))
     restorer.load_state_dict(states["restorer"])
     denoiser = Denoiser()
@@ -102,8 +115,8 @@ def load_receiver(path: Path | None = None) -> tuple[Restorer, Denoiser]:
 
 
 def load_fast_sender() -> InferenceSession:
-    """The sender's networks as an ONNX Runtime session: image [2, 3, S, S] -> EXTRACTED and CODED. The twin of
-    `MultiTaskViT.forward` and `SemanticCoder.infer`."""
+    """The sender's networks as an ONNX Runtime session: image [2, 3, S, S], landmarks [2, 33, 8] -> EXTRACTED and
+    CODED. The twin of `MultiTaskViT.forward` and `SemanticCoder.infer`."""
     return _session(FAST_SENDER)
 
 
@@ -113,21 +126,35 @@ def load_fast_receiver() -> InferenceSession:
     return _session(FAST_RECEIVER)
 
 
+@lru_cache(maxsize=1)
+def load_landmarks() -> InferenceSession:
+    """The landmark network: image [B, 3, 256, 256] in [0, 1] -> landmarks [B, 195], world [B, 117], score [B, 1]."""
+    return _session(LANDMARKS)
+
+
 def _session(name: str) -> InferenceSession:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 2
+    options.intra_op_num_threads = 1 if os.environ.get("OMP_NUM_THREADS") == "1" else 2
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(weights_path(name)), options, providers=["CPUExecutionProvider"])
 
 
 def save_weights(path: Path, space: LabelSpace, tables: CodingTables, states: dict[str, dict]) -> None:
-    """One safetensors file: networks' tensors as float16 under "part.name", label and coding tables as they are."""
+    """One safetensors file: networks' tensors as float16 under "part.name", those of _EIGHT_BIT as int8 with a scale,
+    label and coding tables as they are."""
     arrays: dict[str, np.ndarray] = {**space.to_arrays(), **tables.to_arrays()}
     for part in _PARTS:
         for name, tensor in states[part].items():
+            if f"{part}.{name}".startswith(_FOR_TRAINING):
+                continue
             array = tensor.detach().cpu().numpy()
+            if f"{part}.{name}" in _EIGHT_BIT:
+                scale = np.maximum(np.abs(array).max(1) / 127, 1e-12).astype(np.float32)
+                arrays[f"{part}.{name}"] = np.round(array / scale[:, None]).astype(np.int8)
+                arrays[f"{part}.{name}{_SCALE}"] = scale
+                continue
             keep = array.dtype.kind != "f" or "running" in name or name in ("mean", "std")
             arrays[f"{part}.{name}"] = np.ascontiguousarray(array if keep else array.astype(np.float16))
     save_file(arrays, str(path))
