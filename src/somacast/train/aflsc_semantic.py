@@ -47,6 +47,7 @@ class SemanticRecipe:
     lambda_joints: float = 6.0
     noise: float = 0.1  # spread added to the standardised features
     steps: int = 0
+    warm_start: str = ""  # semantic.pt of an earlier run on the same extractor, to go on from
 
 
 def extract_features(
@@ -204,6 +205,8 @@ def train(
     coder = SemanticCoder(SemanticConfig(x.shape[1]), layout).to(device)
     coder.mean.copy_(x.mean(0))
     coder.std.copy_(x.std(0) + 1e-4)
+    if recipe.warm_start:
+        coder.load_state_dict(torch.load(recipe.warm_start, weights_only=True))
     judge = Discriminator(x.shape[1], layout.size).to(device)
     chain = Kinematics(space, layout).to(device)
     s = len(layout.scalars)

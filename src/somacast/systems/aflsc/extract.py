@@ -153,7 +153,9 @@ class DepthHead(nn.Module):
             conv(x) * beta[:, k, None, None, None] for k, (conv, x) in enumerate(zip(self.convs, groups, strict=True))
         ]
         total = _sum_at_finest(maps)
-        return F.relu(self.up(total) + DEPTH_OFFSET_M)
+        depth = F.relu(self.up(total) + DEPTH_OFFSET_M)
+        # the loss sees means over 2 x 2 pixels, so that single ones are free to differ: give every pixel the mean
+        return F.interpolate(F.avg_pool2d(depth, 2), scale_factor=2.0, mode="nearest")
 
 
 class MultiTaskViT(nn.Module):
