@@ -211,9 +211,9 @@ class Encoder:
         ]
         spread = np.ones(len(values))
         std = np.array([vocabulary.labels[i].std for i in layout.scalars])
-        # a logistic of scale s has the spread pi / sqrt(3) s; half as much again, as the coder trusts itself too much
-        spread[list(layout.scalars)] = np.exp(coded["log_scale"].mean(0)) * 2.7 * std
-        spread[list(layout.angles)] = 0.5
+        # a logistic of scale s has the spread pi / sqrt(3) s
+        spread[list(layout.scalars)] = np.exp(coded["log_scale"].mean(0)) * 1.8 * std
+        spread[list(layout.angles)] = 0.35
         return values, spread
 
     def _closer(self, look: _Look) -> SquareBox | None:
@@ -339,5 +339,5 @@ def evidence_of(out: dict[str, np.ndarray], window: int = 2) -> Evidence:
         px, py = part.sum(0) / mass, part.sum(1) / mass
         joints[j] = (px * x).sum(), (py * y).sum()
         variance = ((px * (x - joints[j, 0]) ** 2).sum() + (py * (y - joints[j, 1]) ** 2).sum()) / 2
-        spread[j] = 0.7 * np.sqrt(variance + 0.008**2) / np.sqrt(max(mass, 0.05))
-    return Evidence(joints, spread, out["joint_depth"], np.full(JOINT_COUNT, 0.2), out["camera"])
+        spread[j] = np.sqrt(variance + 0.008**2) / np.sqrt(max(mass, 0.05))
+    return Evidence(joints, spread, out["joint_depth"], np.full(JOINT_COUNT, 0.4), out["camera"])
