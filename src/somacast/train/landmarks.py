@@ -26,9 +26,11 @@ class _Graph:
     def __init__(self, content: bytes):
         import tflite
 
-        self.tflite, self.model = tflite, tflite.Model.GetRootAsModel(content, 0)
-        self.graph = self.model.Subgraphs(0)
-        codes = {v: k for k, v in vars(tflite.BuiltinOperator).items() if not k.startswith("_")}
+        # its generated accessors may all return None by their types
+        self.tflite: Any = tflite
+        self.model: Any = self.tflite.Model.GetRootAsModel(content, 0)
+        self.graph: Any = self.model.Subgraphs(0)
+        codes = {v: k for k, v in vars(self.tflite.BuiltinOperator).items() if not k.startswith("_")}
         self.constants: dict[int, np.ndarray] = {}
         for index in range(self.graph.TensorsLength()):
             tensor = self.graph.Tensors(index)
@@ -62,7 +64,7 @@ class _Graph:
 
         self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
 
-    def table(self, name: str, array: np.ndarray) -> str:
+    def table(self, name: str, array: np.ndarray | np.generic) -> str:
         """A constant; float32 is kept as 16 bit and widened when the network is loaded."""
         from onnx import TensorProto, numpy_helper
 
@@ -70,7 +72,7 @@ class _Graph:
             self.tables.append(numpy_helper.from_array(np.ascontiguousarray(array, np.float16), name + "_half"))
             self.node("Cast", [name + "_half"], name, to=TensorProto.FLOAT)
         else:
-            self.tables.append(numpy_helper.from_array(array, name))
+            self.tables.append(numpy_helper.from_array(np.asarray(array), name))
         return name
 
     def activate(self, kind: int, source: str, target: str) -> None:

@@ -102,8 +102,8 @@ class Hint(nn.Module):
         self.to_tokens = nn.Linear(values, dim)
         self.to_pose = nn.Linear(values, hidden)
         for layer in (self.to_map, self.to_tokens, self.to_pose):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, landmarks: Tensor, axis: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Landmarks [B, 33, 8], cell centres [G] in crop sides to map [B, C, G, G], tokens [B, 1, D], pose [B, H]."""
