@@ -1,4 +1,4 @@
-"""AFLSC's sender: multi-task network (eq. 1-7), adversarial semantic coder (eq. 8-13), refinement of the labels."""
+"""AFLSC's sender: multi-task network (eq. 1-7), adversarial semantic coder (eq. 8-13)."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from somacast.systems.aflsc.extract import (
     TASKS,
     DepthHead,
     ExtractConfig,
+    JointTokens,
     KeypointHead,
     MultiTaskViT,
     PoseHead,
     rotation_from_6d,
 )
 from somacast.systems.aflsc.layout import CODED_GROUPS, DEPTH_OFFSET_M, LabelLayout, label_values
-from somacast.systems.aflsc.refine import Evidence, Refiner, _jacobian, _residuals
 from somacast.train import aflsc_extract, aflsc_semantic
 from somacast.train.pool import pack_samples
 
@@ -78,6 +78,8 @@ def test_outputs_have_the_written_shapes() -> None:
         "peaks": (2, 21, 2),
         "context": (2, 3 * SMALL.dim),
         "joint_depth": (2, 21),
+        "points": (2, 21, 3),
+        "body": (2, SMALL.dim),
         "confidence": (2, 21),
         "pose": (2, SMALL.pose_outputs),
         "hidden": (2, 384),
@@ -89,7 +91,7 @@ def test_outputs_have_the_written_shapes() -> None:
     assert out["joints"].abs().max() <= 0.5
     assert out["depth"].min() >= 0
     assert out["confidence"].min() > 0 and out["confidence"].max() <= 1
-    width = 21 * 2 + 21 + 21 + SMALL.pose_outputs + 384 + 21 * 2 + 3 * SMALL.dim + 33 * 8
+    width = 21 * 2 + 21 + 21 + SMALL.pose_outputs + 384 + 21 * 3 + SMALL.dim + 21 * 2 + 3 * SMALL.dim + 33 * 8
     assert feature_vector(out).shape == (2, width)
     best = out["heat"].flatten(2).argmax(-1)
     expected = torch.stack([best % 16, best // 16], -1).float().add(0.5) / 16 - 0.5
@@ -131,7 +133,27 @@ def test_a_task_has_its_own_increment_and_mask(table: str, task: str) -> None:
     if task == "keypoint":
         assert "heat" in touched and "pose" not in touched  # the depth head reads the finer maps of this branch too
     else:
-        assert touched == ({"pose", "hidden", "context"} if task == "pose" else {"depth", "context"})
+        assert touched == ({"pose", "hidden", "context", "body"} if task == "pose" else {"depth", "context"})
+
+
+def test_joint_tokens_read_the_maps_where_the_heat_lies() -> None:
+    torch.manual_seed(0)
+    tokens = JointTokens((6, 4), 12, 3, 1, 5)
+    for layer in (tokens.turns, tokens.points, tokens.rest):
+        torch.nn.init.normal_(layer.weight)
+    share = torch.zeros(1, JOINT_COUNT, 8, 8)
+    share[:, :, 2, 5] = 1
+    maps = [torch.randn(1, 6, 4, 4), torch.randn(1, 4, 8, 8)]
+    facts, hint = torch.zeros(1, JOINT_COUNT, 4), torch.zeros(1, 33, 8)
+    change, points, body = tokens(share, maps, facts, hint)
+    assert change.shape == (1, 6 * JOINT_COUNT + 5) and points.shape == (1, JOINT_COUNT, 3) and body.shape == (1, 12)
+    for level, (row, column) in enumerate([(1, 2), (2, 5)]):  # the cell under the heat, on either map
+        far, near = [m.clone() for m in maps], [m.clone() for m in maps]
+        far[level] += 3 * torch.rand_like(far[level])
+        far[level][..., row, column] = maps[level][..., row, column]
+        near[level][..., row, column] += 1
+        torch.testing.assert_close(tokens(share, far, facts, hint)[1], points)
+        assert (tokens(share, near, facts, hint)[1] - points).abs().max() > 1e-3
 
 
 def test_depth_mask_follows_a_first_depth_estimate() -> None:
@@ -270,6 +292,7 @@ def perfect(truth: dict[str, Tensor]) -> dict[str, Tensor]:
         "heat": target.logit(),
         "joints": truth["joints"],
         "joint_depth": truth["z"],
+        "points": truth["points"],
         "pose": torch.cat([six, truth["shape"], truth["curl"], truth["camera"], *hot], 1),
         "depth": depth,
         "silhouette": truth["mask"].clamp(1e-4, 1 - 1e-4).logit(),
@@ -280,13 +303,14 @@ def perfect(truth: dict[str, Tensor]) -> dict[str, Tensor]:
 def test_losses_vanish_at_the_truth_and_grow_with_every_error() -> None:
     truth, recipe = aflsc_extract.to_tensors(batch()), aflsc_extract.ExtractRecipe()
     best = {k: v.item() for k, v in aflsc_extract.losses(perfect(truth), truth, recipe).items()}
-    for name in ("joints", "joint_depth", "pose", "geodesic", "attributes", "depth", "depth_l1", "parts"):
+    for name in ("joints", "joint_depth", "points", "pose", "geodesic", "attributes", "depth", "depth_l1", "parts"):
         assert best[name] == pytest.approx(0, abs=2e-4), name
     generator = torch.Generator().manual_seed(0)
     responsible = {
         "heat": ("heat", "heat_bce"),
         "joints": ("joints",),
         "joint_depth": ("joint_depth",),
+        "points": ("points",),
         "depth": ("depth", "depth_l1"),
         "pose": ("pose", "geodesic", "attributes"),
         "silhouette": ("silhouette",),
@@ -330,7 +354,7 @@ def test_mirroring_twice_changes_nothing() -> None:
     back["joints_px"], back["rotations"], back["curl"], back["landmarks"] = (
         once[k].numpy().copy() for k in ("joints", "rotations", "curl", "landmarks")
     )
-    back["joints_m"][..., 2] = once["z"].numpy()
+    back["joints_m"] = once["points"].numpy()
     twice = aflsc_extract.to_tensors(back, every, size_px=128)
     for name, value in plain.items():
         torch.testing.assert_close(twice[name], value, atol=1e-5, rtol=1e-5, msg=name)
@@ -562,6 +586,7 @@ def test_looking_into_a_mirror_mirrors_what_is_seen() -> None:
         "share": one["share"][MIRROR][..., ::-1],
         "joints": (one["joints"] * [-1, 1])[MIRROR],
         "joint_depth": one["joint_depth"][MIRROR],
+        "points": (one["points"] * [-1, 1, 1])[MIRROR],
         "confidence": one["confidence"][MIRROR],
         "camera": one["camera"] * [-1, 1, 1],
         "depth": one["depth"][:, ::-1],
@@ -576,7 +601,7 @@ def test_looking_into_a_mirror_mirrors_what_is_seen() -> None:
 def test_evidence_is_the_peak_and_not_the_middle_of_two() -> None:
     share = np.full((JOINT_COUNT, 24, 24), 1e-7)
     share[:, 5, 18], share[:, 20, 3] = 0.7, 0.3  # a peak, and a wrong one far away
-    seen = {"share": share, "joint_depth": np.zeros(JOINT_COUNT), "camera": np.zeros(3)}
+    seen = {"share": share, "points": np.zeros((JOINT_COUNT, 3)), "camera": np.zeros(3)}
     evidence = evidence_of(seen)
     np.testing.assert_allclose(evidence.joints, np.tile([18.5 / 24 - 0.5, 5.5 / 24 - 0.5], (JOINT_COUNT, 1)), atol=1e-3)
     share[:, 20, 3] = 1e-7
@@ -595,97 +620,3 @@ def test_mirrored_labels_are_the_labels_of_the_mirrored_person() -> None:
         hands, camera = vocabulary.group_indices("hands"), vocabulary.group_indices("camera")
         np.testing.assert_allclose(other[hands], values[hands][::-1])
         np.testing.assert_allclose(other[camera], values[camera] * [-1, 1, 1])
-
-
-# --- refinement ----------------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=1)
-def refiner() -> Refiner:
-    return Refiner(cases.space())
-
-
-def refined_indices() -> np.ndarray:
-    vocabulary = cases.space().vocabulary
-    return np.concatenate([vocabulary.group_indices(g) for g in ("root", "pose", "shape")])
-
-
-CAMERA = np.array([0.03, -0.05, np.log(0.42)])
-DISTANCE_M = 3.0
-
-
-def project(joints: np.ndarray, camera: np.ndarray = CAMERA) -> np.ndarray:
-    scale = np.exp(camera[2]) / (1 - joints[:, 2] / DISTANCE_M)
-    return np.stack([camera[0] + joints[:, 0] * scale, camera[1] - joints[:, 1] * scale], 1)
-
-
-def test_refiner_has_the_joints_of_the_body() -> None:
-    space, body = cases.space(), load_body()
-    for values in cases.random_values(4):
-        state = space.state(values)
-        joints = body.joints(body.rest(state.shape)[1], state.rotations)
-        got = refiner().joints(np.concatenate([values[refined_indices()], CAMERA]))
-        np.testing.assert_allclose(got, joints - joints[0], atol=2e-4)
-
-
-def test_refiner_pulls_a_wrong_pose_onto_exact_evidence() -> None:
-    vocabulary = cases.space().vocabulary
-    rng = np.random.default_rng(0)
-    at = refined_indices()
-    spread = np.array([label.std for label in vocabulary.labels])
-    spread[vocabulary.group_indices("root")] = 0.35
-    for truth in cases.random_values(3, seed=1):
-        joints = refiner().joints(np.concatenate([truth[at], CAMERA]))
-        evidence = Evidence(
-            project(joints), np.full(21, 0.004), joints[:, 2], np.full(21, 0.02), CAMERA + rng.normal(0, 0.03, 3)
-        )
-        wrong = truth.copy()
-        wrong[at] += 0.5 * spread[at] * rng.standard_normal(len(at))
-        start = refiner().joints(np.concatenate([wrong[at], CAMERA]))
-        refined, camera, residual = refiner()(wrong, spread, evidence, DISTANCE_M)
-        end = refiner().joints(np.concatenate([refined[at], CAMERA]))
-        seen = np.linalg.norm(camera.project(end) - evidence.joints, axis=1).mean()
-        before = np.linalg.norm(project(start, evidence.camera) - evidence.joints, axis=1).mean()
-        assert seen < 0.2 * before
-        assert np.linalg.norm(end - joints, axis=1).mean() < 0.5 * np.linalg.norm(start - joints, axis=1).mean()
-        assert residual < 2  # in units of the maps' spread
-        others = np.setdiff1d(np.arange(len(truth)), at)
-        np.testing.assert_array_equal(refined[others], wrong[others])
-        assert -np.pi <= refined[0] < np.pi
-
-
-def test_refiner_trusts_the_coder_where_the_maps_say_nothing() -> None:
-    values = cases.random_values(1, seed=2)[0]
-    spread = np.array([label.std for label in cases.space().vocabulary.labels])
-    blind = Evidence(np.zeros((21, 2)), np.full(21, 1e6), np.zeros(21), np.full(21, 1e6), CAMERA)
-    refined, camera, _ = refiner()(values, spread, blind, DISTANCE_M)
-    np.testing.assert_allclose(refined[1:], values[1:], atol=1e-3)
-    np.testing.assert_allclose([*camera.place_px, np.log(camera.scale_px_per_m)], CAMERA, atol=1e-3)
-
-
-def test_jacobian_agrees_with_central_differences() -> None:
-    values = cases.random_values(1, seed=3)[0]
-    p = np.concatenate([values[refined_indices()], CAMERA])
-    rng = np.random.default_rng(0)
-    tables, prior, prior_std = refiner()._tables, p + 0.1, rng.uniform(0.5, 2, len(p))
-    evidence = (rng.normal(0, 0.2, (21, 2)), rng.uniform(0.01, 0.05, 21), rng.normal(0, 0.2, 21), np.full(21, 0.1))
-    arguments = (*tables, DISTANCE_M, prior, prior_std, *evidence)
-
-    def residuals(q: np.ndarray) -> np.ndarray:
-        """Straight from the text: places over their spread, depths over theirs, distance from the prior."""
-        joints = refiner().joints(q)
-        flat = (project(joints, q[-3:]) - evidence[0]) / evidence[1][:, None]
-        return np.concatenate([flat.ravel(), (joints[:, 2] - evidence[2]) / evidence[3], (q - prior) / prior_std])
-
-    n = 3 * JOINT_COUNT + len(p)
-    base, jacobian, joints = np.zeros(n), np.zeros((n, len(p))), np.zeros((JOINT_COUNT, 3))
-    _residuals(p, *arguments, joints, base)
-    np.testing.assert_allclose(base, residuals(p), atol=1e-6)
-    _jacobian(p, *arguments, joints, base, jacobian)
-    step = 1e-5
-    for i in range(len(p)):
-        up, down = p.copy(), p.copy()
-        up[i] += step
-        down[i] -= step
-        expected = (residuals(up) - residuals(down)) / (2 * step)
-        np.testing.assert_allclose(jacobian[:, i], expected, atol=0.02, rtol=0.01, err_msg=str(i))

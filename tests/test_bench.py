@@ -228,6 +228,15 @@ def test_other_makers_people_are_set_beside_the_made_ones(working_copy):
     assert "-0.020 against made people" in line and "times 1.50" in line and "--format meshes" in line
 
 
+def test_what_a_told_height_gains_is_set_beside_the_rest(working_copy):
+    told = evaluation(None, ssim_box=0.64, mpjpe_m=0.061)
+    told["config"]["tell_height"] = True
+    (working_copy / "results" / report.HEIGHT).write_text(json.dumps(told))
+    report.write(working_copy)
+    (line,) = [x for x in (working_copy / "README.md").read_text().splitlines() if "Height told" in x]
+    assert "box 0.640 (without 0.620)" in line and "MPJPE mm 61 (without 100)" in line and "--tell-height" in line
+
+
 def test_check_sees_a_changed_readme_and_other_weights(working_copy, capsys):
     report.write(working_copy)
     readme = working_copy / "README.md"

@@ -84,6 +84,23 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvaluateConfig:
     return EvaluateConfig("toy", "synthetic-test", tmp_path / "r.json", seed=5, protocol=FAST)
 
 
+def test_heights_are_told_only_when_asked_and_only_where_they_are_known(config, monkeypatch):
+    heard = []
+    known = [replace(item("b", "standing", 100), height_m=1.8), replace(item("d", "walking", 60), height_m=1.6)]
+    monkeypatch.setattr(
+        evaluate, "load_items", lambda *arguments: iter([replace(x, frame=replace(x.frame)) for x in known])
+    )
+    plain = ToyHalves.encode
+    monkeypatch.setattr(ToyHalves, "encode", lambda self, f, b: (heard.append(f.height_m), plain(self, f, b))[1])
+    assert evaluate_system(config)["config"]["tell_height"] is False and set(heard) == {None}
+    heard.clear()
+    assert evaluate_system(replace(config, tell_height=True))["config"]["tell_height"] is True
+    assert heard == [1.8, 1.8, 1.6]  # the first person is run once more before
+    monkeypatch.setattr(evaluate, "load_items", lambda *arguments: iter([item("b", "standing", 100)]))
+    with pytest.raises(SomacastError, match="b: expected a person whose height is known"):
+        evaluate_system(replace(config, tell_height=True))
+
+
 def test_figures_failures_and_tables(config, capsys):
     returned = evaluate_system(config)
     written = json.loads(config.json_path.read_text())

@@ -13,6 +13,7 @@ from somacast.capture.crop import SquareBox, box_of_mask
 from somacast.capture.finder import decode_boxes, find_people, find_person, suppress
 from somacast.data.synthetic import SceneConfig, SyntheticPeople
 from somacast.types import Frame, SomacastError
+from somacast.weights import manifest
 
 PEOPLE = 11
 FORMATS = ((320, 240), (240, 320), (256, 256), (480, 270), (200, 360))  # width, height
@@ -193,9 +194,10 @@ def test_suppression_keeps_neighbours_and_drops_doubles():
 
 def test_damaged_weights_are_not_used(tmp_path, monkeypatch):
     (tmp_path / finder.WEIGHTS).write_bytes(b"not these")
-    monkeypatch.setattr(finder, "FOLDER", tmp_path)
+    (tmp_path / "manifest.json").write_bytes((manifest.FOLDER / "manifest.json").read_bytes())
+    monkeypatch.setattr(manifest, "FOLDER", tmp_path)
     finder._session.cache_clear()
-    with pytest.raises(SomacastError, match="finder.onnx: these weights are damaged"):
+    with pytest.raises(SomacastError, match="finder.onnx: expected weights of .* bytes, got 9"):
         find_people(nothing("plain"))
     finder._session.cache_clear()
 
@@ -216,6 +218,6 @@ def test_onnx_file_and_torch_network_agree(tmp_path):
 
 def test_the_shipped_network_is_the_one_described():
     onnx = pytest.importorskip("onnx", reason="needed only to read the file")
-    weights = onnx.load(finder.FOLDER / finder.WEIGHTS).graph.initializer
+    weights = onnx.load(manifest.FOLDER / finder.WEIGHTS).graph.initializer
     assert 350_000 < sum(int(np.prod(w.dims)) for w in weights) < 600_000
     assert {o.name for o in finder._session().get_outputs()} == {"heat", "box", "silhouette"}

@@ -35,7 +35,7 @@ VOCABULARY = Vocabulary(
 
 
 def _tables() -> CodingTables:
-    tau = np.full(len(VOCABULARY.labels), 100, np.uint16)
+    tau = np.array([20, 100, 60], np.uint16)
     embeddings = tuple(np.arange(label.alphabets[0], dtype=np.int16)[:, None] for label in VOCABULARY.labels)
     model = ImportanceModel(tau, embeddings, sigma=2)
     return CodingTables.build(VOCABULARY, np.zeros((0, 3, VOCABULARY.levels), np.int16), model)
@@ -83,7 +83,8 @@ class ToySystem:
 
     def pack(self, semantics: Semantics, budget_bytes: int | None) -> bytes:
         if budget_bytes is None:
-            layers, state = encode_layers(semantics.symbols, 0, VOCABULARY, TABLES), 0
+            state = semantics.network_state
+            layers = encode_layers(semantics.symbols, state, VOCABULARY, TABLES)
         else:
             state, layers = fit_budget(semantics.symbols, budget_bytes, VOCABULARY, TABLES)
         return container.pack(container.Container("aflsc", semantics.weights_digest, state, layers))
@@ -212,6 +213,18 @@ def test_python_interface(toy, picture):
     assert somacast.decode(data).mesh is not None
     with pytest.raises(SomacastError, match="no person"):
         somacast.encode(np.zeros((80, 80, 3), np.uint8))
+
+
+def test_a_bad_network_leaves_less_in_the_file_and_is_told_in_it(toy, picture):
+    frame, half = frame_of(picture), sender.Sender("aflsc", "cpu")
+    told = []
+    for state in (0, 128, 255):
+        data = half.encode(frame, network_state=state).data
+        assert container.unpack(data)[0].network_state == state
+        told.append(int((toy.unpack(data)[0].symbols >= 0).sum()))
+    assert told[0] >= told[1] >= told[2] < told[0]
+    with pytest.raises(SomacastError, match="network state: expected a whole number from 0 to 255, got 256"):
+        half.encode(frame, network_state=256)
 
 
 def test_demo(toy, picture, tmp_path):

@@ -18,7 +18,7 @@ from somacast.bench import picture_codecs, picture_headers, rd, rd_curves, repor
 from somacast.bench.draco_meshes import MeshSearch, clustered, decode_mesh, encode_mesh
 from somacast.bench.picture_codecs import PICTURE_CODECS, decode_picture, encode_picture
 from somacast.bench.picture_search import PersonCrop, PictureSearch
-from somacast.bench.rd_person import PersonBench, PersonConfig, crop_frame, silhouette_of
+from somacast.bench.rd_person import PersonBench, PersonConfig, crop_frame, known_pictures, silhouette_of
 from somacast.bench.rd_systems import OURS, VARIANTS, check_systems
 from somacast.cli import main as cli
 from somacast.data.loaders import EvalItem
@@ -171,6 +171,20 @@ def test_the_search_finds_what_trying_everything_finds():
             largest = max(size for size in sizes if size <= budget)
             assert len(candidate.data) >= 0.93 * largest
         assert search.trials < 6 * 12  # of 6 * 95
+
+
+def test_a_known_setting_gives_the_same_file_and_another_picture_none():
+    crop = person_crop()
+    best = PictureSearch("jpeg", crop).best(200)[0]
+    told = picture_codecs.setting_of(best.data)
+    again = PictureSearch("jpeg", crop)
+    found = again.again(told, len(best.data))
+    assert found is not None and found.data == best.data and again.trials == 1
+    assert again.again(told, len(best.data) + 1) is None
+    assert PictureSearch("jpeg", person_crop((64,))).again("32 px, 4:4:4, step 3", 50) is None
+    for text in ("32 px", "32 px, 4:2:2, step 3", ""):
+        with pytest.raises(ValueError, match="expected a setting"):
+            picture_codecs.parse_setting(text)
 
 
 def test_nothing_fits_a_budget_that_is_too_small():
@@ -470,6 +484,43 @@ def test_a_silhouette_is_needed_or_follows_from_the_camera():
         silhouette_of(item)
     item.frame.camera = Camera(np.diag([1.0, -1, -1]), np.array([0, 0, 4.0]), 150, 150, 48, 48, 96, 96)
     assert 0.05 < silhouette_of(item).mean() < 0.5
+
+
+def test_known_pictures_leave_the_search_out_and_change_nothing(toys, tmp_path, monkeypatch):
+    config = toy_config(tmp_path)
+    first = rd.measure_rd(config)
+    kept = tmp_path / "earlier.json"
+    kept.write_text(config.json_path.read_text())
+    searched, plain = [], PictureSearch.best
+    monkeypatch.setattr(PictureSearch, "best", lambda self, budget: (searched.append(budget), plain(self, budget))[1])
+    second = rd.measure_rd(toy_config(tmp_path, known=kept))
+    assert second["results"]["systems"] == first["results"]["systems"]
+    found = [r for p in first["people"] for c in ("jpeg", "webp") for r in p["rows"][c].values()]
+    assert len(searched) == sum(r is None or "failed" in r or r["attempt"] > 0 for r in found) < len(found)
+    # rows that do not say at which attempt somebody was seen: only larger pictures are taken over
+    rows = first["people"][0]["rows"]
+    without = lambda r: r and {k: v for k, v in r.items() if k != "attempt"}  # noqa: E731
+    old = {"rows": {name: {b: without(r) for b, r in by_budget.items()} for name, by_budget in rows.items()}}
+    assert {b for known in known_pictures(old).values() for b in known} == {400}
+    failed = {"rows": {"jpeg": {"400": rows["jpeg"]["400"] | {"failed": "nobody"}}}}
+    assert known_pictures(failed) == {}
+
+
+OTHER_DATA = {"data": "x", "format": "synthetic", "seed": 0, "assets": None, "sides_px": [32, 48], "flat": False}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "expected the JSON of an earlier run"),
+        ("{}", "expected the JSON of an earlier run"),
+        (json.dumps({"people": [], "config": OTHER_DATA}), "same settings, got data x"),
+    ],
+)  # fmt: skip
+def test_an_earlier_run_of_other_people_is_refused(toys, tmp_path, content, message):
+    (tmp_path / "earlier.json").write_text(content)
+    with pytest.raises(SomacastError, match=message):
+        rd.measure_rd(toy_config(tmp_path, known=tmp_path / "earlier.json"))
 
 
 @pytest.mark.parametrize(

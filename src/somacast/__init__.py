@@ -26,6 +26,7 @@ def encode(
     *,
     budget_bytes: int | None = None,
     mask: str | Path | np.ndarray | None = None,
+    height_m: float | None = None,
     system: str = "aflsc",
     device: str = "cpu",
 ) -> bytes:
@@ -36,6 +37,7 @@ def encode(
     image : path of a picture; array [H, W], [H, W, 3] or [H, W, 4], uint8 or float in [0, 1]; Pillow image; Frame.
     budget_bytes : the most bytes the result may have; None for full quality.
     mask : where the person is: path of a picture or array [H, W]; None to find the person.
+    height_m : how tall the person stands, barefoot; one picture does not tell it, and guesses err by a tenth.
     system : one spelling from the table of systems.
     device : "cpu", "cuda" or "cuda:N".
 
@@ -43,7 +45,7 @@ def encode(
     """
     from somacast.pipeline.sender import Sender, frame_of
 
-    return Sender(system, device).encode(frame_of(image, mask), budget_bytes).data
+    return Sender(system, device).encode(frame_of(image, mask, height_m), budget_bytes).data
 
 
 def decode(data: bytes, *, device: str = "cpu") -> Human:

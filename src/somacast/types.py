@@ -49,12 +49,14 @@ class Camera:
 
 @dataclass
 class Frame:
-    """One picture: image [H, W, 3] float32 sRGB in [0, 1]; mask [H, W] float32 in [0, 1] or None."""
+    """One picture: image [H, W, 3] float32 sRGB in [0, 1]; mask [H, W] float32 in [0, 1] or None; height_m: how tall
+    the person stands, barefoot, if that is known."""
 
     image: np.ndarray
     mask: np.ndarray | None = None
     camera: Camera | None = None
     notes: list[str] = field(default_factory=list)  # what the user should be told (EXIF turned, several people)
+    height_m: float | None = None
 
 
 @dataclass

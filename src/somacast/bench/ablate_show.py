@@ -21,7 +21,8 @@ _DIFFUSION = (
 )  # fmt: skip
 _EXTRACTOR = (
     ("samples", "samples", 0), ("joints_px", "joints px", 2), ("joints_median_px", "median px", 2), ("z_mm", "z mm", 1),
-    ("angle_deg", "turn deg", 1), ("pelvis_median_deg", "pelvis deg", 1), ("iou", "IoU", 3), ("parts", "parts", 3),
+    ("angle_deg", "turn deg", 1), ("pelvis_median_deg", "pelvis deg", 1), ("iou", "IoU", 3),
+    ("parts_right", "parts", 3),
 )  # fmt: skip
 _COLORS = ("#1b3a5c", "#2f6690", "#4f9bbd", "#8ec3d6", "#c3dfe6", "#dfe9ec", "#eef3f4")  # coarse to fine
 

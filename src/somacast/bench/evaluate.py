@@ -33,7 +33,8 @@ _NOT_AVERAGED = ("name", "action", "yaw_deg")
 @dataclass(frozen=True)
 class EvaluateConfig:
     """What is measured. data: folder or "synthetic-test"; format: of the folder; people: None for all of a folder and
-    40 made ones; sheet: a PNG of the worst, the median and the best person; protocol: of the comparison."""
+    40 made ones; tell_height: the sender is told how tall each person stands; sheet: a PNG of the worst, the median and
+    the best person; protocol: of the comparison."""
 
     system: str
     data: str
@@ -44,6 +45,7 @@ class EvaluateConfig:
     seed: int = 0
     device: str = "cpu"
     budget_bytes: int | None = None
+    tell_height: bool = False
     sheet: Path | None = None
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
 
@@ -139,6 +141,10 @@ def measure(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "person.soma"
         for item in track(items, config.system, total, console=Console(stderr=True)):
+            if config.tell_height:
+                if item.height_m is None:
+                    raise SomacastError(f"{item.name}: expected a person whose height is known, as of synthetic-test")
+                item.frame.height_m = item.height_m
             try:
                 if out.warm_up_s is None:
                     start = time.perf_counter()

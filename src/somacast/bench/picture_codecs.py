@@ -8,6 +8,7 @@ should depend on the picture, the whole stream is kept and counted.
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -251,6 +252,14 @@ def setting_of(data: bytes) -> str:
     """What the two bytes of settings say, for people."""
     chroma = "4:4:4" if data[0] & 8 else "4:2:0"
     return f"{SIDES_PX[data[0] & 7]} px, {chroma}, step {data[1]}"
+
+
+def parse_setting(text: str) -> tuple[int, str, int]:
+    """Side, chroma ("444", "420") and step out of what `setting_of` said; ValueError for anything else."""
+    found = re.fullmatch(r"(\d+) px, (4:4:4|4:2:0), step (\d+)", text)
+    if found is None:
+        raise ValueError(f"expected a setting such as '96 px, 4:2:0, step 12', got {text!r}")
+    return int(found[1]), found[2].replace(":", ""), int(found[3])
 
 
 def _codec(name: str) -> PictureCodec:

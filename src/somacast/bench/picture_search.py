@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from somacast.bench.picture_codecs import PICTURE_CODECS, decode_picture, encode_picture
+from somacast.bench.picture_codecs import PICTURE_CODECS, decode_picture, encode_picture, parse_setting
 from somacast.capture.crop import SquareBox, box_of_mask, square_crop
 from somacast.human.preview import to_bytes_image
 
@@ -141,6 +141,14 @@ class PictureSearch:
                 if step is not None:
                     found.append(self._candidate(side, chroma, step))
         return sorted(found, key=lambda c: -c.psnr_db)
+
+    def again(self, setting: str, size_bytes: int) -> Candidate | None:
+        """The file of a setting that an earlier search found, coded anew; None if it is not of that size, as another
+        person, picture or encoder would give."""
+        side, chroma, step = parse_setting(setting)
+        if side not in self.crop.by_side or chroma not in self.codec.chromas or not 0 <= step < self.codec.steps:
+            return None
+        return self._candidate(side, chroma, step) if len(self._file(side, chroma, step)) == size_bytes else None
 
     def _only(self, side: int, budget_bytes: int) -> bool:
         """Whether a side outside the range is the nearest there is: few sides may have been asked for."""

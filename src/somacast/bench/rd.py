@@ -15,7 +15,7 @@ from typing import Any
 from somacast.bench.evaluate import _rounded, git_commit, machine, versions, weights_digests
 from somacast.bench.picture_codecs import PICTURE_CODECS, SIDES_PX
 from somacast.bench.rd_curves import compare_all, mean_rows
-from somacast.bench.rd_person import PersonBench, PersonConfig, own_budgets
+from somacast.bench.rd_person import PersonBench, PersonConfig, known_pictures, own_budgets
 from somacast.bench.rd_systems import OURS, SYSTEMS, Halves, check_systems
 from somacast.data.loaders import EvalItem, count_items, load_items
 from somacast.extras import require
@@ -24,7 +24,7 @@ from somacast.metrics.protocol import ProtocolConfig
 from somacast.types import SomacastError
 
 FORMAT = "somacast rate-distortion"
-CACHE_VERSION = 1  # to be raised when rows of the same config would come out otherwise
+CACHE_VERSION = 2  # to be raised when rows of the same config would come out otherwise
 BUDGETS_BYTES = (100, 140, 200, 280, 400, 560, 800, 1100, 1600, 2300, 3400, 5000)
 SHEET_BUDGETS_BYTES = (100, 400, 1600)
 SAMPLES = 20_000  # on each surface: a twelfth of the time that the protocol's 100,000 take
@@ -34,7 +34,8 @@ SAMPLES = 20_000  # on each surface: a twelfth of the time that the protocol's 1
 class RdConfig:
     """What is measured. data, format, people, assets, seed: as EvaluateConfig; sides_px: of coded pictures, some of
     SIDES_PX; flat: rivals' pictures get a background of one colour; workers: processes; cache: folder of finished
-    people, so that a run that was stopped goes on; protocol: of the comparison."""
+    people, so that a run that was stopped goes on; known: JSON of an earlier run on the same people, whose settings of
+    pictures are taken over; protocol: of the comparison."""
 
     json_path: Path
     budgets_bytes: tuple[int, ...] = BUDGETS_BYTES
@@ -49,6 +50,7 @@ class RdConfig:
     flat: bool = False
     workers: int = 1
     cache: Path | None = None
+    known: Path | None = None
     protocol: ProtocolConfig = field(default_factory=lambda: ProtocolConfig(samples=SAMPLES))
 
     @property
@@ -64,13 +66,16 @@ class RdConfig:
     def of_person(self, number: int) -> PersonConfig:
         """What is done with one person; pictures are kept of the first."""
         keep = own_budgets(SHEET_BUDGETS_BYTES, self.budgets_bytes) if number == 0 else ()
-        return PersonConfig(self.budgets_bytes, self.systems, self.sides_px, self.flat, self.protocol, keep)
+        people = earlier_people(self)
+        known = known_pictures(people[number]) if number < len(people) else {}
+        return PersonConfig(self.budgets_bytes, self.systems, self.sides_px, self.flat, self.protocol, keep, known)
 
 
 def check_config(config: RdConfig) -> None:
     """SomacastError for a setting that cannot work, before any work is done."""
     check_systems(config.systems)
     require("matplotlib", "drawing the curves")
+    earlier_people(config)
     budgets = config.budgets_bytes
     if not budgets or min(budgets) < 1 or len(set(budgets)) != len(budgets):
         raise SomacastError(f"budgets: expected different numbers of bytes above 0, got {list(budgets)}")
@@ -82,12 +87,30 @@ def check_config(config: RdConfig) -> None:
         check_output_path(path)
 
 
+def earlier_people(config: RdConfig) -> list[dict[str, Any]]:
+    """People of the earlier run that `known` names, [] without one; SomacastError if its pictures are not ours."""
+    if config.known is None:
+        return []
+    try:
+        earlier = json.loads(config.known.read_text())
+        told, people = earlier["config"], earlier["people"]
+        assets = config.assets.name if config.assets else None
+        same = [("data", Path(config.data).name), ("format", config.format), ("seed", config.seed), ("assets", assets),
+                ("sides_px", list(config.sides_px)), ("flat", config.flat)]  # fmt: skip
+        other = [f"{name} {told[name]}" for name, value in same if told[name] != value]
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise SomacastError(f"{config.known}: expected the JSON of an earlier run ({fault})") from fault
+    if other:
+        raise SomacastError(f"{config.known}: expected a run with the same settings, got {', '.join(other)}")
+    return people
+
+
 # -- cache ------------------------------------------------------------------------------------------------------------
 
 
 def cache_key(config: RdConfig) -> str:
     """Twelve digits that change with the weights and with every setting that a person's figures depend on."""
-    told = {k: v for k, v in asdict(config).items() if k not in ("json_path", "workers", "cache", "people")}
+    told = {k: v for k, v in asdict(config).items() if k not in ("json_path", "workers", "cache", "people", "known")}
     told |= {"weights": weights_digests(), "version": CACHE_VERSION}
     return hashlib.sha256(json.dumps(_rounded(told), sort_keys=True).encode()).hexdigest()[:12]
 
@@ -216,6 +239,7 @@ def measure_rd(config: RdConfig) -> dict[str, Any]:
 def _result(config: RdConfig, people: list[dict[str, Any]]) -> dict[str, Any]:
     settings = {k: v for k, v in asdict(replace(config, assets=None)).items() if k not in ("json_path", "cache")}
     settings["data"] = Path(config.data).name
+    settings["known"] = config.known.name if config.known else None
     settings["assets"] = config.assets.name if config.assets else None
     means = tables(config, people)
     pictures = [name for name in config.systems if name in PICTURE_CODECS]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from somacast.bench.draco_meshes import MeshSearch, decode_mesh
 from somacast.bench.evaluate import place_result
 from somacast.bench.picture_codecs import PICTURE_CODECS, decode_picture, setting_of
-from somacast.bench.picture_search import REFERENCE_PX, PersonCrop, PictureSearch
+from somacast.bench.picture_search import REFERENCE_PX, Candidate, PersonCrop, PictureSearch
 from somacast.bench.rd_systems import DRACO, OURS, Halves
 from somacast.capture.images import frame_from_array
 from somacast.data.loaders import EvalItem
@@ -23,6 +23,7 @@ from somacast.metrics.protocol import ProtocolConfig, evaluate_pair
 from somacast.types import Camera, Frame, Human, Mesh, SomacastError
 
 DEFAULT_FOCAL = 1.2  # over the longer side: docs/conventions.md, of a picture without a camera
+SURELY_SEEN_BYTES = 200  # pictures of so many bytes are seen at the first attempt
 ATTEMPTS = 3  # pictures of one budget, best first, that are offered to the receiver until it sees somebody
 SHOWN = ("bytes", "ssim_whole", "ssim_box", "psnr_db", "mse", "iou", "centred_chamfer_m", "centred_normal_consistency",
          "mpjpe_m", "pa_mpjpe_m")  # fmt: skip
@@ -31,7 +32,8 @@ SHOWN = ("bytes", "ssim_whole", "ssim_box", "psnr_db", "mse", "iou", "centred_ch
 @dataclass(frozen=True)
 class PersonConfig:
     """What is done with each person. sides_px: of coded pictures; flat: they get a background of one colour;
-    keep_at: budgets whose pictures and meshes are kept for the sheet."""
+    keep_at: budgets whose pictures and meshes are kept for the sheet; known: codec -> budget -> (setting, bytes) of
+    this person's pictures in an earlier run, see `known_pictures`."""
 
     budgets_bytes: tuple[int, ...]
     systems: tuple[str, ...]
@@ -39,6 +41,7 @@ class PersonConfig:
     flat: bool
     protocol: ProtocolConfig
     keep_at: tuple[int, ...] = ()
+    known: dict[str, dict[int, tuple[str, int]]] = field(default_factory=dict)
 
 
 @dataclass
@@ -148,11 +151,19 @@ class PersonBench:
             semantics, _ = self.halves.sender.encoder.encode([crop_frame(picture, crop, item.frame)])
             return receiver.decode(semantics)
 
+        def candidates(budget: int) -> Iterator[Candidate]:
+            told = self.config.known.get(name, {}).get(budget)
+            first = search.again(*told) if told else None
+            if first is not None:
+                yield first
+            yield from (c for c in search.best(budget)[:ATTEMPTS] if first is None or c.data != first.data)
+
         for budget in sorted(self.config.budgets_bytes):
             row: dict[str, Any] | None = None
-            for candidate in search.best(budget)[:ATTEMPTS]:
+            for attempt, candidate in enumerate(candidates(budget)):
                 row = self._row(name, budget, candidate.data, rebuild, candidate.picture)
                 row |= {"setting": setting_of(candidate.data), "picture_psnr_db": candidate.psnr_db}
+                row["attempt"] = attempt
                 if "failed" not in row:
                     break
             yield budget, row
@@ -189,6 +200,26 @@ class PersonBench:
         if budget in self.config.keep_at:
             self.result.kept[name, budget] = Kept(row, picture, mesh)
         return dict(row)
+
+
+def known_pictures(person: dict[str, Any]) -> dict[str, dict[int, tuple[str, int]]]:
+    """Of a person of an earlier run, the settings whose search need not be done again: codec -> budget -> (setting,
+    bytes). A search depends on no network of ours but for the attempts: what was seen only at a second one, what nobody
+    was seen in, and small pictures of runs that did not say so are searched for anew."""
+    found: dict[str, dict[int, tuple[str, int]]] = {}
+    for name, rows in person["rows"].items():
+        if name not in PICTURE_CODECS:
+            continue
+        best = -1.0
+        for budget in sorted(int(b) for b in rows):
+            row = rows[str(budget)]
+            if row is None:
+                continue
+            first = row["attempt"] == 0 if "attempt" in row else budget >= SURELY_SEEN_BYTES
+            if "failed" not in row and first and row["picture_psnr_db"] >= best:
+                found.setdefault(name, {})[budget] = row["setting"], row["bytes"]
+            best = max(best, row["picture_psnr_db"])
+    return found
 
 
 def own_budgets(wanted: Sequence[int], budgets: Sequence[int]) -> tuple[int, ...]:

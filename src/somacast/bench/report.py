@@ -14,7 +14,7 @@ from somacast.weights.manifest import list_weights
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 FULL, SMALL, SPEED, PEOPLE = "aflsc.json", "aflsc_small.json", "speed.json", "people.json"
-ABLATIONS, OTHERS = "ablations.json", "others.json"
+ABLATIONS, OTHERS, HEIGHT = "ablations.json", "others.json", "aflsc_height.json"
 RD, RD_IMAGE, RD_SHEET = "rd.json", "results/rd.png", "results/rd_pictures.png"
 CURVES_IMAGE = Path("docs/images/curves.png")
 _COMMANDS = {  # for rows whose file is not there yet
@@ -24,6 +24,7 @@ _COMMANDS = {  # for rows whose file is not there yet
     PEOPLE: "somacast bench people --json results/people.json",
     ABLATIONS: "somacast bench ablations --run RUN --json results/ablations.json",
     OTHERS: "somacast evaluate --system aflsc --data FOLDER --format meshes --json results/others.json",
+    HEIGHT: "somacast evaluate --system aflsc --data synthetic-test --tell-height --json results/aflsc_height.json",
     RD: "somacast bench rd",
 }
 
@@ -123,7 +124,7 @@ FIGURES = (
 def read_results(root: Path) -> dict[str, dict]:
     """The result files behind the figures, by name, as far as they are there. SomacastError for a broken one."""
     out = {}
-    for name in (FULL, SMALL, SPEED, PEOPLE, ABLATIONS, OTHERS, RD):
+    for name in (FULL, SMALL, SPEED, PEOPLE, ABLATIONS, OTHERS, HEIGHT, RD):
         path = root / "results" / name
         if not path.is_file():
             continue
@@ -162,6 +163,7 @@ def command_of(name: str, result: dict) -> str:
         words = [f"somacast evaluate --system {config.get('system')} --data {config.get('data')}"]
         given = {"--format": (config.get("format"), "synthetic"), "--people": (config.get("people"), None),
                  "--budget-bytes": (config.get("budget_bytes"), None)}  # fmt: skip
+        words += ["--tell-height"] * bool(config.get("tell_height"))
     given |= {"--assets": (config.get("assets"), None), "--seed": (config.get("seed"), 0)}
     given["--device"] = (config.get("device"), "cpu")
     words += [f"{option} {value}" for option, (value, default) in given.items() if value not in (None, default)]
@@ -184,6 +186,8 @@ def _rd_command(config: dict) -> str:
                      if isinstance(value, list) else f"{option} {value}")  # fmt: skip
     if config.get("assets"):
         words.append(f"--assets {config['assets']}")
+    if config.get("known"):
+        words.append(f"--known results/{config['known']}")
     samples = config.get("protocol", {}).get("samples")
     if samples not in (None, standard.protocol.samples):
         words.append(f"--samples {samples}")
@@ -258,6 +262,15 @@ def others_line(others: dict, full: dict) -> str:
     )
 
 
+def height_line(told: dict, full: dict) -> str:
+    """The same people when the sender is told how tall they are, in one paragraph."""
+    there, here = told["results"]["total"], full["results"]["total"]
+    shown = (("SSIM whole", "ssim_whole", 1, 3), ("box", "ssim_box", 1, 3), ("MSE", "mse", 1, 4),
+             ("Chamfer cm", "centred_chamfer_m", 100, 2), ("MPJPE mm", "mpjpe_m", 1000, 0))  # fmt: skip
+    parts = [f"{name} {there[key] * f:.{d}f} (without {here[key] * f:.{d}f})" for name, key, f, d in shown]
+    return f"**Height told** (`encode --height-m`): {', '.join(parts)}. Command: `{command_of(HEIGHT, told)}`"
+
+
 def provenance(results: dict[str, dict]) -> str:
     """Commit, machine and weights of the results, in one paragraph."""
     out = []
@@ -285,6 +298,8 @@ def block(results: dict[str, dict], root: Path) -> str:
         ]
     if SPEED in results:
         lines += ["", stages_line(results[SPEED])]
+    if HEIGHT in results and full is not None:
+        lines += ["", height_line(results[HEIGHT], full)]
     if OTHERS in results and full is not None:
         lines += ["", others_line(results[OTHERS], full)]
     if RD in results:

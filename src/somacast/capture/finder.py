@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ import numpy as np
 
 from somacast.capture.crop import SquareBox, box_of_mask, square_crop
 from somacast.types import Frame, SomacastError
-from somacast.weights.manifest import FOLDER, list_weights
+from somacast.weights.sessions import open_session
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -218,18 +217,5 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, limit: float = 0.45) -> np.n
 
 @lru_cache(maxsize=1)
 def _session() -> InferenceSession:
-    """The network, checked against the manifest; loaded when the first picture comes."""
-    entry = next((e for e in list_weights() if e["file"] == WEIGHTS), None)
-    path = FOLDER / WEIGHTS
-    if entry is None or not path.is_file():
-        raise SomacastError(f"{WEIGHTS}: these weights are missing; install somacast again")
-    data = path.read_bytes()
-    found = hashlib.sha256(data).hexdigest()
-    if found != entry["sha256"]:
-        raise SomacastError(f"{WEIGHTS}: these weights are damaged: expected sha256 {entry['sha256']}, got {found}")
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = 1, 1  # 2 ms; a second thread spins for longer
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    """The network; loaded when the first picture comes."""
+    return open_session(WEIGHTS, threads=1)  # 2 ms; a second thread spins for longer

@@ -106,6 +106,8 @@ class RateDistortion:
     """processes"""
     cache: Path | None = None
     """folder of finished people, for a run that goes on where it was stopped"""
+    known: Path | None = None
+    """JSON of an earlier run on the same people: settings of pictures that it found are not searched for again"""
     seed: int = 0
     """start of all randomness"""
     device: Device = "cpu"

@@ -15,6 +15,7 @@ import tyro
 from somacast.extras import installed, require
 from somacast.files import check_output_path
 from somacast.types import SomacastError
+from somacast.weights.sessions import onnx_runs_on
 
 T = TypeVar("T")
 
@@ -58,14 +59,18 @@ def _one_line(complaint: str) -> str:
 
 
 def check_device(device: str) -> str:
-    """A device that torch can use; "auto" is a GPU if there is one. "cpu" is answered without loading torch.
+    """A device that networks can run on; "auto" is a GPU if there is one. "cpu" is answered without loading anything.
 
-    Raises SomacastError for a device that is not there, and for any but "cpu" and "auto" where torch is not installed.
+    CUDA is reached through ONNX Runtime's GPU package or torch, whichever is installed. Raises SomacastError for a
+    device that is not there, and for any but "cpu" and "auto" where neither is installed.
     """
     if device == "cpu":
         return device
     if device != "auto" and not re.fullmatch(r"cuda(:\d+)?", device):
         raise SomacastError(f"--device {device}: expected cpu, cuda, cuda:N or auto")
+    wanted = "cuda" if device == "auto" else device
+    if onnx_runs_on(wanted):
+        return wanted
     if device == "auto" and not installed("torch"):
         return "cpu"
     require("torch", f"--device {device}")

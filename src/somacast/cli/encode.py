@@ -30,6 +30,8 @@ class Arguments:
     """the most bytes the file may have; full quality if not given"""
     mask: Path | None = None
     """picture of the same size, white where the person is; found by ourselves if not given"""
+    height_m: float | None = None
+    """how tall the person stands, barefoot, in metres; one picture does not tell it"""
     report: Path | None = None
     """JSON file with person box, joints by name in pixels and metres, bits of every label group, stage times"""
     device: Device = "cpu"
@@ -41,10 +43,11 @@ def run(argv: Sequence[str]) -> int:
     check_output(arguments.out)
     if arguments.report:
         check_output(arguments.report)
-    check_positive(budget_bytes=arguments.budget_bytes)
+    check_positive(budget_bytes=arguments.budget_bytes, height_m=arguments.height_m)
     from somacast.capture.images import read_image
 
     frame = read_image(arguments.image, arguments.mask)  # before the networks: a wrong file is told at once
+    frame.height_m = arguments.height_m
     device = check_device(arguments.device)
     from somacast.files import write_atomically
     from somacast.pipeline.sender import Sender

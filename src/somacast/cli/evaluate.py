@@ -40,6 +40,8 @@ class Arguments:
     """start of all randomness"""
     budget_bytes: int | None = None
     """most bytes a person may have; full quality if not given"""
+    tell_height: bool = False
+    """tell the sender how tall each person stands, as encode --height-m does"""
     sheet: Path | None = None
     """PNG with the worst, the median and the best person"""
     device: Device = "cpu"

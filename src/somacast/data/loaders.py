@@ -29,7 +29,8 @@ class EvalItem:
     name: unique in the set; action: its label, "unlabelled" where nobody says; frame: the picture; truth: coloured
     mesh in the view frame, metres, with the pelvis at the origin, or the middle of its bounding box if there are no
     joints; truth_joints [21, 3] metres or None; yaw_deg: turn of the pelvis, 0 facing the camera, or None;
-    silhouette [H, W] float32 in [0, 1]: where the person is in the picture, for benchmarks only, or None.
+    silhouette [H, W] float32 in [0, 1]: where the person is in the picture, for benchmarks only, or None; height_m: of
+    the body standing upright, barefoot, or None.
     """
 
     name: str
@@ -39,6 +40,7 @@ class EvalItem:
     truth_joints: np.ndarray | None = None
     yaw_deg: float | None = None
     silhouette: np.ndarray | None = None
+    height_m: float | None = None
 
 
 def yaw_of(rotations: np.ndarray) -> float:
@@ -56,6 +58,7 @@ def synthetic_test(people: int = DEFAULT_PEOPLE, assets: Path | None = None, see
     """Unseen people drawn on the fly, one picture each, the five actions of the paper in turn."""
     from somacast.data.motion import ACTIONS
     from somacast.data.synthetic import SceneConfig, SyntheticPeople
+    from somacast.human.body import BODY_VERTICES
 
     scene = SceneConfig(size_px=PICTURE_PX, views_per_person=1)
     source = SyntheticPeople("test", seed, assets, scene, actions=ACTIONS)
@@ -69,6 +72,7 @@ def synthetic_test(people: int = DEFAULT_PEOPLE, assets: Path | None = None, see
                 sample.joints_m,
                 yaw_of(sample.rotations),
                 sample.silhouette.astype(np.float32) / 255,
+                float(np.ptp(sample.person.rest_body[:BODY_VERTICES, 1])),
             )
 
 

@@ -5,7 +5,7 @@ frame --encoder--> Semantics --pack--> bytes of a .soma file
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,18 @@ class Sender:
         self.system = registry.get(system)
         self.encoder = self.system.encoder(device)
 
-    def encode(self, frame: Frame, budget_bytes: int | None = None) -> SenderResult:
-        """One frame to the bytes of a .soma file of at most `budget_bytes`.
+    def encode(self, frame: Frame, budget_bytes: int | None = None, network_state: int = 0) -> SenderResult:
+        """One frame to the bytes of a .soma file of at most `budget_bytes`. network_state: f of eq. 18 as 0 (send all)
+        .. 255, see `channel.monitor.NetworkMonitor.network_state`; the more, the coarser the less important labels.
 
         Raises SomacastError if there is no person in the frame or the budget is too small for any person.
         """
+        if not 0 <= network_state <= 255:
+            raise SomacastError(f"network state: expected a whole number from 0 to 255, got {network_state}")
         clock = StageClock()
         with clock.stage("semantics"):
             semantics, found = self.encoder.encode([frame], budget_bytes)
+            semantics.network_state = network_state
         with clock.stage("bitstream"):
             data = self.system.pack(semantics, budget_bytes)
         report = dict(found)
@@ -56,14 +60,18 @@ class Sender:
         return SenderResult(data, plain(report), frame, maps)
 
 
-def frame_of(image: Any, mask: Any = None) -> Frame:
-    """A frame from what `somacast.encode` takes: path, array, Pillow image or Frame; mask as path or array."""
+def frame_of(image: Any, mask: Any = None, height_m: float | None = None) -> Frame:
+    """A frame from what `somacast.encode` takes: path, array, Pillow image or Frame; mask as path or array; height in
+    metres. A frame that is given is not changed."""
+    frame = _picture_of(image, mask)
+    return frame if height_m is None else replace(frame, height_m=height_m)
+
+
+def _picture_of(image: Any, mask: Any) -> Frame:
     if isinstance(image, Frame):
         if mask is None:
             return image
-        return Frame(
-            image.image, frame_from_array(image.image, _mask_array(mask)).mask, image.camera, list(image.notes)
-        )
+        return replace(image, mask=frame_from_array(image.image, _mask_array(mask)).mask, notes=list(image.notes))
     if isinstance(image, (str, Path)):
         if mask is None or isinstance(mask, (str, Path)):
             return read_image(image, mask)

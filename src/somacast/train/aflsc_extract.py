@@ -61,6 +61,7 @@ class ExtractRecipe:
     lambda_heat: float = 0.3  # named addition: soft-max cross entropy and coordinates localise faster
     lambda_joints: float = 10.0
     lambda_joint_depth: float = 3.0
+    lambda_points: float = 4.0  # named addition: joints in metres
     lambda_pose: float = 4.0  # eq. 7: MSE on pose parameters
     lambda_geodesic: float = 1.0  # named addition: 1 - cos of the rotation error
     lambda_depth: float = 1.0  # eq. 7: 1 - SSIM
@@ -83,7 +84,7 @@ def to_tensors(batch: dict[str, np.ndarray], flip: np.ndarray | None = None, siz
     depth = torch.from_numpy(batch["depth"].astype(np.float32))[:, None]
     parts = torch.from_numpy(batch["parts"].astype(np.int64))
     joints = torch.from_numpy(batch["joints_px"]).float().clone()
-    z = torch.from_numpy(batch["joints_m"][..., 2]).float().clone()
+    points = torch.from_numpy(batch["joints_m"]).float().clone()
     rotations = torch.from_numpy(batch["rotations"]).float().clone()
     curl = torch.from_numpy(batch["curl"]).float().clone()
     landmarks = torch.from_numpy(batch["landmarks"]).float().clone()
@@ -95,7 +96,7 @@ def to_tensors(batch: dict[str, np.ndarray], flip: np.ndarray | None = None, siz
         swap = torch.cat([torch.zeros(1, dtype=torch.long), order + 1])
         parts[f] = swap[parts[f]]
         joints[f] = (joints[f] * torch.tensor([-1.0, 1]))[:, order]
-        z[f] = z[f][:, order]
+        points[f] = (points[f] * torch.tensor([-1.0, 1, 1]))[:, order]
         m = torch.diag(torch.tensor([-1.0, 1, 1]))
         rotations[f] = (m @ rotations[f] @ m)[:, order]
         curl[f] = curl[f].flip(-1)
@@ -110,7 +111,8 @@ def to_tensors(batch: dict[str, np.ndarray], flip: np.ndarray | None = None, siz
         "depth": depth,
         "parts": parts,
         "joints": joints,
-        "z": z,
+        "points": points,
+        "z": points[..., 2],
         "rotations": rotations,
         "shape": torch.from_numpy(batch["shape"][:, :SHAPE_COUNT]).float(),
         "curl": curl,
@@ -168,6 +170,7 @@ def losses(out: dict[str, Tensor], truth: dict[str, Tensor], recipe: ExtractReci
         "heat": r.lambda_heat * -(share * heat.flatten(2).log_softmax(-1).view_as(heat)).sum((2, 3)).mean(),
         "joints": r.lambda_joints * (out["joints"] - truth["joints"]).abs().mean(),
         "joint_depth": r.lambda_joint_depth * (out["joint_depth"] - truth["z"]).abs().mean(),
+        "points": r.lambda_points * (out["points"] - truth["points"]).norm(dim=-1).mean(),
     }
     pose = out["pose"].float()
     b = len(pose)
@@ -217,11 +220,14 @@ def evaluate(net: MultiTaskViT, data: dict[str, np.ndarray]) -> dict[str, float]
             true = t["mask"] > 0.5
             iou = (pred & true).sum((1, 2, 3)) / (pred | true).sum((1, 2, 3)).clamp_min(1)
             z = (o["joint_depth"] - t["z"]).abs().mean(1) * 1000
+            place = (o["points"] - t["points"]).norm(dim=-1).mean(1) * 1000
             good = (o["parts"].argmax(1) == t["parts"]).float()[t["parts"] > 0].mean()
-            rows.append([e2.mean().item(), e2.median().item(), z.mean().item(), angle.mean().item(),
-                         angle[:, 0].median().item(), iou.mean().item(), good.item()])  # fmt: skip
+            means = (x.mean().item() for x in (z, place, angle))
+            rows.append([e2.mean().item(), e2.median().item(), *means, angle[:, 0].median().item(),
+                         iou.mean().item(), good.item()])  # fmt: skip
     net.train()
-    names = ("joints_px", "joints_median_px", "z_mm", "angle_deg", "pelvis_median_deg", "iou", "parts")
+    names = ("joints_px", "joints_median_px", "z_mm", "points_mm", "angle_deg", "pelvis_median_deg", "iou",
+             "parts_right")  # fmt: skip
     return dict(zip(names, np.mean(rows, 0).round(3).tolist(), strict=True))
 
 

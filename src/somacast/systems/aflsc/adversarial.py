@@ -130,8 +130,9 @@ class Discriminator(nn.Module):
 
 
 def feature_vector(out: dict[str, Tensor]) -> Tensor:
-    """X of eq. 8 from the extractor's outputs: joints and peaks, log confidence, joint depths, pose head, hidden
-    features, mean tokens, landmarks."""
+    """X of eq. 8 from the extractor's outputs: joints and peaks, log confidence, joint depths and places, pose head,
+    hidden features, the body's token, mean tokens, landmarks."""
     confidence = torch.log(out["confidence"].clamp_min(1e-4))
     parts = [out["joints"].flatten(1), confidence, out["joint_depth"], out["pose"], out["hidden"]]
+    parts += [out["points"].flatten(1), out["body"]]
     return torch.cat([*parts, out["peaks"].flatten(1), out["context"], out["landmarks"].flatten(1)], 1)

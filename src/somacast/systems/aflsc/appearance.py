@@ -1,8 +1,9 @@
 """Sender: what the person looks like, read off the picture through the pose already found.
 
-The posed chart is projected into the picture; texels that the camera sees take its pixels. The appearance codes are
-the most likely ones given those texels: a linear-Gaussian model whose prior is the spread of training people, so that
-the unseen side is completed by what usually goes with the seen one.
+The posed chart is projected into the picture; texels that the camera sees take its pixels, and where the body's outline
+misses the silhouette's edge, clothes or hair stand off by as much. The appearance codes are the most likely ones given
+those texels: a linear-Gaussian model whose prior is the spread of training people, so that the unseen side is completed
+by what usually goes with the seen one.
 """
 
 from __future__ import annotations
@@ -13,29 +14,17 @@ import numpy as np
 
 from somacast.human.body import load_body
 from somacast.human.raster import rasterize
-from somacast.systems.aflsc.assemble import displaced_body
-from somacast.systems.aflsc.chart import load_chart
+from somacast.systems.aflsc.assemble import displaced_body, texel_of_vertex
+from somacast.systems.aflsc.camera import WeakCamera
+from somacast.systems.aflsc.chart import OFFSET_UNIT_M, load_chart
 from somacast.systems.aflsc.labels import COLOR_UNIT, LabelSpace, PersonState
+from somacast.systems.aflsc.outline import outline_gaps
 
 MOST_TEXELS = 1500
+LIFT_NOISE_M = 0.03  # spread of the outline's error: pose and build err too
+LIFT_SHARE = 0.2  # neighbours on the outline err together
+MOST_LIFT_M = 0.1  # what is farther off is another limb or something held
 MEAN_SHADE = 0.77  # how much of a surface's colour an average light shows, over the training scenes
-
-
-@dataclass(frozen=True)
-class WeakCamera:
-    """Projection of the view frame into a crop: pixel = place_px + scale * (x, -y) / (1 - z / distance).
-
-    place_px [2]: the pelvis; scale_px_per_m: at the pelvis' distance; distance_m from the camera to the pelvis.
-    """
-
-    place_px: np.ndarray
-    scale_px_per_m: float
-    distance_m: float
-
-    def project(self, points: np.ndarray) -> np.ndarray:
-        """View-frame points [N, 3] to crop pixels [N, 2]."""
-        w = self.scale_px_per_m / (1 - points[:, 2] / self.distance_m)
-        return self.place_px + np.stack([points[:, 0] * w, -points[:, 1] * w], 1)
 
 
 @dataclass(frozen=True)
@@ -87,8 +76,19 @@ def visible_texels(
     return Seen(index, image[row, column], (thin * weight).astype(np.float32), normal[index], share)
 
 
-def fit_codes(space: LabelSpace, seen: Seen, rows: np.ndarray, noise: float = 0.6, texel_share: float = 0.05):
-    """Most likely codes [K] given the seen texels and their rows [M, 3, K] of `LabelSpace.texel_basis`.
+@dataclass(frozen=True)
+class Lift:
+    """How far cloth or hair stands off at texels on the outline: index [M] into the texels inside, offset_m [M]."""
+
+    index: np.ndarray
+    offset_m: np.ndarray
+
+
+def fit_codes(
+    space: LabelSpace, seen: Seen, rows: np.ndarray, lift: Lift | None = None, noise: float = 0.6,
+    texel_share: float = 0.05,
+):  # fmt: skip
+    """Most likely codes [K] given the seen texels and their rows [M, 3, K] of `LabelSpace.texel_basis`, and the lift.
 
     noise: spread of a texel's error in basis units (light, pose, texture the basis lacks); neighbouring texels err
     together, so that each counts for texel_share of an independent one.
@@ -97,8 +97,26 @@ def fit_codes(space: LabelSpace, seen: Seen, rows: np.ndarray, noise: float = 0.
     residual = (seen.color / COLOR_UNIT - space.appearance_mean[seen.index, :3]).reshape(-1).astype(np.float32)
     weighted = basis * np.repeat(seen.weight * (texel_share / noise**2), 3).astype(np.float32)[:, None]
     precision = (weighted.T @ basis).astype(np.float64) + np.eye(basis.shape[1])
-    unit = np.linalg.solve(precision, weighted.T @ residual)
+    told = (weighted.T @ residual).astype(np.float64)
+    if lift is not None and len(lift.index):
+        slopes = (space.appearance_basis[:, lift.index, 3] * space.appearance_std[:, None]).astype(np.float64)
+        gap = lift.offset_m / OFFSET_UNIT_M - space.appearance_mean[lift.index, 3]
+        # few points on the outline stand for all of a sleeve or a skirt
+        weight = LIFT_SHARE * (OFFSET_UNIT_M / LIFT_NOISE_M) ** 2
+        precision += weight * slopes @ slopes.T
+        told += weight * slopes @ gap
+    unit = np.linalg.solve(precision, told)
     return (unit * space.appearance_std).astype(np.float32)
+
+
+def read_lift(state: PersonState, offset: np.ndarray, camera: WeakCamera, silhouette: np.ndarray) -> Lift:
+    """The lift that brings the outline of the posed body, offset [H, W] metres included, onto the silhouette [S, S];
+    camera in crop sides."""
+    vertex, gap_m = outline_gaps(state, offset, camera, silhouette)
+    row, column = texel_of_vertex(vertex)
+    inside = load_chart().inside
+    number = np.cumsum(inside.ravel()).reshape(inside.shape) - 1
+    return Lift(number[row, column], offset[row, column] + np.clip(gap_m, -MOST_LIFT_M, MOST_LIFT_M))
 
 
 def without_light(space: LabelSpace, seen: Seen, rows: np.ndarray, codes: np.ndarray) -> Seen:
@@ -120,20 +138,23 @@ def without_light(space: LabelSpace, seen: Seen, rows: np.ndarray, codes: np.nda
 def read_appearance(
     space: LabelSpace, state: PersonState, camera: WeakCamera, image: np.ndarray, silhouette: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """Codes [K] of image [S, S, 3] under a pose, and the share of the chart that was seen.
+    """Codes [K] of image [S, S, 3] with silhouette [S, S] under a pose, and the share of the chart that was seen;
+    camera in crop sides.
 
     Two rounds, as offsets of the first place the texels of the second; its colours tell the light, twice over.
     """
     codes = np.zeros(len(space.appearance_std), np.float32)
-    share = 0.0
+    share, pixels = 0.0, camera.at_size(len(image))
     for round_number in range(2):
-        shown = visible_texels(state, space.offset_map(codes), camera, image, silhouette)
+        offset = space.offset_map(codes)
+        shown = visible_texels(state, offset, pixels, image, silhouette)
         share = shown.share
         if len(shown.index) < 50:
             return codes, share
         rows = space.texel_basis[shown.index]
+        lift = read_lift(state, offset, camera, silhouette)
         if round_number == 0:
-            codes = fit_codes(space, replace(shown, color=np.clip(shown.color / MEAN_SHADE, 0, 1)), rows)
+            codes = fit_codes(space, replace(shown, color=np.clip(shown.color / MEAN_SHADE, 0, 1)), rows, lift)
         for _ in range(round_number + 1):
-            codes = fit_codes(space, without_light(space, shown, rows, codes), rows)
+            codes = fit_codes(space, without_light(space, shown, rows, codes), rows, lift)
     return codes, share

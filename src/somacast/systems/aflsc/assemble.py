@@ -77,6 +77,12 @@ def _layout(points: int = CLOUD_POINTS) -> _Layout:
     return _Layout(face, bary, _nearest_inside(uv), _nearest_inside(vertex_uv))
 
 
+def texel_of_vertex(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column [N] in the chart of skin vertices [N]."""
+    rows, columns = _layout().vertex_texel
+    return rows[vertices], columns[vertices]
+
+
 def displaced_body(state: PersonState, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Posed skin moved out by the chart's offsets: vertices [13380, 3], vertex normals, joints [21, 3], pelvis at 0."""
     body = load_body()

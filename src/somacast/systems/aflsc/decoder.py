@@ -15,6 +15,7 @@ from somacast.systems.aflsc.codec import label_inputs
 from somacast.systems.aflsc.labels import COLOR_UNIT, RESIDUAL_UNIT, PersonState
 from somacast.systems.aflsc.networks import load_fast_receiver, load_receiver, load_tables
 from somacast.types import Human, Semantics
+from somacast.weights.sessions import onnx_runs_on
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Decoder:
         self.space = load_tables(weights).space
         plain = self.config.steps == 1 and not self.config.sample and not self.config.literal
         # The default path runs without torch, whose import takes longer than the decoding.
-        self.fast = load_fast_receiver() if plain and device == "cpu" and weights is None else None
+        self.fast = load_fast_receiver(device) if plain and weights is None and onnx_runs_on(device) else None
         if self.fast is None:
             require("torch", "this choice of device, weights or steps")
             import torch
@@ -75,7 +76,8 @@ class Decoder:
         from somacast.systems.aflsc.diffuse import literal_steps, reverse
 
         config = self.config
-        with torch.inference_mode():
+        half = torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda")
+        with torch.inference_mode(), half:
             told, start = torch.from_numpy(labels).to(self.device), torch.from_numpy(base).to(self.device)
             generator = torch.Generator().manual_seed(config.seed)
             maps = self.restorer.sampled(told, generator) if config.sample else self.restorer(told)
@@ -84,7 +86,7 @@ class Decoder:
             else:
                 noise = torch.randn(start.shape, generator=generator) if config.sample else None
                 change = reverse(self.denoiser, maps, start, config.steps, noise)
-            return change.cpu().numpy()
+            return change.float().cpu().numpy()
 
     def decode(self, semantics: Semantics, views=None) -> Human:
         """Symbols to a watertight coloured person in the view frame."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,22 +11,27 @@ import numpy as np
 from somacast.capture.crop import SquareBox, square_crop
 from somacast.capture.finder import NO_PERSON, find_person
 from somacast.extras import require
-from somacast.human.body import load_body
-from somacast.human.raster import rasterize
 from somacast.human.skeleton import CANONICAL_JOINTS, JOINT_COUNT, MIRROR
-from somacast.systems.aflsc.appearance import WeakCamera, read_appearance
+from somacast.systems.aflsc.appearance import read_appearance
 from somacast.systems.aflsc.assemble import displaced_body
+from somacast.systems.aflsc.camera import WeakCamera
 from somacast.systems.aflsc.labels import SHAPE_LABELS, LabelSpace
 from somacast.systems.aflsc.landmarks import INPUT_PX, box_of_landmarks, find_landmarks
 from somacast.systems.aflsc.layout import DEPTH_OFFSET_M, LabelLayout, label_values
 from somacast.systems.aflsc.networks import CODED, EXTRACTED, load_fast_sender, load_sender, load_tables
+from somacast.systems.aflsc.outline import covered, find_outline
 from somacast.systems.aflsc.refine import Evidence, Refiner
+from somacast.systems.aflsc.stature import check_height, standing_height, with_height
 from somacast.types import Frame, Semantics, SomacastError
+from somacast.weights.sessions import onnx_runs_on
 
 CROP_MARGIN = 1.22  # crop side over the person's box, the middle of what the network learnt from
 LOOK_PX = 192  # crop from which colours are read
 DEFAULT_FOCAL = 1.2  # focal length over the picture's longer side, when the frame brings no camera
 SURE_OVERLAP = 0.5
+# Chosen on people of the training split (docs/log.md).
+OUTLINE_ROUNDS = 1
+POINTS_SPREAD_M = 0.1  # how far the joint tokens are trusted
 # The crop need not be exact: the networks learnt from crops of 1.08 to 1.4 times the person's box.
 LOCATE_ROUNDS, NEAR_SIDE, NEAR_CENTRE = 3, 1.1, 0.05
 _UNSURE = (
@@ -81,8 +86,8 @@ class Encoder:
         self.digest = tables.codec.digest
         self.layout = LabelLayout.of(self.space.vocabulary)
         self.refiner = Refiner(self.space)
-        # On a CPU with the weights of the package torch is not needed: importing it takes longer than all of encoding.
-        self.fast = load_fast_sender() if device == "cpu" and weights is None else None
+        # With the weights of the package torch is not needed: importing it takes longer than all of encoding.
+        self.fast = load_fast_sender(device) if weights is None and onnx_runs_on(device) else None
         if self.fast is not None:
             self.crop_px = int(self.fast.get_inputs()[0].shape[2])  # side of the crops that the networks learnt from
         else:
@@ -108,7 +113,9 @@ class Encoder:
 
         with torch.inference_mode():
             tensors = [torch.from_numpy(np.ascontiguousarray(a)).to(self.device) for a in (pair, landmarks)]
-            out = self.network(*tensors)
+            with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
+                out = self.network(*tensors)
+            out = {k: v.float() for k, v in out.items()}
             coded = self.coder.infer(feature_vector(out))
         return {k: out[k].cpu().numpy() for k in EXTRACTED}, {k: coded[k].cpu().numpy() for k in CODED}
 
@@ -118,6 +125,8 @@ class Encoder:
         SomacastError if there is no person.
         """
         frame, clock, times = frames[0], time.perf_counter, {}
+        if frame.height_m is not None:
+            check_height(frame.height_m)
         start = clock()
         box, notes, sure = self._find(frame)
         times["find"] = clock() - start
@@ -239,24 +248,39 @@ class Encoder:
         return focal, focal / box.side
 
     def _labels(self, frame: Frame, look: _Look) -> tuple[np.ndarray, WeakCamera, float]:
-        """Labels of the coder, pulled towards the maps."""
+        """Labels of the coder, pulled towards the maps; of the height that is known, if it is; then with the outline of
+        the body so found."""
         evidence = evidence_of(look.out)
         _, focal = self._distance_scale(frame, look.box)
         distance = float(np.clip(focal / np.exp(evidence.camera[2]), 1.0, 30.0))
-        return self.refiner(look.values, look.spread, evidence, distance)
+        values, camera, residual, parameters = self.refiner(look.values, look.spread, evidence, distance)
+        if frame.height_m is not None:
+            before = standing_height(self.space.state(values).shape)
+            values = with_height(self.space, values, frame.height_m)
+            factor = frame.height_m / before
+            parameters[: len(self.refiner.labels)] = values[self.refiner.labels]
+            parameters[-1] -= np.log(factor)  # whoever is taller stands farther away
+            evidence, distance = replace(evidence, points=evidence.points * factor), distance * factor
+            camera = replace(camera, scale_px_per_m=camera.scale_px_per_m / factor, distance_m=distance)
+        given = (look.values, look.spread, evidence, distance)
+        silhouette = look.silhouette.astype(np.float32)
+        offset = self.space.offset_map(np.zeros(len(self.space.appearance_std), np.float32))
+        for _ in range(OUTLINE_ROUNDS):
+            frames = self.refiner.joints(parameters)
+            outline = find_outline(self.space.state(values), offset, camera, silhouette, frames)
+            values, camera, residual, parameters = self.refiner(*given, outline, parameters)
+        return values, camera, residual
 
     def _appearance(
         self, frame: Frame, look: _Look, values: np.ndarray, camera: WeakCamera
     ) -> tuple[np.ndarray, float]:
-        """Appearance codes from the texels that the picture shows; the rest follows from the prior."""
+        """Appearance codes from the texels that the picture shows and from the silhouette; the rest follows from the
+        prior."""
         state = self.space.state(values)
         image = square_crop(frame.image, look.box, LOOK_PX)
         size = self.crop_px
         silhouette = square_crop(look.silhouette.astype(np.float32), SquareBox(size / 2, size / 2, size), LOOK_PX)
-        enlarged = WeakCamera(
-            (camera.place_px + 0.5) * LOOK_PX, camera.scale_px_per_m * LOOK_PX, camera.distance_m
-        )  # fmt: skip
-        codes, share = read_appearance(self.space, state, enlarged, image, silhouette)
+        codes, share = read_appearance(self.space, state, camera, image, silhouette)
         refined = values.copy()
         refined[self.space.code_labels] = codes[self.space.codes_kept]
         width, height = frame.image.shape[1], frame.image.shape[0]
@@ -269,12 +293,9 @@ class Encoder:
     def _overlap(self, look: _Look, values: np.ndarray, camera: WeakCamera) -> float:
         """The sender looks at its own result: intersection over union of the rebuilt person's silhouette and the one
         that the network saw."""
-        state, size = self.space.state(values), self.crop_px
+        state = self.space.state(values)
         vertices, _, _ = displaced_body(state, self.space.chart_maps(state.codes)[1])
-        screen = np.concatenate([(camera.project(vertices) + 0.5) * size, vertices[:, 2:]], 1).astype(np.float32)
-        near, triangle = np.empty((size, size), np.float32), np.empty((size, size), np.int32)
-        rasterize(screen, load_body().faces, False, near, triangle, np.empty((size, size, 2), np.float32))
-        seen, own = look.silhouette > 0.5, triangle >= 0
+        seen, own = look.silhouette > 0.5, covered(vertices, camera, self.crop_px)
         return float((seen & own).sum() / max((seen | own).sum(), 1))
 
     def _report(self, look: _Look, values: np.ndarray, camera: WeakCamera, notes: list[str], times: dict) -> dict:
@@ -301,8 +322,8 @@ class Encoder:
 def merge_mirrored(out: dict[str, np.ndarray], shape_count: int) -> dict[str, np.ndarray]:
     """Outputs of MultiTaskViT for a crop and its mirror image to one set without the batch axis.
 
-    share [21, G, G] (heat maps as distributions), joints [21, 2], joint_depth [21], confidence [21], camera [3] of the
-    pose head, depth [S, S], silhouette [S, S] logits.
+    share [21, G, G] (heat maps as distributions), joints [21, 2], joint_depth [21], points [21, 3], confidence [21],
+    camera [3] of the pose head, depth [S, S], silhouette [S, S] logits.
     """
     heat = out["heat"].reshape(2, JOINT_COUNT, -1)
     share = np.exp(heat - heat.max(-1, keepdims=True))
@@ -316,6 +337,7 @@ def merge_mirrored(out: dict[str, np.ndarray], shape_count: int) -> dict[str, np
         "share": share,
         "joints": np.stack([(share.sum(1) * axis).sum(-1), (share.sum(2) * axis).sum(-1)], -1),
         "joint_depth": (out["joint_depth"][0] + out["joint_depth"][1][MIRROR]) / 2,
+        "points": (out["points"][0] + (out["points"][1] * [-1, 1, 1])[MIRROR]) / 2,
         "confidence": share.max((1, 2)),
         "camera": camera.mean(0),
         "depth": (out["depth"][0, 0] + out["depth"][1, 0][:, ::-1]) / 2,
@@ -340,4 +362,4 @@ def evidence_of(out: dict[str, np.ndarray], window: int = 2) -> Evidence:
         joints[j] = (px * x).sum(), (py * y).sum()
         variance = ((px * (x - joints[j, 0]) ** 2).sum() + (py * (y - joints[j, 1]) ** 2).sum()) / 2
         spread[j] = np.sqrt(variance + 0.008**2) / np.sqrt(max(mass, 0.05))
-    return Evidence(joints, spread, out["joint_depth"], np.full(JOINT_COUNT, 0.4), out["camera"])
+    return Evidence(joints, spread, out["points"], np.full((JOINT_COUNT, 3), POINTS_SPREAD_M), out["camera"])

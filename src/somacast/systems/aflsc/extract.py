@@ -4,6 +4,7 @@ image [B, 3, S, S], landmarks [B, 33, 8] of `find_landmarks`
   -> convolutional stem S/4, S/8 -> tokens at S/16 -> shared trunk
   -> per task (keypoint, pose, depth): + position increment (eq. 1), block with task mask (eq. 6)
   -> keypoint head (eq. 2), pose head (eq. 3), depth head (eq. 4-5), silhouette and part maps
+  -> a token a joint, gathered where its heat map lies: places in metres, corrections of the pose head (addition)
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class ExtractConfig:
     heads: int = 6
     residuals: int = 2  # at each of S/4 and S/8, on the way down and up
     trunk_blocks: int = 4
+    joint_blocks: int = 3
     shape_count: int = 12
     attribute_logits: int = 17
     task_increments: bool = True  # off: ablation of eq. 1
@@ -137,6 +139,44 @@ class PoseHead(nn.Module):
         return self.out(hidden), hidden
 
 
+class JointTokens(nn.Module):
+    """Named addition to eq. 3: what the maps hold where each joint lies, as one token a joint beside one for the whole
+    body. Turns and depths of limbs are told by the picture near them and by the other joints, and pooled features lose
+    that. Its answers begin at 0, so that it can be added to a trained network."""
+
+    def __init__(self, channels: tuple[int, ...], dim: int, heads: int, blocks: int, outputs: int):
+        super().__init__()
+        self.gather = nn.ModuleList(nn.Linear(c, dim) for c in channels)
+        self.facts = nn.Linear(4, dim)
+        self.hint = nn.Linear(LANDMARK_COUNT * LANDMARK_VALUES, dim)
+        self.kind = nn.Parameter(torch.randn(1, JOINT_COUNT + 1, dim) * 0.02)
+        self.blocks = nn.ModuleList(Block(dim, heads, 2.0) for _ in range(blocks))
+        self.norm = nn.LayerNorm(dim)
+        self.turns, self.points, self.rest = nn.Linear(dim, 6), nn.Linear(dim, 3), nn.Linear(dim, outputs)
+        for layer in (self.turns, self.points, self.rest):
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
+
+    def forward(
+        self, share: Tensor, maps: list[Tensor], facts: Tensor, landmarks: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Heat maps as distributions [B, 21, G, G], maps [B, C_i, H_i, W_i], facts [B, 21, 4] and landmarks
+        [B, 33, 8] to corrections of the pose outputs [B, O], places [B, 21, 3] and the body's token [B, D]."""
+        joints = self.facts(facts)
+        for linear, x in zip(self.gather, maps, strict=True):
+            cell = share.shape[-1] // x.shape[-1]
+            weight = F.avg_pool2d(share, cell) * cell**2 if cell > 1 else share
+            joints = joints + linear(weight.flatten(2).to(x.dtype) @ to_tokens(x))
+        body = joints.mean(1, keepdim=True) + self.hint((2 * landmarks).flatten(1))[:, None]
+        tokens = torch.cat([joints, body], 1) + self.kind
+        for block in self.blocks:
+            tokens = block(tokens)
+        tokens = self.norm(tokens)
+        joints, body = tokens[:, :-1], tokens[:, -1]
+        change = torch.cat([self.turns(joints).flatten(1), self.rest(body)], 1)
+        return change, self.points(joints), body
+
+
 class DepthHead(nn.Module):
     """Eq. 4-5: groups weighted by global context, conv3x3(LN), summed, transposed convolution, ReLU."""
 
@@ -185,6 +225,7 @@ class MultiTaskViT(nn.Module):
         self.keypoint_head = KeypointHead(widths, JOINT_COUNT)
         self.pose_head = PoseHead(c.dim, c.trunk_blocks + 1, tokens, c.pose_outputs)
         self.depth_head = DepthHead(widths)
+        self.joint_tokens = JointTokens(widths, c.dim, c.heads, c.joint_blocks, c.pose_outputs - 6 * JOINT_COUNT)
         self.joint_depth = nn.Conv2d(c.stem, JOINT_COUNT, 1)
         self.parts = nn.Conv2d(c.stem, JOINT_COUNT + 1, 1)
         self.silhouette = nn.ConvTranspose2d(c.stem, 1, 4, 4)
@@ -209,9 +250,10 @@ class MultiTaskViT(nn.Module):
 
         heat [B, 21, G, G] logits, joints [B, 21, 2] means of the heat maps in crop sides from the centre (y down),
         peaks [B, 21, 2] their highest cells, joint_depth [B, 21] metres towards the camera relative to the pelvis,
-        confidence [B, 21] peak of the heat map, pose [B, O], hidden [B, 384], context [B, 3 D] mean tokens of the
-        tasks, depth [B, 1, S, S] metres behind the plane DEPTH_OFFSET_M in front of the pelvis, silhouette
-        [B, 1, S, S] logits, parts [B, 22, G, G] logits; landmarks as given.
+        points [B, 21, 3] the joints in metres from the pelvis (view frame), confidence [B, 21] peak of the heat map,
+        pose [B, O], hidden [B, 384], body [B, D], context [B, 3 D] mean tokens of the tasks, depth [B, 1, S, S] metres
+        behind the plane DEPTH_OFFSET_M in front of the pelvis, silhouette [B, 1, S, S] logits, parts [B, 22, G, G]
+        logits; landmarks as given.
         """
         if landmarks is None or not self.config.landmarks:
             landmarks = image.new_zeros(len(image), LANDMARK_COUNT, LANDMARK_VALUES)
@@ -237,15 +279,22 @@ class MultiTaskViT(nn.Module):
         joints = torch.stack([(share.sum(2) * self.axis).sum(-1), (share.sum(3) * self.axis).sum(-1)], -1)
         cells = heat.shape[-1]
         peak = heat.flatten(2).argmax(-1)
+        confidence = share.amax((2, 3))
+        joint_depth = (share * self.joint_depth(m32)).sum((2, 3))
+        facts = torch.cat([joints, joint_depth[..., None], confidence.clamp_min(1e-4).log()[..., None]], -1)
+        pose8 = to_map(branch["pose"], self.side)
+        change, points, body = self.joint_tokens(share, [pose8, m16, m32], facts, landmarks)
         return {
             "heat": heat,
             "joints": joints,
             "peaks": torch.stack([peak % cells, peak // cells], -1).float().add(0.5) / cells - 0.5,
             "context": torch.cat([branch[task].mean(1) for task in TASKS], 1),
-            "joint_depth": (share * self.joint_depth(m32)).sum((2, 3)),
-            "confidence": share.amax((2, 3)),
-            "pose": pose,
+            "joint_depth": joint_depth,
+            "points": points,
+            "confidence": confidence,
+            "pose": pose + change,
             "hidden": hidden,
+            "body": body,
             "depth": self.depth_head([deep8, m16, m32]),
             "silhouette": self.silhouette(m32),
             "parts": self.parts(m32),

@@ -6,10 +6,17 @@ multi-task ViT learns from made people only and takes these landmarks as a hint 
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from somacast.systems.aflsc.networks import load_landmarks
+from somacast.weights.sessions import open_session
 
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+WEIGHTS = "landmarks.onnx"
 LANDMARK_COUNT = 33  # BlazePose also gives six auxiliary points, which are left out
 LANDMARK_VALUES = 8  # x, y, z in crop sides, visibility, presence, world x, y, z in metres
 INPUT_PX = 256
@@ -18,6 +25,12 @@ _PAIRS = ((1, 4), (2, 5), (3, 6), (7, 8), (9, 10), *((k, k + 1) for k in range(1
 MIRRORED = np.arange(LANDMARK_COUNT)
 for _a, _b in _PAIRS:
     MIRRORED[_a], MIRRORED[_b] = _b, _a
+
+
+@lru_cache(maxsize=1)
+def load_landmarks() -> InferenceSession:
+    """The landmark network: image [B, 3, 256, 256] in [0, 1] -> landmarks [B, 195], world [B, 117], score [B, 1]."""
+    return open_session(WEIGHTS)
 
 
 def find_landmarks(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +18,7 @@ from somacast.systems.aflsc.codec import LabelCodec
 from somacast.systems.aflsc.labels import LabelSpace
 from somacast.types import SomacastError
 from somacast.weights.manifest import weights_path
+from somacast.weights.sessions import open_session
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -29,13 +29,23 @@ if TYPE_CHECKING:
     from somacast.systems.aflsc.restore import Restorer
 
 WEIGHTS = "aflsc"
-FAST_SENDER, FAST_RECEIVER, LANDMARKS = "aflsc_sender.onnx", "aflsc_receiver.onnx", "landmarks.onnx"
-EXTRACTED = ("heat", "joints", "joint_depth", "confidence", "pose", "depth", "silhouette")  # of MultiTaskViT, as used
-CODED = ("mean", "log_scale", "angles", "classes")  # of SemanticCoder.infer, as used
+FAST_SENDER, FAST_RECEIVER = "aflsc_sender.onnx", "aflsc_receiver.onnx"
+EXTRACTED = (
+    "heat",
+    "joints",
+    "joint_depth",
+    "points",
+    "confidence",
+    "pose",
+    "depth",
+    "silhouette",
+)  # of MultiTaskViT, as used
+CODED = ("mean", "log_scale", "angles", "classes")
 _PARTS = ("extract", "semantic", "restorer", "denoiser")
 _FOR_TRAINING = ("semantic.from_both.", "semantic.features.")  # q(z | X, y) and mu(z): weights files leave them out
-# The covariance factors of the mixture, which only drawn samples use, are the largest matrix: 8 bits, a scale per row.
-_EIGHT_BIT = ("restorer.encoder.head.factors.weight",)
+# Wide matrices of the sender, which the package holds a second time as ONNX, and the covariance factors of the mixture,
+# which only drawn samples use: 8 bits, a scale per row. The error is under what a minute of training changes.
+_EIGHT_BIT, _EIGHT_BIT_LEAST = ("extract.", "semantic.", "restorer.encoder.head.factors.weight"), 16384
 _SCALE = ".scale"
 
 
@@ -71,7 +81,7 @@ def load_states(path: Path | None) -> dict[str, dict]:
         part, _, rest = name.partition(".")
         if part in out and not name.endswith(_SCALE):
             if name + _SCALE in arrays:
-                array = array.astype(np.float32) * arrays[name + _SCALE][:, None]
+                array = (array.reshape(len(array), -1) * arrays[name + _SCALE][:, None]).reshape(array.shape)
             tensor = torch.from_numpy(np.array(array))
             out[part][rest] = tensor.float() if tensor.dtype == torch.float16 else tensor
     return out
@@ -114,45 +124,32 @@ def load_receiver(path: Path | None = None) -> tuple[Restorer, Denoiser]:
     return restorer.eval(), denoiser.eval()
 
 
-def load_fast_sender() -> InferenceSession:
+def load_fast_sender(device: str = "cpu") -> InferenceSession:
     """The sender's networks as an ONNX Runtime session: image [2, 3, S, S], landmarks [2, 33, 8] -> EXTRACTED and
     CODED. The twin of `MultiTaskViT.forward` and `SemanticCoder.infer`."""
-    return _session(FAST_SENDER)
+    return open_session(FAST_SENDER, device)
 
 
-def load_fast_receiver() -> InferenceSession:
+def load_fast_receiver(device: str = "cpu") -> InferenceSession:
     """The receiver's default path as an ONNX Runtime session: labels [1, I], base [1, 4, 128, 128] -> change, shaped
     like base. The twin of `Restorer` and one step of `reverse`."""
-    return _session(FAST_RECEIVER)
-
-
-@lru_cache(maxsize=1)
-def load_landmarks() -> InferenceSession:
-    """The landmark network: image [B, 3, 256, 256] in [0, 1] -> landmarks [B, 195], world [B, 117], score [B, 1]."""
-    return _session(LANDMARKS)
-
-
-def _session(name: str) -> InferenceSession:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1 if os.environ.get("OMP_NUM_THREADS") == "1" else 2
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(weights_path(name)), options, providers=["CPUExecutionProvider"])
+    return open_session(FAST_RECEIVER, device)
 
 
 def save_weights(path: Path, space: LabelSpace, tables: CodingTables, states: dict[str, dict]) -> None:
-    """One safetensors file: networks' tensors as float16 under "part.name", those of _EIGHT_BIT as int8 with a scale,
-    label and coding tables as they are."""
+    """One safetensors file: networks' tensors as float16 under "part.name", wide ones of _EIGHT_BIT as int8 with a
+    scale for each row, label and coding tables as they are."""
     arrays: dict[str, np.ndarray] = {**space.to_arrays(), **tables.to_arrays()}
     for part in _PARTS:
         for name, tensor in states[part].items():
             if f"{part}.{name}".startswith(_FOR_TRAINING):
                 continue
             array = tensor.detach().cpu().numpy()
-            if f"{part}.{name}" in _EIGHT_BIT:
-                scale = np.maximum(np.abs(array).max(1) / 127, 1e-12).astype(np.float32)
-                arrays[f"{part}.{name}"] = np.round(array / scale[:, None]).astype(np.int8)
+            wide = array.ndim > 1 and array.size >= _EIGHT_BIT_LEAST and len(array) >= 16
+            if wide and f"{part}.{name}".startswith(_EIGHT_BIT):
+                rows = array.reshape(len(array), -1)
+                scale = np.maximum(np.abs(rows).max(1) / 127, 1e-12).astype(np.float32)
+                arrays[f"{part}.{name}"] = np.round(rows / scale[:, None]).astype(np.int8).reshape(array.shape)
                 arrays[f"{part}.{name}{_SCALE}"] = scale
                 continue
             keep = array.dtype.kind != "f" or "running" in name or name in ("mean", "std")

@@ -1,20 +1,25 @@
-"""Sender: the labels are pulled towards the sender's own heat maps and depths before they are coded.
+"""Sender: the labels are pulled towards the sender's own maps before they are coded.
 
 Damped Gauss-Newton over root, pose, shape and camera: joints must fall on the heat maps (each with the map's own
-spread), at the depths of the joint-depth maps, and stay where the semantic coder believes the labels to be.
+spread) and where the joint tokens place them, the body's outline must fall on the silhouette's edge, and the labels
+stay where the semantic coder believes them to be.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numba as nb
 import numpy as np
 
 from somacast.human.body import TPOSE, load_body
 from somacast.human.skeleton import JOINT_COUNT, JOINT_PARENT
-from somacast.systems.aflsc.appearance import WeakCamera
+from somacast.systems.aflsc.camera import WeakCamera
 from somacast.systems.aflsc.labels import SHAPE_LABELS, LabelSpace
+
+EDGE_SPREAD = 0.04  # of an outline point from the silhouette's edge, in crop sides: clothes are not skin
 
 
 @nb.njit(cache=True, fastmath=True)
@@ -41,8 +46,9 @@ def _product(a, b, out):
 
 
 @nb.njit(cache=True, fastmath=True)
-def _joints(p, n_pose, pose_mean, pose_basis, rest, shape_basis, parent, out):
-    """Joints [21, 3] relative to the pelvis of parameters [yaw, tilt x, tilt z, pose.., shape.., camera..]."""
+def _joints(p, n_pose, pose_mean, pose_basis, rest, shape_basis, parent, out, world):
+    """Joints [21, 3] relative to the pelvis and their turns [21, 3, 3] of parameters [yaw, tilt x, tilt z, pose..,
+    shape.., camera..]."""
     joints = parent.shape[0]
     place = rest.copy()
     for k in range(shape_basis.shape[0]):
@@ -54,7 +60,6 @@ def _joints(p, n_pose, pose_mean, pose_basis, rest, shape_basis, parent, out):
     for k in range(n_pose):
         for i in range(turns.shape[0]):
             turns[i] += p[3 + k] * pose_basis[k, i]
-    world = np.zeros((joints, 3, 3))
     local = np.zeros((3, 3))
     yaw = np.zeros((3, 3))
     _turn(0.0, p[0], 0.0, yaw)
@@ -75,44 +80,76 @@ def _joints(p, n_pose, pose_mean, pose_basis, rest, shape_basis, parent, out):
 
 @nb.njit(cache=True, fastmath=True)
 def _residuals(p, n_pose, pose_mean, pose_basis, rest, shape_basis, parent, distance, prior, prior_std, seen, seen_std,
-               depth, depth_std, joints, out):  # fmt: skip
-    _joints(p, n_pose, pose_mean, pose_basis, rest, shape_basis, parent, joints)
-    n, c = joints.shape[0], len(p) - 3
+               points, points_std, edge_joint, edge_place, edge_line, edge_std, joints, world, out):  # fmt: skip
+    """Residuals [2 n joints in the picture, 3 n places, m edge points, prior].
+
+    points, points_std [n, 3]; edge_joint [m], edge_place [m, 3] in the joint's frame, edge_line [m, 3]: unit normal and
+    offset of the line in the picture that the point must lie on.
+    """
+    _joints(p, n_pose, pose_mean, pose_basis, rest, shape_basis, parent, joints, world)
+    n, m, c = joints.shape[0], edge_joint.shape[0], len(p) - 3
     scale = np.exp(p[c + 2])
     for j in range(n):
         w = scale / (1 - joints[j, 2] / distance)
         out[2 * j] = (p[c] + joints[j, 0] * w - seen[j, 0]) / seen_std[j]
         out[2 * j + 1] = (p[c + 1] - joints[j, 1] * w - seen[j, 1]) / seen_std[j]
-        out[2 * n + j] = (joints[j, 2] - depth[j]) / depth_std[j]
+        for k in range(3):
+            out[2 * n + 3 * j + k] = (joints[j, k] - points[j, k]) / points_std[j, k]
+    for i in range(m):
+        j = edge_joint[i]
+        x, y, z = joints[j, 0], joints[j, 1], joints[j, 2]
+        for k in range(3):
+            x += world[j, 0, k] * edge_place[i, k]
+            y += world[j, 1, k] * edge_place[i, k]
+            z += world[j, 2, k] * edge_place[i, k]
+        w = scale / (1 - z / distance)
+        out[5 * n + i] = ((p[c] + x * w) * edge_line[i, 0] + (p[c + 1] - y * w) * edge_line[i, 1] - edge_line[i, 2]) / (
+            edge_std
+        )
     for i in range(len(p)):
-        out[3 * n + i] = (p[i] - prior[i]) / prior_std[i]
+        out[5 * n + m + i] = (p[i] - prior[i]) / prior_std[i]
 
 
 @nb.njit(cache=True, fastmath=True)
 def _jacobian(p, n_pose, pose_mean, pose_basis, rest, shape_basis, parent, distance, prior, prior_std, seen, seen_std,
-              depth, depth_std, joints, base, out):  # fmt: skip
+              points, points_std, edge_joint, edge_place, edge_line, edge_std, joints, world, base, out):  # fmt: skip
     moved = np.empty_like(base)
     for i in range(len(p)):
         step = 1e-4
         kept = p[i]
         p[i] = kept + step
         _residuals(p, n_pose, pose_mean, pose_basis, rest, shape_basis, parent, distance, prior, prior_std, seen,
-                   seen_std, depth, depth_std, joints, moved)  # fmt: skip
+                   seen_std, points, points_std, edge_joint, edge_place, edge_line, edge_std, joints, world,
+                   moved)  # fmt: skip
         p[i] = kept
         for r in range(len(base)):
             out[r, i] = (moved[r] - base[r]) / step
 
 
 @dataclass(frozen=True)
+class Outline:
+    """Skin points that must lie on the silhouette's edge: the joint each hangs on [M] int64, its place in that joint's
+    frame [M, 3] in metres, and the line it must meet [M, 3]: unit normal and offset, in crop sides."""
+
+    joint: np.ndarray
+    place: np.ndarray
+    line: np.ndarray
+
+    @staticmethod
+    def empty() -> Outline:
+        return Outline(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros((0, 3)))
+
+
+@dataclass(frozen=True)
 class Evidence:
-    """What the maps say: joints [21, 2] in crop sides from the centre (y down) with spread [21], depth [21] in metres
-    towards the camera relative to the pelvis with spread [21]; camera [3]: pelvis x, y and log scale (crop sides per
+    """What the maps say: joints [21, 2] in crop sides from the centre (y down) with spread [21], places [21, 3] in
+    metres from the pelvis (view frame) with spread [21, 3]; camera [3]: pelvis x, y and log scale (crop sides per
     metre) from the pose head."""
 
     joints: np.ndarray
     spread: np.ndarray
-    depth: np.ndarray
-    depth_spread: np.ndarray
+    points: np.ndarray
+    points_spread: np.ndarray
     camera: np.ndarray
 
 
@@ -134,58 +171,81 @@ class Refiner:
             JOINT_PARENT.astype(np.int64),
         )  # fmt: skip
 
-    def joints(self, parameters: np.ndarray) -> np.ndarray:
-        """Joints [21, 3] relative to the pelvis for parameters [3 + pose + shape + 3]."""
-        out = np.zeros((JOINT_COUNT, 3))
-        _joints(parameters, *self._tables, out)
-        return out
+    def joints(self, parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Joints [21, 3] relative to the pelvis and their turns [21, 3, 3], view frame, for parameters
+        [3 + pose + shape + 3]."""
+        out, world = np.zeros((JOINT_COUNT, 3)), np.zeros((JOINT_COUNT, 3, 3))
+        _joints(parameters, *self._tables, out, world)
+        return out, world
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Vocabulary indices of the labels that are refined, in the order of the parameters."""
+        return np.concatenate([self.space.vocabulary.group_indices(g) for g in ("root", "pose", "shape")])
+
+    @cached_property
+    def turning(self) -> np.ndarray:
+        """Numbers of the parameters that an outline may change. Build and scale are not among them: cloth stands off
+        the skin, and a body that is made to fill it would grow."""
+        shape = self.space.vocabulary.group_indices("shape")
+        kept = np.flatnonzero(~np.isin(self.labels, shape))
+        return np.concatenate([kept, len(self.labels) + np.arange(2)])
 
     def __call__(
-        self, values: np.ndarray, spread: np.ndarray, evidence: Evidence, distance_m: float
-    ) -> tuple[np.ndarray, WeakCamera, float]:
-        """Label values [L] and their believed spread [L] to (refined values, camera in crop sides, mean residual).
+        self,
+        values: np.ndarray,
+        spread: np.ndarray,
+        evidence: Evidence,
+        distance_m: float,
+        outline: Outline | None = None,
+        start: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, WeakCamera, float, np.ndarray]:
+        """Label values [L] and their believed spread [L] to (refined values, camera in crop sides, mean residual of the
+        joints in the picture, parameters); start: parameters to begin from, the believed ones if None.
 
         The camera's place is relative to the crop's centre, in crop sides.
         """
-        vocabulary = self.space.vocabulary
-        at = np.concatenate([vocabulary.group_indices(g) for g in ("root", "pose", "shape")])
+        at, outline = self.labels, outline or Outline.empty()
         prior = np.concatenate([values[at], evidence.camera])
         prior_std = np.concatenate([np.maximum(spread[at], 1e-3), [0.1, 0.1, 0.25]])
-        p = prior.copy()
-        parent_args = (*self._tables, float(distance_m), prior, prior_std)
-        seen = (evidence.joints.astype(np.float64), evidence.depth.astype(np.float64))
-        n = 3 * JOINT_COUNT + len(p)
-        joints, base, trial, jacobian = np.zeros((JOINT_COUNT, 3)), np.zeros(n), np.zeros(n), np.zeros((n, len(p)))
-        damping, spreads = 1e-2, (evidence.spread.astype(np.float64), evidence.depth_spread.astype(np.float64))
-
-        def residuals(q: np.ndarray, out: np.ndarray) -> None:
-            _residuals(q, *parent_args, seen[0], spreads[0], seen[1], spreads[1], joints, out)
-
-        def weigh(r: np.ndarray) -> np.ndarray:
-            w = np.ones_like(r)
-            w[: 3 * JOINT_COUNT] = 1 / (1 + np.square(r[: 3 * JOINT_COUNT] / 3))  # Cauchy: wrong peaks lose their pull
-            return w
-
-        def cost(r: np.ndarray) -> float:
-            data = r[: 3 * JOINT_COUNT]
-            return float(4.5 * np.log1p(np.square(data / 3)).sum() * 2 + np.square(r[3 * JOINT_COUNT :]).sum())
-
-        residuals(p, base)
+        p = (prior if start is None else start).copy()
+        free = np.arange(len(p)) if start is None else self.turning
+        count = 5 * JOINT_COUNT + len(outline.joint)
+        fixed: list[Any] = [
+            *self._tables, float(distance_m), prior, prior_std, *(np.ascontiguousarray(a, np.float64) for a in (
+                evidence.joints, evidence.spread, evidence.points, evidence.points_spread)),
+            outline.joint, outline.place, outline.line, EDGE_SPREAD,
+            np.zeros((JOINT_COUNT, 3)), np.zeros((JOINT_COUNT, 3, 3)),
+        ]  # fmt: skip
+        base, trial, jacobian = np.zeros(count + len(p)), np.zeros(count + len(p)), np.zeros((count + len(p), len(p)))
+        _residuals(p, *fixed, base)  # pyright: ignore[reportCallIssue]
+        damping, cost = 1e-2, _cost(base, count)
         for _ in range(self.iterations):
-            _jacobian(p, *parent_args, seen[0], spreads[0], seen[1], spreads[1], joints, base, jacobian)
-            w = weigh(base)
-            normal = jacobian.T @ (w[:, None] * jacobian)
-            gradient = jacobian.T @ (w * base)
-            step = np.linalg.solve(normal + damping * np.diag(np.diag(normal)), gradient)
-            candidate = p - step
-            residuals(candidate, trial)
-            if cost(trial) < cost(base):
+            _jacobian(p, *fixed, base, jacobian)  # pyright: ignore[reportCallIssue]
+            w = np.ones_like(base)
+            w[:count] = 1 / (1 + np.square(base[:count] / 3))  # Cauchy: wrong peaks lose their pull
+            slopes = jacobian[:, free]
+            weighted = w[:, None] * slopes
+            normal = slopes.T @ weighted
+            candidate = p.copy()
+            candidate[free] -= np.linalg.solve(normal + damping * np.diag(np.diag(normal)), weighted.T @ base)
+            _residuals(candidate, *fixed, trial)  # pyright: ignore[reportCallIssue]
+            better = _cost(trial, count)
+            if better < cost:
+                gain, cost = cost - better, better
                 p, damping = candidate, damping * 0.4
                 base[:] = trial
+                if gain < 1e-3 * cost:
+                    break
             else:
                 damping *= 6
         refined = values.copy()
         refined[at] = p[:-3]
         refined[0] = (refined[0] + np.pi) % (2 * np.pi) - np.pi
         camera = WeakCamera(p[-3:-1].copy(), float(np.exp(p[-1])), distance_m)
-        return refined, camera, float(np.abs(base[: 2 * JOINT_COUNT]).mean())
+        return refined, camera, float(np.abs(base[: 2 * JOINT_COUNT]).mean()), p
+
+
+def _cost(residuals: np.ndarray, count: int) -> float:
+    """Cauchy on the first `count` residuals, squares on the rest."""
+    return float(9 * np.log1p(np.square(residuals[:count] / 3)).sum() + np.square(residuals[count:]).sum())

@@ -1,0 +1,205 @@
+"""AFLSC's sender: labels pulled towards the maps and the silhouette."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+import aflsc_cases as cases
+from somacast.human.body import load_body
+from somacast.human.skeleton import JOINT_COUNT
+from somacast.systems.aflsc.appearance import Lift, Seen, fit_codes, read_lift
+from somacast.systems.aflsc.assemble import displaced_body
+from somacast.systems.aflsc.camera import WeakCamera
+from somacast.systems.aflsc.chart import load_chart
+from somacast.systems.aflsc.networks import load_tables
+from somacast.systems.aflsc.outline import covered, find_outline
+from somacast.systems.aflsc.refine import Evidence, Refiner, _jacobian, _residuals
+
+
+@lru_cache(maxsize=1)
+def refiner() -> Refiner:
+    return Refiner(cases.space())
+
+
+def refined_indices() -> np.ndarray:
+    vocabulary = cases.space().vocabulary
+    return np.concatenate([vocabulary.group_indices(g) for g in ("root", "pose", "shape")])
+
+
+CAMERA = np.array([0.03, -0.05, np.log(0.42)])
+DISTANCE_M = 3.0
+
+
+def project(joints: np.ndarray, camera: np.ndarray = CAMERA) -> np.ndarray:
+    scale = np.exp(camera[2]) / (1 - joints[:, 2] / DISTANCE_M)
+    return np.stack([camera[0] + joints[:, 0] * scale, camera[1] - joints[:, 1] * scale], 1)
+
+
+def test_refiner_has_the_joints_and_turns_of_the_body() -> None:
+    space, body = cases.space(), load_body()
+    for values in cases.random_values(4):
+        state = space.state(values)
+        joints = body.joints(body.rest(state.shape)[1], state.rotations)
+        got, turns = refiner().joints(np.concatenate([values[refined_indices()], CAMERA]))
+        np.testing.assert_allclose(got, joints - joints[0], atol=2e-4)
+        np.testing.assert_allclose(turns, state.rotations, atol=1e-3)
+
+
+def test_refiner_pulls_a_wrong_pose_onto_exact_evidence() -> None:
+    vocabulary = cases.space().vocabulary
+    rng = np.random.default_rng(0)
+    at = refined_indices()
+    spread = np.array([label.std for label in vocabulary.labels])
+    spread[vocabulary.group_indices("root")] = 0.35
+    for truth in cases.random_values(3, seed=1):
+        joints, _ = refiner().joints(np.concatenate([truth[at], CAMERA]))
+        depth_alone = np.tile([1e6, 1e6, 0.02], (21, 1))
+        evidence = Evidence(project(joints), np.full(21, 0.004), joints, depth_alone, CAMERA + rng.normal(0, 0.03, 3))
+        wrong = truth.copy()
+        wrong[at] += 0.5 * spread[at] * rng.standard_normal(len(at))
+        start, _ = refiner().joints(np.concatenate([wrong[at], CAMERA]))
+        refined, camera, residual, parameters = refiner()(wrong, spread, evidence, DISTANCE_M)
+        end, _ = refiner().joints(np.concatenate([refined[at], CAMERA]))
+        np.testing.assert_allclose(refiner().joints(parameters)[0], end, atol=1e-6)
+        seen = np.linalg.norm(camera.project(end) - evidence.joints, axis=1).mean()
+        before = np.linalg.norm(project(start, evidence.camera) - evidence.joints, axis=1).mean()
+        assert seen < 0.2 * before
+        assert np.linalg.norm(end - joints, axis=1).mean() < 0.5 * np.linalg.norm(start - joints, axis=1).mean()
+        assert residual < 2  # in units of the maps' spread
+        others = np.setdiff1d(np.arange(len(truth)), at)
+        np.testing.assert_array_equal(refined[others], wrong[others])
+        assert -np.pi <= refined[0] < np.pi
+
+
+def test_refiner_trusts_the_coder_where_the_maps_say_nothing() -> None:
+    values = cases.random_values(1, seed=2)[0]
+    spread = np.array([label.std for label in cases.space().vocabulary.labels])
+    blind = Evidence(np.zeros((21, 2)), np.full(21, 1e6), np.zeros((21, 3)), np.full((21, 3), 1e6), CAMERA)
+    refined, camera, _, _ = refiner()(values, spread, blind, DISTANCE_M)
+    np.testing.assert_allclose(refined[1:], values[1:], atol=1e-3)
+    np.testing.assert_allclose([*camera.place_px, np.log(camera.scale_px_per_m)], CAMERA, atol=1e-3)
+
+
+def test_refiner_follows_places_in_metres() -> None:
+    """Depth and size, which the picture's plane does not tell."""
+    vocabulary, at = cases.space().vocabulary, refined_indices()
+    spread = np.array([label.std for label in vocabulary.labels])
+    truth, other = cases.random_values(2, seed=5)
+    joints, _ = refiner().joints(np.concatenate([truth[at], CAMERA]))
+    told = Evidence(np.zeros((21, 2)), np.full(21, 1e6), joints, np.full((21, 3), 0.01), CAMERA)
+    refined, *_ = refiner()(other, spread, told, DISTANCE_M)
+    before, _ = refiner().joints(np.concatenate([other[at], CAMERA]))
+    after, _ = refiner().joints(np.concatenate([refined[at], CAMERA]))
+    assert np.linalg.norm(after - joints, axis=1).mean() < 0.3 * np.linalg.norm(before - joints, axis=1).mean()
+
+
+def test_jacobian_agrees_with_central_differences() -> None:
+    values = cases.random_values(1, seed=3)[0]
+    p = np.concatenate([values[refined_indices()], CAMERA])
+    rng = np.random.default_rng(0)
+    tables, prior, prior_std = refiner()._tables, p + 0.1, rng.uniform(0.5, 2, len(p))
+    seen, spread = rng.normal(0, 0.2, (21, 2)), rng.uniform(0.01, 0.05, 21)
+    points, doubt = rng.normal(0, 0.2, (21, 3)), rng.uniform(0.05, 0.2, (21, 3))
+    hung, place, line = rng.integers(0, 21, 9), rng.normal(0, 0.1, (9, 3)), rng.normal(0, 1, (9, 3))
+    joints, world = np.zeros((JOINT_COUNT, 3)), np.zeros((JOINT_COUNT, 3, 3))
+    arguments = (
+        *tables,
+        DISTANCE_M,
+        prior,
+        prior_std,
+        seen,
+        spread,
+        points,
+        doubt,
+        hung,
+        place,
+        line,
+        0.03,
+        joints,
+        world,
+    )
+
+    def residuals(q: np.ndarray) -> np.ndarray:
+        """Straight from the text: places over their spread, in the picture and in metres, distances of the outline's
+        points from their lines, distance from the prior."""
+        joints, turns = refiner().joints(q)
+        flat = (project(joints, q[-3:]) - seen) / spread[:, None]
+        skin = project(joints[hung] + np.einsum("mij,mj->mi", turns[hung], place), q[-3:])
+        edge = ((skin * line[:, :2]).sum(1) - line[:, 2]) / 0.03
+        return np.concatenate([flat.ravel(), ((joints - points) / doubt).ravel(), edge, (q - prior) / prior_std])
+
+    n = 5 * JOINT_COUNT + len(hung) + len(p)
+    base, jacobian = np.zeros(n), np.zeros((n, len(p)))
+    _residuals(p, *arguments, base)
+    np.testing.assert_allclose(base, residuals(p), atol=1e-6)
+    _jacobian(p, *arguments, base, jacobian)
+    step = 1e-5
+    for i in range(len(p)):
+        up, down = p.copy(), p.copy()
+        up[i] += step
+        down[i] -= step
+        expected = (residuals(up) - residuals(down)) / (2 * step)
+        np.testing.assert_allclose(jacobian[:, i], expected, atol=0.05, rtol=0.01, err_msg=str(i))
+
+
+# --- outline -------------------------------------------------------------------------------------------------------
+
+
+def test_outline_leads_a_turned_arm_back_to_the_silhouette() -> None:
+    """The silhouette of a posed body, an arm turned away from it: the outline's points pull it back."""
+    space = cases.space()
+    values = cases.random_values(1, seed=7)[0]
+    camera = WeakCamera(CAMERA[:2], float(np.exp(CAMERA[2])), DISTANCE_M)
+    offset = np.zeros((128, 128), np.float32)
+    state = space.state(values)
+    silhouette = covered(displaced_body(state, offset)[0], camera, 128).astype(np.float32)
+    spread = np.array([label.std for label in space.vocabulary.labels])
+    wrong = values.copy()
+    wrong[space.vocabulary.group_indices("pose")] += 0.15 * spread[space.vocabulary.group_indices("pose")]
+    blind = Evidence(np.zeros((21, 2)), np.full(21, 1e6), np.zeros((21, 3)), np.full((21, 3), 1e6), CAMERA)
+
+    def overlap(v: np.ndarray, seen_by: WeakCamera) -> float:
+        own = covered(displaced_body(space.state(v), offset)[0], seen_by, 128)
+        return float((own & (silhouette > 0.5)).sum() / (own | (silhouette > 0.5)).sum())
+
+    parameters = np.concatenate([wrong[refined_indices()], CAMERA])
+    outline = find_outline(space.state(wrong), offset, camera, silhouette, refiner().joints(parameters))
+    assert len(outline.joint) > 50
+    np.testing.assert_allclose(np.linalg.norm(outline.line[:, :2], axis=1), 1, atol=1e-5)
+    refined, moved, _, _ = refiner()(wrong, spread, blind, DISTANCE_M, outline, parameters)
+    assert overlap(refined, moved) > overlap(wrong, camera) + 0.3 * (1 - overlap(wrong, camera))
+    shape = space.vocabulary.group_indices("shape")
+    np.testing.assert_array_equal(refined[shape], wrong[shape])
+    # where the body is right already there is nothing to pull
+    right = find_outline(
+        state, offset, camera, silhouette, refiner().joints(np.concatenate([values[refined_indices()], CAMERA]))
+    )
+    joints, turns = refiner().joints(np.concatenate([values[refined_indices()], CAMERA]))
+    skin = camera.project(joints[right.joint] + np.einsum("mij,mj->mi", turns[right.joint], right.place))
+    assert np.abs((skin * right.line[:, :2]).sum(1) - right.line[:, 2]).mean() < 1 / 128
+
+
+def test_silhouette_tells_how_far_clothes_stand_off() -> None:
+    """Somebody in wide clothes, seen by the silhouette alone: the codes move towards them."""
+    space = load_tables().space
+    state = space.state(np.array([label.mean for label in space.vocabulary.labels]))
+    inside, std = load_chart().inside, space.appearance_std
+    camera = WeakCamera(np.zeros(2), 0.45, DISTANCE_M)
+    wide = std * space.appearance_basis[:, :, 3].mean(1) * std
+    wide *= 3 / np.linalg.norm(wide / std)
+    usual, coat = space.offset_map(np.zeros(len(std), np.float32)), space.offset_map(wide.astype(np.float32))
+    silhouette = covered(displaced_body(state, coat)[0], camera, 192).astype(np.float32)
+    lift = read_lift(state, usual, camera, silhouette)
+    assert len(lift.index) > 50
+    truth, before = coat[inside][lift.index], usual[inside][lift.index]
+    assert np.abs(truth - before).mean() > 0.01
+    assert np.median(np.abs(lift.offset_m - truth)) < 0.006  # half a pixel
+    seen = Seen(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0, np.float32), np.zeros((0, 3)), 0.0)
+    rows = np.zeros((0, 3, len(std)), np.float32)
+    assert not fit_codes(space, seen, rows).any()
+    after = space.offset_map(fit_codes(space, seen, rows, lift))[inside][lift.index]
+    assert np.abs(after - truth).mean() < 0.7 * np.abs(before - truth).mean()
+    nothing = fit_codes(space, seen, rows, Lift(lift.index, before))
+    assert np.abs(space.offset_map(nothing) - usual).max() < 1e-4  # nobody stands off more than usual
