@@ -14,32 +14,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from somacast.data import builtin_textures as paint
-from somacast.data.builtin_shapes import (
-    KINDS,
-    TAIL_HEM,
-    LegStyle,
-    Part,
-    Reference,
-    TopStyle,
-    covered,
-    finish,
-    join,
-    kind_of,
-    reference,
-    shell_legs,
-    shell_top,
-)
-from somacast.data.builtin_volumes import (
-    HairStyle,
-    ShoeStyle,
-    SkirtStyle,
-    collar,
-    eyes,
-    hair,
-    hat,
-    shoes,
-    skirt,
-)
+from somacast.data.builtin_head import HairStyle, collar, eyes, hair, hat
+from somacast.data.builtin_shapes import KINDS, Part, Reference, finish, join, kind_of, reference
+from somacast.data.builtin_shells import TAIL_HEM, LegStyle, TopStyle, covered, shell_legs, shell_top
+from somacast.data.builtin_volumes import ShoeStyle, SkirtStyle, shoes, skirt
 from somacast.data.wardrobe import MATERIALS, Garment, Layer, Outfit, dye_matrix, hair_matrix, scale_matrix
 
 # name: (style, sleeves attribute, texture details)
