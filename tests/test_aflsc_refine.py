@@ -9,12 +9,11 @@ import numpy as np
 import aflsc_cases as cases
 from somacast.human.body import load_body
 from somacast.human.skeleton import JOINT_COUNT
-from somacast.systems.aflsc.appearance import Lift, Seen, fit_codes, read_lift
-from somacast.systems.aflsc.assemble import displaced_body
-from somacast.systems.aflsc.camera import WeakCamera
+from somacast.systems.aflsc.appearance import CodeFit, Lift, Seen, read_lift
 from somacast.systems.aflsc.chart import load_chart
+from somacast.systems.aflsc.drawn import DrawnBody, WeakCamera
 from somacast.systems.aflsc.networks import load_tables
-from somacast.systems.aflsc.outline import covered, find_outline
+from somacast.systems.aflsc.outline import find_outline
 from somacast.systems.aflsc.refine import Evidence, Refiner, _jacobian, _residuals
 
 
@@ -154,18 +153,20 @@ def test_outline_leads_a_turned_arm_back_to_the_silhouette() -> None:
     camera = WeakCamera(CAMERA[:2], float(np.exp(CAMERA[2])), DISTANCE_M)
     offset = np.zeros((128, 128), np.float32)
     state = space.state(values)
-    silhouette = covered(displaced_body(state, offset)[0], camera, 128).astype(np.float32)
+    silhouette = DrawnBody.of(state, offset, camera, 128).covered.astype(np.float32)
     spread = np.array([label.std for label in space.vocabulary.labels])
     wrong = values.copy()
     wrong[space.vocabulary.group_indices("pose")] += 0.15 * spread[space.vocabulary.group_indices("pose")]
     blind = Evidence(np.zeros((21, 2)), np.full(21, 1e6), np.zeros((21, 3)), np.full((21, 3), 1e6), CAMERA)
 
     def overlap(v: np.ndarray, seen_by: WeakCamera) -> float:
-        own = covered(displaced_body(space.state(v), offset)[0], seen_by, 128)
+        own = DrawnBody.of(space.state(v), offset, seen_by, 128).covered
         return float((own & (silhouette > 0.5)).sum() / (own | (silhouette > 0.5)).sum())
 
     parameters = np.concatenate([wrong[refined_indices()], CAMERA])
-    outline = find_outline(space.state(wrong), offset, camera, silhouette, refiner().joints(parameters))
+    outline = find_outline(
+        DrawnBody.of(space.state(wrong), offset, camera, 128), silhouette, refiner().joints(parameters)
+    )
     assert len(outline.joint) > 50
     np.testing.assert_allclose(np.linalg.norm(outline.line[:, :2], axis=1), 1, atol=1e-5)
     refined, moved, _, _ = refiner()(wrong, spread, blind, DISTANCE_M, outline, parameters)
@@ -173,10 +174,8 @@ def test_outline_leads_a_turned_arm_back_to_the_silhouette() -> None:
     shape = space.vocabulary.group_indices("shape")
     np.testing.assert_array_equal(refined[shape], wrong[shape])
     # where the body is right already there is nothing to pull
-    right = find_outline(
-        state, offset, camera, silhouette, refiner().joints(np.concatenate([values[refined_indices()], CAMERA]))
-    )
     joints, turns = refiner().joints(np.concatenate([values[refined_indices()], CAMERA]))
+    right = find_outline(DrawnBody.of(state, offset, camera, 128), silhouette, (joints, turns))
     skin = camera.project(joints[right.joint] + np.einsum("mij,mj->mi", turns[right.joint], right.place))
     assert np.abs((skin * right.line[:, :2]).sum(1) - right.line[:, 2]).mean() < 1 / 128
 
@@ -190,16 +189,16 @@ def test_silhouette_tells_how_far_clothes_stand_off() -> None:
     wide = std * space.appearance_basis[:, :, 3].mean(1) * std
     wide *= 3 / np.linalg.norm(wide / std)
     usual, coat = space.offset_map(np.zeros(len(std), np.float32)), space.offset_map(wide.astype(np.float32))
-    silhouette = covered(displaced_body(state, coat)[0], camera, 192).astype(np.float32)
-    lift = read_lift(state, usual, camera, silhouette)
+    silhouette = DrawnBody.of(state, coat, camera, 192).covered.astype(np.float32)
+    lift = read_lift(DrawnBody.of(state, usual, camera, 192), silhouette)
     assert len(lift.index) > 50
     truth, before = coat[inside][lift.index], usual[inside][lift.index]
     assert np.abs(truth - before).mean() > 0.01
     assert np.median(np.abs(lift.offset_m - truth)) < 0.006  # half a pixel
     seen = Seen(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0, np.float32), np.zeros((0, 3)), 0.0)
-    rows = np.zeros((0, 3, len(std)), np.float32)
-    assert not fit_codes(space, seen, rows).any()
-    after = space.offset_map(fit_codes(space, seen, rows, lift))[inside][lift.index]
+    rows, color = np.zeros((0, 3, len(std)), np.float32), np.zeros((0, 3))
+    assert not CodeFit(space, seen, rows)(color).any()
+    after = space.offset_map(CodeFit(space, seen, rows, lift)(color))[inside][lift.index]
     assert np.abs(after - truth).mean() < 0.7 * np.abs(before - truth).mean()
-    nothing = fit_codes(space, seen, rows, Lift(lift.index, before))
+    nothing = CodeFit(space, seen, rows, Lift(lift.index, before))(color)
     assert np.abs(space.offset_map(nothing) - usual).max() < 1e-4  # nobody stands off more than usual

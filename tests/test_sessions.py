@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime
 import pytest
+from threadpoolctl import threadpool_info
 
 from somacast.types import SomacastError
 from somacast.weights import sessions
-from somacast.weights.sessions import CUDA, onnx_runs_on, open_session, providers
+from somacast.weights.sessions import CUDA, one_blas_thread, onnx_runs_on, open_session, providers
 
 
 @pytest.fixture(autouse=True)
@@ -61,3 +62,13 @@ def test_cuda_counts_only_where_a_network_really_runs_there(monkeypatch):
     assert not onnx_runs_on("cuda:0")
     monkeypatch.setattr(sessions, "open_session", lambda *_: Session(CUDA, "CPUExecutionProvider"))
     assert onnx_runs_on("cuda:1")
+
+
+def test_blas_has_one_thread_while_it_lasts_and_what_it_had_after():
+    def threads() -> list[int]:
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    before = threads()
+    with one_blas_thread():
+        assert set(threads()) <= {1}
+    assert threads() == before

@@ -15,6 +15,7 @@ from somacast.capture.images import PictureFrame, frame_from_array, read_image
 from somacast.pipeline.stages import StageClock
 from somacast.systems import registry
 from somacast.types import Frame, SomacastError
+from somacast.weights.sessions import one_blas_thread
 
 
 @dataclass
@@ -45,7 +46,7 @@ class Sender:
         if not 0 <= network_state <= 255:
             raise SomacastError(f"network state: expected a whole number from 0 to 255, got {network_state}")
         clock = StageClock()
-        with clock.stage("semantics"):
+        with clock.stage("semantics"), one_blas_thread():
             semantics, found = self.encoder.encode([frame], budget_bytes)
             semantics.network_state = network_state
         with clock.stage("bitstream"):

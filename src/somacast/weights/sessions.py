@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 from somacast.weights.manifest import weights_path
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from onnxruntime import InferenceSession
+    from threadpoolctl import ThreadpoolController
 
 CUDA = "CUDAExecutionProvider"
 
@@ -22,6 +25,8 @@ def open_session(name: str, device: str = "cpu", threads: int = 2) -> InferenceS
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1 if os.environ.get("OMP_NUM_THREADS") == "1" else threads
     options.inter_op_num_threads = 1
+    # Threads that wait busily for more keep the next network, and NumPy, from the cores: twice the time of encoding.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(weights_path(name)), options, providers=providers(device))
 
@@ -41,3 +46,16 @@ def onnx_runs_on(device: str) -> bool:
     import onnxruntime
 
     return CUDA in onnxruntime.get_available_providers() and CUDA in open_session("finder.onnx", device).get_providers()
+
+
+def one_blas_thread() -> AbstractContextManager:
+    """Matrix products of NumPy on one thread while it lasts: they are small here, and OpenBLAS' other threads would
+    wait busily for more beside the networks."""
+    return _blas().limit(limits=1, user_api="blas")
+
+
+@lru_cache(maxsize=1)
+def _blas() -> ThreadpoolController:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

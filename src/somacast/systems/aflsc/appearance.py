@@ -8,15 +8,14 @@ by what usually goes with the seen one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from somacast.human.body import load_body
-from somacast.human.raster import rasterize
-from somacast.systems.aflsc.assemble import displaced_body, texel_of_vertex
-from somacast.systems.aflsc.camera import WeakCamera
+from somacast.systems.aflsc.assemble import texel_of_vertex
 from somacast.systems.aflsc.chart import OFFSET_UNIT_M, load_chart
+from somacast.systems.aflsc.drawn import DrawnBody, WeakCamera
 from somacast.systems.aflsc.labels import COLOR_UNIT, LabelSpace, PersonState
 from somacast.systems.aflsc.outline import outline_gaps
 
@@ -39,32 +38,23 @@ class Seen:
     share: float
 
 
-def visible_texels(
-    state: PersonState, offset: np.ndarray, camera: WeakCamera, image: np.ndarray, silhouette: np.ndarray
-) -> Seen:
+def visible_texels(drawn: DrawnBody, image: np.ndarray, silhouette: np.ndarray) -> Seen:
     """Sample image [S, S, 3] in [0, 1] at the chart's texels that face the camera, are not hidden and lie on the
     silhouette [S, S] in [0, 1]."""
     chart, body = load_chart(), load_body()
-    vertices, normals, _ = displaced_body(state, offset)
     face, bary = chart.face[chart.inside], chart.bary[chart.inside]
     corner = body.faces[face]
-    point = np.einsum("nkc,nk->nc", vertices[corner], bary)
-    normal = np.einsum("nkc,nk->nc", normals[corner], bary)
+    point = np.einsum("nkc,nk->nc", drawn.vertices[corner], bary)
+    normal = np.einsum("nkc,nk->nc", drawn.normals[corner], bary)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-8)
-    eye = np.array([0, 0, camera.distance_m], np.float32)
-    ray = eye - point
-    facing = (normal * ray).sum(1) / np.linalg.norm(ray, axis=1)
-    screen = np.concatenate([camera.project(vertices), vertices[:, 2:]], 1).astype(np.float32)
-    depth = np.empty(image.shape[:2], np.float32)
-    triangle, share = np.empty(depth.shape, np.int32), np.empty((*depth.shape, 2), np.float32)
-    rasterize(screen, body.faces, False, depth, triangle, share)
-    pixel = camera.project(point)
+    facing = drawn.camera.facing(point, normal)
+    pixel = drawn.camera.at_size(drawn.size).project(point)
     column, row = np.floor(pixel[:, 0]).astype(int), np.floor(pixel[:, 1]).astype(int)
     size = len(image)
     ok = (facing > 0.15) & (column >= 0) & (row >= 0) & (column < size) & (row < size)
     index = np.flatnonzero(ok)
     column, row = column[index], row[index]
-    front = point[index, 2] > depth[row, column] - 0.03
+    front = point[index, 2] > drawn.nearness_m[row, column] - 0.03
     on = silhouette[row, column] > 0.5
     keep = np.flatnonzero(front & on)
     thin = max(1, len(keep) // MOST_TEXELS)  # neighbours tell the same: each that is left counts for them
@@ -84,44 +74,51 @@ class Lift:
     offset_m: np.ndarray
 
 
-def fit_codes(
-    space: LabelSpace, seen: Seen, rows: np.ndarray, lift: Lift | None = None, noise: float = 0.6,
-    texel_share: float = 0.05,
-):  # fmt: skip
-    """Most likely codes [K] given the seen texels and their rows [M, 3, K] of `LabelSpace.texel_basis`, and the lift.
+class CodeFit:
+    """Most likely codes given colours of the seen texels, their rows [M, 3, K] of `LabelSpace.texel_basis`, and the
+    lift; made once for all colours that are tried.
 
     noise: spread of a texel's error in basis units (light, pose, texture the basis lacks); neighbouring texels err
     together, so that each counts for texel_share of an independent one.
     """
-    basis = rows.reshape(-1, rows.shape[-1])
-    residual = (seen.color / COLOR_UNIT - space.appearance_mean[seen.index, :3]).reshape(-1).astype(np.float32)
-    weighted = basis * np.repeat(seen.weight * (texel_share / noise**2), 3).astype(np.float32)[:, None]
-    precision = (weighted.T @ basis).astype(np.float64) + np.eye(basis.shape[1])
-    told = (weighted.T @ residual).astype(np.float64)
-    if lift is not None and len(lift.index):
-        slopes = (space.appearance_basis[:, lift.index, 3] * space.appearance_std[:, None]).astype(np.float64)
-        gap = lift.offset_m / OFFSET_UNIT_M - space.appearance_mean[lift.index, 3]
-        # few points on the outline stand for all of a sleeve or a skirt
-        weight = LIFT_SHARE * (OFFSET_UNIT_M / LIFT_NOISE_M) ** 2
-        precision += weight * slopes @ slopes.T
-        told += weight * slopes @ gap
-    unit = np.linalg.solve(precision, told)
-    return (unit * space.appearance_std).astype(np.float32)
+
+    def __init__(
+        self, space: LabelSpace, seen: Seen, rows: np.ndarray, lift: Lift | None = None, noise: float = 0.6,
+        texel_share: float = 0.05,
+    ):  # fmt: skip
+        basis = rows.reshape(-1, rows.shape[-1])
+        self.space, self.mean = space, space.appearance_mean[seen.index, :3]
+        self.weighted = basis * np.repeat(seen.weight * (texel_share / noise**2), 3).astype(np.float32)[:, None]
+        self.precision = (self.weighted.T @ basis).astype(np.float64) + np.eye(basis.shape[1])
+        self.told = np.zeros(basis.shape[1])
+        if lift is not None and len(lift.index):
+            slopes = (space.appearance_basis[:, lift.index, 3] * space.appearance_std[:, None]).astype(np.float64)
+            gap = lift.offset_m / OFFSET_UNIT_M - space.appearance_mean[lift.index, 3]
+            # few points on the outline stand for all of a sleeve or a skirt
+            weight = LIFT_SHARE * (OFFSET_UNIT_M / LIFT_NOISE_M) ** 2
+            self.precision += weight * slopes @ slopes.T
+            self.told = weight * slopes @ gap
+
+    def __call__(self, color: np.ndarray) -> np.ndarray:
+        """Colours [M, 3] in [0, 1] of the texels to codes [K]."""
+        residual = (color / COLOR_UNIT - self.mean).reshape(-1).astype(np.float32)
+        unit = np.linalg.solve(self.precision, self.weighted.T @ residual + self.told)
+        return (unit * self.space.appearance_std).astype(np.float32)
 
 
-def read_lift(state: PersonState, offset: np.ndarray, camera: WeakCamera, silhouette: np.ndarray) -> Lift:
-    """The lift that brings the outline of the posed body, offset [H, W] metres included, onto the silhouette [S, S];
-    camera in crop sides."""
-    vertex, gap_m = outline_gaps(state, offset, camera, silhouette)
+def read_lift(drawn: DrawnBody, silhouette: np.ndarray) -> Lift:
+    """The lift that brings the outline of the posed body, its offset included, onto the silhouette [S, S]."""
+    vertex, gap_m = outline_gaps(drawn, silhouette)
     row, column = texel_of_vertex(vertex)
     inside = load_chart().inside
     number = np.cumsum(inside.ravel()).reshape(inside.shape) - 1
-    return Lift(number[row, column], offset[row, column] + np.clip(gap_m, -MOST_LIFT_M, MOST_LIFT_M))
+    return Lift(number[row, column], drawn.offset[row, column] + np.clip(gap_m, -MOST_LIFT_M, MOST_LIFT_M))
 
 
-def without_light(space: LabelSpace, seen: Seen, rows: np.ndarray, codes: np.ndarray) -> Seen:
-    """The seen texels with the light taken out: brightness over that of the current estimate, as a linear function of
-    the normal, is the light's share. How bright the lamp is cannot be told from one picture: MEAN_SHADE is assumed."""
+def without_light(space: LabelSpace, seen: Seen, rows: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Colours [M, 3] of the seen texels with the light taken out: brightness over that of the current estimate, as a
+    linear function of the normal, is the light's share. How bright the lamp is cannot be told from one picture:
+    MEAN_SHADE is assumed."""
     flat = space.appearance_mean[seen.index, :3] + rows @ (codes / space.appearance_std)
     albedo = np.clip(flat * COLOR_UNIT, 0.02, 1).mean(1)
     shown = seen.color.mean(1)
@@ -132,7 +129,7 @@ def without_light(space: LabelSpace, seen: Seen, rows: np.ndarray, codes: np.nda
                           design.T @ (shown * weight))  # fmt: skip
     shade = columns @ fit
     shade = np.clip(shade / max(np.average(shade, weights=seen.weight), 1e-3), 0.55, 1.5) * MEAN_SHADE
-    return replace(seen, color=np.clip(seen.color / shade[:, None], 0, 1))
+    return np.clip(seen.color / shade[:, None], 0, 1)
 
 
 def read_appearance(
@@ -143,18 +140,17 @@ def read_appearance(
 
     Two rounds, as offsets of the first place the texels of the second; its colours tell the light, twice over.
     """
-    codes = np.zeros(len(space.appearance_std), np.float32)
-    share, pixels = 0.0, camera.at_size(len(image))
+    codes, share = np.zeros(len(space.appearance_std), np.float32), 0.0
     for round_number in range(2):
-        offset = space.offset_map(codes)
-        shown = visible_texels(state, offset, pixels, image, silhouette)
+        drawn = DrawnBody.of(state, space.offset_map(codes), camera, len(image))
+        shown = visible_texels(drawn, image, silhouette)
         share = shown.share
         if len(shown.index) < 50:
             return codes, share
         rows = space.texel_basis[shown.index]
-        lift = read_lift(state, offset, camera, silhouette)
+        fit = CodeFit(space, shown, rows, read_lift(drawn, silhouette))
         if round_number == 0:
-            codes = fit_codes(space, replace(shown, color=np.clip(shown.color / MEAN_SHADE, 0, 1)), rows, lift)
+            codes = fit(np.clip(shown.color / MEAN_SHADE, 0, 1))
         for _ in range(round_number + 1):
-            codes = fit_codes(space, without_light(space, shown, rows, codes), rows, lift)
+            codes = fit(without_light(space, shown, rows, codes))
     return codes, share

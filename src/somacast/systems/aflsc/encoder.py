@@ -11,15 +11,15 @@ import numpy as np
 from somacast.capture.crop import SquareBox, square_crop
 from somacast.capture.finder import NO_PERSON, find_person
 from somacast.extras import require
+from somacast.human.body import load_body
 from somacast.human.skeleton import CANONICAL_JOINTS, JOINT_COUNT, MIRROR
 from somacast.systems.aflsc.appearance import read_appearance
-from somacast.systems.aflsc.assemble import displaced_body
-from somacast.systems.aflsc.camera import WeakCamera
+from somacast.systems.aflsc.drawn import DrawnBody, WeakCamera
 from somacast.systems.aflsc.labels import SHAPE_LABELS, LabelSpace
 from somacast.systems.aflsc.landmarks import INPUT_PX, box_of_landmarks, find_landmarks
 from somacast.systems.aflsc.layout import DEPTH_OFFSET_M, LabelLayout, label_values
 from somacast.systems.aflsc.networks import CODED, EXTRACTED, load_fast_sender, load_sender, load_tables
-from somacast.systems.aflsc.outline import covered, find_outline
+from somacast.systems.aflsc.outline import find_outline
 from somacast.systems.aflsc.refine import Evidence, Refiner
 from somacast.systems.aflsc.stature import check_height, standing_height, with_height
 from somacast.types import Frame, Semantics, SomacastError
@@ -267,7 +267,8 @@ class Encoder:
         offset = self.space.offset_map(np.zeros(len(self.space.appearance_std), np.float32))
         for _ in range(OUTLINE_ROUNDS):
             frames = self.refiner.joints(parameters)
-            outline = find_outline(self.space.state(values), offset, camera, silhouette, frames)
+            drawn = DrawnBody.of(self.space.state(values), offset, camera, self.crop_px)
+            outline = find_outline(drawn, silhouette, frames)
             values, camera, residual, parameters = self.refiner(*given, outline, parameters)
         return values, camera, residual
 
@@ -294,14 +295,16 @@ class Encoder:
         """The sender looks at its own result: intersection over union of the rebuilt person's silhouette and the one
         that the network saw."""
         state = self.space.state(values)
-        vertices, _, _ = displaced_body(state, self.space.chart_maps(state.codes)[1])
-        seen, own = look.silhouette > 0.5, covered(vertices, camera, self.crop_px)
+        offset = self.space.offset_map(state.codes)
+        seen, own = look.silhouette > 0.5, DrawnBody.of(state, offset, camera, self.crop_px).covered
         return float((seen & own).sum() / max((seen | own).sum(), 1))
 
     def _report(self, look: _Look, values: np.ndarray, camera: WeakCamera, notes: list[str], times: dict) -> dict:
         size = self.crop_px
         state = self.space.state(values)
-        _, _, joints = displaced_body(state, np.zeros((128, 128), np.float32))
+        body = load_body()
+        joints = body.joints(body.rest(state.shape)[1], state.rotations)
+        joints = joints - joints[0]
         crop_px = (camera.project(joints) + 0.5) * size
         picture_px = look.box.to_picture(crop_px, size)
         box = look.box

@@ -5,24 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from somacast.human.body import BODY_VERTICES, load_body
-from somacast.human.raster import rasterize
-from somacast.systems.aflsc.assemble import displaced_body
-from somacast.systems.aflsc.camera import WeakCamera
-from somacast.systems.aflsc.labels import PersonState
+from somacast.systems.aflsc.drawn import DrawnBody
 from somacast.systems.aflsc.refine import Outline
 
 REACH = 0.07  # how far from the outline the silhouette's edge is looked for, in crop sides
 _STEP_PX = 0.5
 _SIDEWAYS = 0.35  # cosine to the line of sight under which skin can be on the outline
 _CELL = 1 / 64  # one point of the outline in each cell of this side
-
-
-def covered(vertices: np.ndarray, camera: WeakCamera, size: int) -> np.ndarray:
-    """Which pixels [S, S] of the crop the body covers, for view-frame vertices and a camera in crop sides."""
-    screen = np.concatenate([(camera.project(vertices) + 0.5) * size, vertices[:, 2:]], 1).astype(np.float32)
-    near, triangle = np.empty((size, size), np.float32), np.empty((size, size), np.int32)
-    rasterize(screen, load_body().faces, False, near, triangle, np.empty((size, size, 2), np.float32))
-    return triangle >= 0
 
 
 def _at(image: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -37,18 +26,16 @@ def _at(image: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _outline(
-    state: PersonState, offset: np.ndarray, camera: WeakCamera, silhouette: np.ndarray
+    drawn: DrawnBody, silhouette: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Points on the outline of the posed body: vertex [M], place [M, 3] in the view frame, point [M, 2] and outward
     normal [M, 2] in the picture, and how far along it the silhouette's edge lies [M]; all in crop sides but the place.
 
     Points whose edge is farther than REACH, or beside other skin, are left out.
     """
-    size = len(silhouette)
-    vertices, normals, _ = displaced_body(state, offset)
-    own = covered(vertices, camera, size).astype(np.float32)
-    ray = np.array([0, 0, camera.distance_m], np.float32) - vertices
-    facing = (normals * ray).sum(1) / np.linalg.norm(ray, axis=1)
+    camera, vertices, normals, size = drawn.camera, drawn.vertices, drawn.normals, drawn.size
+    own = drawn.covered.astype(np.float32)
+    facing = camera.facing(vertices, normals)
     side = np.flatnonzero(np.abs(facing) < _SIDEWAYS)
     point = camera.project(vertices[side])
     line = normals[side, :2] * [1, -1]
@@ -71,16 +58,13 @@ def _outline(
     return vertex, vertices[vertex], point[found], line[found], where[found, nearest[found]]
 
 
-def find_outline(
-    state: PersonState, offset: np.ndarray, camera: WeakCamera, silhouette: np.ndarray, frames: tuple
-) -> Outline:
+def find_outline(drawn: DrawnBody, silhouette: np.ndarray, frames: tuple) -> Outline:
     """Skin points on the outline of the posed body and the edge of the silhouette [S, S] in [0, 1] each should meet.
 
-    offset [H, W] of the chart in metres; camera in crop sides; frames: joints [21, 3] and turns [21, 3, 3] that the
-    points are tied to.
+    frames: joints [21, 3] and turns [21, 3, 3] that the points are tied to.
     """
     body = load_body()
-    vertex, place, point, line, gap = _outline(state, offset, camera, silhouette)
+    vertex, place, point, line, gap = _outline(drawn, silhouette)
     best = body.skin_weight[:BODY_VERTICES][vertex].argmax(1)
     joint = body.bone_joint[body.skin_index[:BODY_VERTICES][vertex, best]]
     joints, turns = frames
@@ -90,10 +74,8 @@ def find_outline(
     return Outline(joint.astype(np.int64), hung.astype(np.float64), lines.astype(np.float64))
 
 
-def outline_gaps(
-    state: PersonState, offset: np.ndarray, camera: WeakCamera, silhouette: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices [M] on the outline of the posed body and how far outside of it [M], in metres, the silhouette's edge
-    lies; arguments as of `find_outline`."""
-    vertex, place, _, _, gap = _outline(state, offset, camera, silhouette)
-    return vertex, gap / camera.scale_px_per_m * (1 - place[:, 2] / camera.distance_m)
+def outline_gaps(drawn: DrawnBody, silhouette: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices [M] on the outline of the posed body and how far outside of it [M], in metres, the edge of the
+    silhouette [S, S] lies."""
+    vertex, place, _, _, gap = _outline(drawn, silhouette)
+    return vertex, gap / drawn.camera.scale_px_per_m * (1 - place[:, 2] / drawn.camera.distance_m)

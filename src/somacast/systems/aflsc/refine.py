@@ -16,7 +16,7 @@ import numpy as np
 
 from somacast.human.body import TPOSE, load_body
 from somacast.human.skeleton import JOINT_COUNT, JOINT_PARENT
-from somacast.systems.aflsc.camera import WeakCamera
+from somacast.systems.aflsc.drawn import WeakCamera
 from somacast.systems.aflsc.labels import SHAPE_LABELS, LabelSpace
 
 EDGE_SPREAD = 0.04  # of an outline point from the silhouette's edge, in crop sides: clothes are not skin
