@@ -585,7 +585,6 @@ def test_looking_into_a_mirror_mirrors_what_is_seen() -> None:
     expected = {
         "share": one["share"][MIRROR][..., ::-1],
         "joints": (one["joints"] * [-1, 1])[MIRROR],
-        "joint_depth": one["joint_depth"][MIRROR],
         "points": (one["points"] * [-1, 1, 1])[MIRROR],
         "confidence": one["confidence"][MIRROR],
         "camera": one["camera"] * [-1, 1, 1],

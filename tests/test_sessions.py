@@ -7,6 +7,8 @@ import onnxruntime
 import pytest
 from threadpoolctl import threadpool_info
 
+from somacast.cli import common
+from somacast.cli.common import check_device
 from somacast.types import SomacastError
 from somacast.weights import sessions
 from somacast.weights.sessions import CUDA, one_blas_thread, onnx_runs_on, open_session, providers
@@ -62,6 +64,19 @@ def test_cuda_counts_only_where_a_network_really_runs_there(monkeypatch):
     assert not onnx_runs_on("cuda:0")
     monkeypatch.setattr(sessions, "open_session", lambda *_: Session(CUDA, "CPUExecutionProvider"))
     assert onnx_runs_on("cuda:1")
+
+
+def test_training_does_not_take_a_device_that_only_onnx_runtime_sees(monkeypatch):
+    monkeypatch.setattr(common, "onnx_runs_on", lambda device: True)
+    assert check_device("cuda") == check_device("auto") == "cuda"
+    if not torch_sees_cuda():
+        assert check_device("auto", needs_torch=True) == "cpu"
+        with pytest.raises(SomacastError, match="torch"):
+            check_device("cuda", needs_torch=True)
+
+
+def torch_sees_cuda() -> bool:
+    return pytest.importorskip("torch").cuda.is_available()
 
 
 def test_blas_has_one_thread_while_it_lasts_and_what_it_had_after():

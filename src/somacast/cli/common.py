@@ -58,18 +58,19 @@ def _one_line(complaint: str) -> str:
     return f"{wrong[1]} {wrong[3]}: expected {wrong[2]}" if wrong else line
 
 
-def check_device(device: str) -> str:
+def check_device(device: str, needs_torch: bool = False) -> str:
     """A device that networks can run on; "auto" is a GPU if there is one. "cpu" is answered without loading anything.
 
-    CUDA is reached through ONNX Runtime's GPU package or torch, whichever is installed. Raises SomacastError for a
-    device that is not there, and for any but "cpu" and "auto" where neither is installed.
+    CUDA is reached through ONNX Runtime's GPU package or torch, whichever is installed; needs_torch: through torch
+    alone, as training does. Raises SomacastError for a device that is not there, and for any but "cpu" and "auto" where
+    neither is installed.
     """
     if device == "cpu":
         return device
     if device != "auto" and not re.fullmatch(r"cuda(:\d+)?", device):
         raise SomacastError(f"--device {device}: expected cpu, cuda, cuda:N or auto")
     wanted = "cuda" if device == "auto" else device
-    if onnx_runs_on(wanted):
+    if not needs_torch and onnx_runs_on(wanted):
         return wanted
     if device == "auto" and not installed("torch"):
         return "cpu"

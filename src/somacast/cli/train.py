@@ -90,7 +90,7 @@ def run(argv: Sequence[str]) -> int:
         raise SomacastError(f"{arguments.assets}: no such folder; expected one with assets")
     for package in ("torch", "onnx", "scipy"):
         require(package, "training")
-    device = check_device(arguments.device)
+    device = check_device(arguments.device, needs_torch=True)
     from somacast.train import aflsc
 
     aflsc.main(
@@ -114,7 +114,7 @@ def ablations(argv: Sequence[str]) -> int:
     arguments = parse(Ablations, argv, "somacast train ablations")
     check_positive(minutes=arguments.minutes, shards=arguments.shards, threads=arguments.threads)
     require("torch", "training")
-    device = check_device(arguments.device)
+    device = check_device(arguments.device, needs_torch=True)
     from somacast.train.ablations import AblationConfig, main
 
     print(main(AblationConfig(**{**vars(arguments), "device": device})))

@@ -325,7 +325,7 @@ class Encoder:
 def merge_mirrored(out: dict[str, np.ndarray], shape_count: int) -> dict[str, np.ndarray]:
     """Outputs of MultiTaskViT for a crop and its mirror image to one set without the batch axis.
 
-    share [21, G, G] (heat maps as distributions), joints [21, 2], joint_depth [21], points [21, 3], confidence [21],
+    share [21, G, G] (heat maps as distributions), joints [21, 2], points [21, 3], confidence [21],
     camera [3] of the pose head, depth [S, S], silhouette [S, S] logits.
     """
     heat = out["heat"].reshape(2, JOINT_COUNT, -1)
@@ -339,7 +339,6 @@ def merge_mirrored(out: dict[str, np.ndarray], shape_count: int) -> dict[str, np
     return {
         "share": share,
         "joints": np.stack([(share.sum(1) * axis).sum(-1), (share.sum(2) * axis).sum(-1)], -1),
-        "joint_depth": (out["joint_depth"][0] + out["joint_depth"][1][MIRROR]) / 2,
         "points": (out["points"][0] + (out["points"][1] * [-1, 1, 1])[MIRROR]) / 2,
         "confidence": share.max((1, 2)),
         "camera": camera.mean(0),
