@@ -15,7 +15,6 @@ from somacast.weights.manifest import list_weights
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 FULL, SMALL, SPEED, PEOPLE = "aflsc.json", "aflsc_small.json", "speed.json", "people.json"
 ABLATIONS, OTHERS, HEIGHT = "ablations.json", "others.json", "aflsc_height.json"
-SLOW = (ABLATIONS, "rd.json")  # take longer than a training: may be of earlier weights, and the README then says so
 RD, RD_IMAGE, RD_SHEET = "rd.json", "results/rd.png", "results/rd_pictures.png"
 CURVES_IMAGE = Path("docs/images/curves.png")
 _COMMANDS = {  # for rows whose file is not there yet
@@ -305,10 +304,6 @@ def block(results: dict[str, dict], root: Path) -> str:
         lines += ["", others_line(results[OTHERS], full)]
     if RD in results:
         lines += [*rd_lines(results[RD], root), "", f"Command: `{command_of(RD, results[RD])}`"]
-    earlier = [f"`results/{name}`" for name in SLOW if name in results and not _of_shipped_weights(results[name])]
-    if earlier:
-        text = "**Not of the weights in the package but of earlier ones**, like the figures above that come from there"
-        lines += ["", f"{text}: {', '.join(earlier)}."]
     if results:
         lines += ["", f"Made by: {provenance(results)}"]
     return "\n".join(["", *lines, ""])
@@ -349,25 +344,20 @@ def write(root: Path) -> list[Path]:
 
 
 def check(root: Path) -> list[str]:
-    """Faults, one line each: a README that says something else than the results, results of other weights (those of
-    SLOW apart, which the README marks)."""
+    """Faults, one line each: a README that says something else than the results, results of other weights."""
     results = read_results(root)
     if not results:
         return [f"{root / 'results'}: no results to compare with"]
     faults = []
     if _split_readme(root)[1] != block(results, root):
         faults.append("README.md does not say what the results say: run somacast bench report")
+    shipped = {entry["file"]: entry["sha256"] for entry in list_weights()}
     for name, result in results.items():
-        if name not in SLOW and not _of_shipped_weights(result):
-            file, remedy = f"{result.get('system')}.safetensors", command_of(name, result)
+        file = f"{result.get('system')}.safetensors"
+        if "weights_sha256" in result and _digest(result) != shipped.get(file):
+            remedy = command_of(name, result)
             faults.append(f"results/{name} was made with other weights than {file} in the package: run {remedy}")
     return faults
-
-
-def _of_shipped_weights(result: dict[str, Any]) -> bool:
-    """Whether a result that names weights names those in the package."""
-    shipped = {entry["file"]: entry["sha256"] for entry in list_weights()}
-    return "weights_sha256" not in result or _digest(result) == shipped.get(f"{result.get('system')}.safetensors")
 
 
 def _digest(result: dict[str, Any]) -> str:
