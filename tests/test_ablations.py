@@ -27,7 +27,7 @@ DIGEST = b"abc"
 @lru_cache(maxsize=3)
 def codec(conditional: bool = True, alike: bool = False) -> LabelCodec:
     vocabulary = space().vocabulary
-    model = fit_importance(space(), alike)
+    model = fit_importance(space().vocabulary, alike=alike)
     return LabelCodec(vocabulary, build_tables(space(), random_values(300), model, conditional), DIGEST)
 
 

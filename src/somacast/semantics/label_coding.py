@@ -203,7 +203,7 @@ def layer_plan(vocabulary: Vocabulary) -> list[tuple[tuple[int, bool], ...]]:
     return [layer for layer in plan if layer]
 
 
-def _members(level: int, optional: bool, coarse: np.ndarray, kept: np.ndarray, vocabulary: Vocabulary) -> list[int]:
+def level_members(level: int, optional: bool, coarse: np.ndarray, kept: np.ndarray, vocabulary: Vocabulary) -> list[int]:
     """Indices of the labels in a part of a layer. For deeper levels `coarse` is complete; an absent label has none."""
     if level:
         chosen = (kept > level) & (coarse >= 0)
@@ -214,7 +214,7 @@ def _members(level: int, optional: bool, coarse: np.ndarray, kept: np.ndarray, v
     return np.flatnonzero(chosen).tolist()
 
 
-def _table(symbols: list[list[int]], index: int, level: int, vocabulary: Vocabulary, tables: CodingTables) -> list[int]:
+def symbol_table(symbols: list[list[int]], index: int, level: int, vocabulary: Vocabulary, tables: CodingTables) -> list[int]:
     """The table [A + 1] of one symbol of one person: `context_of` in plain integers, which is many times faster."""
     label, context = vocabulary.labels[index], 0
     if level == 0:
@@ -234,13 +234,13 @@ def encode_layers(symbols: np.ndarray, network_state: int, vocabulary: Vocabular
     (-1), except for level 0 of optional labels, where -1 means absent.
     """
     wide = vocabulary.check_symbols(symbols)
-    omega = _importance(wide, vocabulary, tables)
+    omega = importance_of(wide, vocabulary, tables)
     kept = kept_levels(compression(omega, network_state, tables.importance), vocabulary)
     _check_sent(wide, kept, vocabulary)
     return _encode(wide, kept, vocabulary, tables)
 
 
-def _importance(wide: np.ndarray, vocabulary: Vocabulary, tables: CodingTables) -> np.ndarray:
+def importance_of(wide: np.ndarray, vocabulary: Vocabulary, tables: CodingTables) -> np.ndarray:
     missing = np.flatnonzero((vocabulary.minimum_levels == 1) & (wide[:, 0] < 0))
     if missing.size:
         raise ValueError(f"label {vocabulary.labels[missing[0]].name!r} is mandatory but has no symbol")
@@ -263,10 +263,10 @@ def _encode(wide: np.ndarray, kept: np.ndarray, vocabulary: Vocabulary, tables: 
     for place, layer in enumerate(layer_plan(vocabulary)):
         sent, used = [], []
         for level, optional in layer:
-            for index in _members(level, optional, wide[:, 0], kept, vocabulary):
+            for index in level_members(level, optional, wide[:, 0], kept, vocabulary):
                 symbol = symbols[index][level]
                 sent.append(vocabulary.labels[index].alphabets[0] if symbol < 0 else symbol)  # the last: absent
-                used.append(_table(symbols, index, level, vocabulary, tables))
+                used.append(symbol_table(symbols, index, level, vocabulary, tables))
         layers.append(encode_symbols(sent, used))
         filled = place + 1 if sent else filled
     return layers[:filled]
@@ -288,8 +288,8 @@ def decode_layers(
         stream = RangeDecoder(data)
         for level, optional in layer:
             coarse = np.array([row[0] for row in symbols])
-            for index in _members(level, optional, coarse, kept, vocabulary):
-                symbol = stream.decode(_table(symbols, index, level, vocabulary, tables))
+            for index in level_members(level, optional, coarse, kept, vocabulary):
+                symbol = stream.decode(symbol_table(symbols, index, level, vocabulary, tables))
                 absent = optional and symbol == vocabulary.labels[index].alphabets[0]
                 symbols[index][level] = -1 if absent else symbol
         stream.finish()
@@ -308,7 +308,7 @@ def fit_budget(
     SomacastError naming the smallest possible size if not even the base layer fits.
     """
     wide = vocabulary.check_symbols(symbols)
-    omega = _importance(wide, vocabulary, tables)
+    omega = importance_of(wide, vocabulary, tables)
     states = range(lowest_state, 256)
     kept = np.stack([kept_levels(compression(omega, state, tables.importance), vocabulary) for state in states])
     _check_sent(wide, kept[0], vocabulary)
@@ -361,7 +361,7 @@ def _bits(wide: np.ndarray, vocabulary: Vocabulary, tables: CodingTables) -> np.
         for level, symbol in enumerate(symbols[index]):
             if symbol < 0 and (level or label.minimum_levels):
                 break
-            table = _table(symbols, index, level, vocabulary, tables)
+            table = symbol_table(symbols, index, level, vocabulary, tables)
             at = label.alphabets[0] if symbol < 0 else symbol
             bits[index, level] = math.log2(TOTAL / (table[at + 1] - table[at]))
     return bits

@@ -179,7 +179,7 @@ def coding_stage(config: AblationConfig, space: LabelSpace) -> None:
     built = {}  # counting takes minutes, and the importance changes nothing about it
     for name in wanted:
         conditional, alike = CODING[name].get("conditional", True), CODING[name].get("alike", False)
-        model = fit_importance(space, alike)
+        model = fit_importance(space.vocabulary, alike=alike)
         if conditional not in built:
             built[conditional] = build_tables(space, values, model, conditional)
         save_variant(_weights(config, name), space, replace(built[conditional], importance=model), states)

@@ -113,7 +113,7 @@ def pack_stage(space: LabelSpace, poses: np.ndarray, charts: dict, out: Path, ta
     from somacast.systems.aflsc.networks import save_weights
     from somacast.train.aflsc_labels import build_tables, fit_importance
 
-    tables = build_tables(space, coding_values(space, poses, charts), fit_importance(space))
+    tables = build_tables(space, coding_values(space, poses, charts), fit_importance(space.vocabulary))
     save_weights(target, space, tables, network_states(out))
     return target
 

@@ -13,6 +13,7 @@ from somacast.data.scene import draw_view
 from somacast.human.body import BODY_VERTICES, hand_and_jaw_turns, load_body, skin_vertices
 from somacast.semantics.importance import ImportanceModel
 from somacast.semantics.label_coding import CodingTables
+from somacast.semantics.vocabulary import Vocabulary
 from somacast.systems.aflsc.chart import OFFSET_UNIT_M, load_chart
 from somacast.systems.aflsc.labels import (
     APPEARANCE_LABELS,
@@ -116,14 +117,16 @@ def fit_bits(costs: dict[str, float]) -> np.ndarray:
     return np.array(bits)
 
 
-def fit_importance(space: LabelSpace, alike: bool = False) -> ImportanceModel:
+def fit_importance(
+    vocabulary: Vocabulary, floor_bits: int = FLOOR_BITS, alike: bool = False
+) -> ImportanceModel:
     """tau of eq. 14 from the measured sensitivities, by way of the bits they gave each label: at the strongest
-    compression a label keeps all but FLOOR_BITS of its bits, so that all labels err alike there too. Embeddings are the
+    compression a label keeps all but `floor_bits` of its bits, so that all labels err alike there too. Embeddings are the
     places of the coarse symbols. alike: every label but the first is as unimportant as any other (ablation)."""
     tau, embeddings = [], []
-    for label in space.vocabulary.labels:
+    for label in vocabulary.labels:
         extra = len(label.alphabets) - label.minimum_levels
-        share = 1 - FLOOR_BITS / extra if extra > FLOOR_BITS else 0.0
+        share = 1 - floor_bits / extra if extra > floor_bits else 0.0
         if label.kind == "class":
             share = 1.0
         share = {"yaw": 1.0}.get(label.name, 0.0 if alike or label.group == "camera" else share)
