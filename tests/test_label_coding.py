@@ -91,7 +91,7 @@ def test_the_fast_table_is_that_of_the_readable_context(vocabulary: Vocabulary, 
             table_shape(vocabulary, index, level, tables.parents)[1] + 1,
         )
         assert 0 <= context < len(rows) <= MAX_CONTEXTS
-        fast = label_coding._table(symbols.tolist(), index, level, vocabulary, tables)
+        fast = label_coding.symbol_table(symbols.tolist(), index, level, vocabulary, tables)
         assert fast == rows[context].tolist()
 
 

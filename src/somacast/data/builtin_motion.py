@@ -35,8 +35,8 @@ from somacast.human.skeleton import JOINT_COUNT, mirror_pose
 from somacast.types import SomacastError
 
 BUILTIN_ACTIONS = ("standing", "walking", "running", "jumping", "sitting", "gesturing", "squatting", "reaching")
-_PERIOD_S = {"standing": 4.0, "walking": 1.1, "running": 0.72, "jumping": 1.5, "sitting": 4.0, "gesturing": 1.6,
-             "squatting": 2.6, "reaching": 2.4}  # fmt: skip
+PERIOD_S = {"standing": 4.0, "walking": 1.1, "running": 0.72, "jumping": 1.5, "sitting": 4.0, "gesturing": 1.6,
+            "squatting": 2.6, "reaching": 2.4}  # fmt: skip
 
 
 def _stand(style: Style, arms: list[Callable[[np.ndarray], Arm]] | None = None) -> Motion:
@@ -319,7 +319,7 @@ def builtin_clip(
     """
     motion = _motion(rng, action, split)
     count = max(2, round(seconds * fps))
-    cycles = max(1, round(seconds / (_PERIOD_S[action] * rng.uniform(0.85, 1.15))))
+    cycles = max(1, round(seconds / (PERIOD_S[action] * rng.uniform(0.85, 1.15))))
     u = np.arange(count) / count * cycles % 1
     frames = motion(u)
     world = _without_yaw(assemble(frames, count) @ _perturbation(rng, u))

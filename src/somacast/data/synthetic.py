@@ -73,9 +73,13 @@ def _vertex_joint() -> np.ndarray:
     return body.bone_joint[best]
 
 
-def _paint(
+def paint(
     person: Person, xyz: np.ndarray, normals: np.ndarray, shot: Shot, size: int, background: np.ndarray, light
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Draw a posed person over `background` [2S, 2S, 3] float32 in [0, 255], which is used up; light: of `draw_light`.
+
+    Returns image [S, S, 3] uint8, coverage [S, S] uint8, and at [2S, 2S] inverse depth and triangle (-1 outside).
+    """
     image = background
     inverse = np.zeros((2 * size, 2 * size), np.float32)
     triangle = np.full((2 * size, 2 * size), -1, np.int32)
@@ -159,8 +163,8 @@ class SyntheticPeople:
         right = None
         if config.stereo:
             moved = xyz - np.array([STEREO_BASELINE_M, 0, 0], np.float32)
-            right = _paint(person, moved, normals, shot, size, background.copy(), light)[0]
-        image, mask, inverse, triangle = _paint(person, xyz, normals, shot, size, background, light)
+            right = paint(person, moved, normals, shot, size, background.copy(), light)[0]
+        image, mask, inverse, triangle = paint(person, xyz, normals, shot, size, background, light)
         truth = self._truth(person, normals, inverse[::2, ::2], triangle[::2, ::2], distance)
         return Sample(
             image=image, silhouette=mask, **truth, joints_px=shot.project(joints, size).astype(np.float32),

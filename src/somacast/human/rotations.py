@@ -76,3 +76,10 @@ def matrix_to_quaternion(matrix: np.ndarray) -> np.ndarray:
     largest = np.argmax(np.diagonal(options, axis1=-2, axis2=-1), -1)
     chosen = np.take_along_axis(options, largest[..., None, None], -2)[..., 0, :]
     return chosen / np.linalg.norm(chosen, axis=-1, keepdims=True)
+
+
+def slerp(start: np.ndarray, end: np.ndarray, share: np.ndarray | float) -> np.ndarray:
+    """Rotations [..., 3, 3] a share of the shorter way from start to end; share: 0 to 1, broadcast against [...]."""
+    start, end = np.asarray(start, np.float64), np.asarray(end, np.float64)
+    way = matrix_to_rotvec(np.swapaxes(start, -1, -2) @ end)
+    return start @ rotvec_to_matrix(np.asarray(share, np.float64)[..., None] * way)

@@ -164,7 +164,7 @@ def export_sender(weights: Path | None, target: Path) -> float:
     image = torch.rand(2, 3, network.config.size_px, network.config.size_px)
     landmarks = torch.rand(2, LANDMARK_COUNT, LANDMARK_VALUES) - 0.5
     names = [*EXTRACTED, *CODED]
-    write_onnx(Both().eval(), (image, landmarks), ["image", "landmarks"], names, target, batched=False)
+    write_onnx(Both().eval(), (image, landmarks), ["image", "landmarks"], names, target)
     with torch.inference_mode():
         twins = [x.numpy() for x in Both().eval()(image, landmarks)]
     got = InferenceSession(str(target)).run(names, {"image": image.numpy(), "landmarks": landmarks.numpy()})

@@ -71,7 +71,7 @@ class SemanticCoder(nn.Module):
             "features": self.features(h),
             "mean": mean,
             "log_scale": log_scale.clamp(-5, 2),
-            "angles": self.angles(h).view(len(z), -1, 2),
+            "angles": self.angles(h).view(z.shape[0], -1, 2),
             "classes": self.classes(h),
         }
 

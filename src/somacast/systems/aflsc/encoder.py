@@ -63,7 +63,7 @@ DOUBTED = _Test(0.06, 0.95, 0.11)  # where the finder saw nobody, or somebody wh
 
 
 @dataclass
-class _Look:
+class Look:
     """What the networks say about one crop, NumPy: `out` as of MultiTaskViT, label values [L] and their spread [L]."""
 
     box: SquareBox
@@ -100,9 +100,9 @@ class Encoder:
             self.crop_px = network.config.size_px
 
     def networks(self, image: np.ndarray, landmarks: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Crop [S, S, 3] in [0, 1] and its mirror image with their landmarks [2, 33, 8] through both networks: outputs
-        of `MultiTaskViT.forward` and of `SemanticCoder.infer`, batch of two."""
-        pair = np.stack([image, image[:, ::-1]]).transpose(0, 3, 1, 2).astype(np.float32)
+        """Crop [S, S, 3] in [0, 1] and, if there are landmarks for it [2, 33, 8], its mirror image through both
+        networks: outputs of `MultiTaskViT.forward` and of `SemanticCoder.infer`, batch of one or two."""
+        pair = np.stack([image, image[:, ::-1]][: len(landmarks)]).transpose(0, 3, 1, 2).astype(np.float32)
         if self.fast is not None:
             found = self.fast.run([*EXTRACTED, *CODED], {"image": np.ascontiguousarray(pair), "landmarks": landmarks})
             named = {k: np.asarray(v) for k, v in zip([*EXTRACTED, *CODED], found, strict=True)}
@@ -128,16 +128,16 @@ class Encoder:
         if frame.height_m is not None:
             check_height(frame.height_m)
         start = clock()
-        box, notes, sure = self._find(frame)
+        box, notes, sure = self.find(frame)
         times["find"] = clock() - start
         start = clock()
-        box, landmarks, score = self._landmarks(frame, box)
+        box, landmarks, score = self.locate(frame, box)
         times["landmarks"] = clock() - start
         start = clock()
-        look = self._look(frame, box, landmarks)
-        closer = self._closer(look)
+        look = self.look(frame, box, landmarks)
+        closer = self.closer(look)
         if closer is not None:
-            look = self._look(frame, closer, None)
+            look = self.look(frame, closer, None)
         times["extract"] = clock() - start
         confidence = float(look.out["confidence"][TRUNK].mean())
         cut = any("edge" in note for note in notes)
@@ -145,10 +145,10 @@ class Encoder:
             # somebody cut at the waist is seen, but not well enough: the finder's note then says what is wrong
             raise SomacastError("; ".join([NO_PERSON, *(note for note in notes if "edge" in note)]))
         start = clock()
-        values, camera, residual = self._labels(frame, look)
+        values, camera, residual = self.label(frame, look)
         times["label"] = clock() - start
         start = clock()
-        values, seen_share = self._appearance(frame, look, values, camera)
+        values, seen_share = self.appearance(frame, look, values, camera)
         times["appearance"] = clock() - start
         symbols = self.space.vocabulary.quantise(values[None])[0]
         report = self._report(look, values, camera, notes, times)
@@ -164,7 +164,7 @@ class Encoder:
         return Semantics("aflsc", symbols, self.digest), report
 
     @staticmethod
-    def _find(frame: Frame) -> tuple[SquareBox, list[str], bool]:
+    def find(frame: Frame) -> tuple[SquareBox, list[str], bool]:
         """The finder's box; if it finds nobody, the whole picture, which the network then judges more strictly."""
         try:
             return *find_person(frame), True
@@ -175,7 +175,7 @@ class Encoder:
             return SquareBox(width / 2, height / 2, float(max(height, width))), [], False
 
     @staticmethod
-    def _landmarks(frame: Frame, box: SquareBox) -> tuple[SquareBox, np.ndarray | None, float]:
+    def locate(frame: Frame, box: SquareBox) -> tuple[SquareBox, np.ndarray | None, float]:
         """The box that the landmarks in it ask for, found again until it stays; the landmarks [33, 8] of that box, if
         it stayed; how surely there is a person."""
         score = 0.0
@@ -190,12 +190,14 @@ class Encoder:
             box = SquareBox(float(place[0]), float(place[1]), box.side * float(np.clip(side, 0.25, 4)))
         return box, None, score
 
-    def _look(self, frame: Frame, box: SquareBox, landmarks: np.ndarray | None) -> _Look:
-        """The networks on the crop and on its mirror image: what they agree on is surer than either. landmarks [33, 8]
-        of this crop, if they are known."""
+    def look(self, frame: Frame, box: SquareBox, landmarks: np.ndarray | None, mirrored: bool = True) -> Look:
+        """The networks on the crop and on its mirror image: what they agree on is surer than either; without the mirror
+        image in little more than half of the time. landmarks [33, 8] of this crop, if they are known."""
         image = square_crop(frame.image, box, self.crop_px).astype(np.float32)
         large = square_crop(frame.image, box, INPUT_PX).astype(np.float32)
-        if landmarks is None:
+        if not mirrored:
+            hint = find_landmarks(large[None])[0] if landmarks is None else landmarks[None]
+        elif landmarks is None:
             hint, _ = find_landmarks(np.stack([large, large[:, ::-1]]))
         else:
             hint = np.concatenate([landmarks[None], find_landmarks(large[None, :, ::-1])[0]])
@@ -205,15 +207,15 @@ class Encoder:
             mask = np.clip(square_crop(frame.mask, box, self.crop_px), 1e-3, 1 - 1e-3)
             merged["silhouette"] = np.log(mask / (1 - mask)).astype(np.float32)
         values, spread = self._coded_labels(coded)
-        return _Look(box, image, merged, values, spread)
+        return Look(box, image, merged, values, spread)
 
     def _coded_labels(self, coded: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """arg max pi(z) (eq. 13) over the picture and its mirror image: label values [L] and their spread [L]."""
         vocabulary, layout = self.space.vocabulary, self.layout
-        coded = coded | {"classes": np.repeat(coded["classes"].mean(0, keepdims=True), 2, 0)}
-        means = np.tile([label.mean for label in vocabulary.labels], (2, 1))
-        plain, mirrored = label_values(layout, vocabulary, coded, means)
-        other = self.space.mirrored(mirrored)
+        coded = coded | {"classes": np.repeat(coded["classes"].mean(0, keepdims=True), len(coded["mean"]), 0)}
+        means = np.tile([label.mean for label in vocabulary.labels], (len(coded["mean"]), 1))
+        plain, *mirrored = label_values(layout, vocabulary, coded, means)
+        other = self.space.mirrored(mirrored[0]) if mirrored else plain
         values = (plain + other) / 2
         values[list(layout.angles)] = [
             np.arctan2(np.sin(plain[i]) + np.sin(other[i]), np.cos(plain[i]) + np.cos(other[i])) for i in layout.angles
@@ -225,7 +227,7 @@ class Encoder:
         spread[list(layout.angles)] = 0.35
         return values, spread
 
-    def _closer(self, look: _Look) -> SquareBox | None:
+    def closer(self, look: Look) -> SquareBox | None:
         """A box that fits silhouette and joints better, or None if this one is good enough."""
         size = self.crop_px
         joints = (look.out["joints"] + 0.5) * size
@@ -241,17 +243,17 @@ class Encoder:
         place = look.box.to_picture(centre, size)
         return SquareBox(float(place[0]), float(place[1]), side * look.box.side / size)
 
-    def _distance_scale(self, frame: Frame, box: SquareBox) -> tuple[float, float]:
+    def distance_scale(self, frame: Frame, box: SquareBox) -> tuple[float, float]:
         """Focal length in pixels of the picture, and in crop sides."""
         height, width = frame.image.shape[:2]
         focal = float(frame.camera.fx) if frame.camera is not None else DEFAULT_FOCAL * max(height, width)
         return focal, focal / box.side
 
-    def _labels(self, frame: Frame, look: _Look) -> tuple[np.ndarray, WeakCamera, float]:
+    def label(self, frame: Frame, look: Look) -> tuple[np.ndarray, WeakCamera, float]:
         """Labels of the coder, pulled towards the maps; of the height that is known, if it is; then with the outline of
         the body so found."""
         evidence = evidence_of(look.out)
-        _, focal = self._distance_scale(frame, look.box)
+        _, focal = self.distance_scale(frame, look.box)
         distance = float(np.clip(focal / np.exp(evidence.camera[2]), 1.0, 30.0))
         values, camera, residual, parameters = self.refiner(look.values, look.spread, evidence, distance)
         if frame.height_m is not None:
@@ -272,8 +274,8 @@ class Encoder:
             values, camera, residual, parameters = self.refiner(*given, outline, parameters)
         return values, camera, residual
 
-    def _appearance(
-        self, frame: Frame, look: _Look, values: np.ndarray, camera: WeakCamera
+    def appearance(
+        self, frame: Frame, look: Look, values: np.ndarray, camera: WeakCamera
     ) -> tuple[np.ndarray, float]:
         """Appearance codes from the texels that the picture shows and from the silhouette; the rest follows from the
         prior."""
@@ -284,14 +286,18 @@ class Encoder:
         codes, share = read_appearance(self.space, state, camera, image, silhouette)
         refined = values.copy()
         refined[self.space.code_labels] = codes[self.space.codes_kept]
-        width, height = frame.image.shape[1], frame.image.shape[0]
-        focal, _ = self._distance_scale(frame, look.box)
-        place = look.box.to_picture((camera.place_px + 0.5) * size, size) - [width / 2, height / 2]
-        depth = focal / (camera.scale_px_per_m * look.box.side)
-        refined[self.space.vocabulary.group_indices("camera")] = [*(place / focal), np.log(max(depth, 0.1))]
+        refined[self.space.vocabulary.group_indices("camera")] = self.place(frame, look, camera)
         return refined, share
 
-    def _overlap(self, look: _Look, values: np.ndarray, camera: WeakCamera) -> float:
+    def place(self, frame: Frame, look: Look, camera: WeakCamera) -> list[float]:
+        """Values of the labels of the group camera: where the pelvis stands before the sender's camera."""
+        width, height = frame.image.shape[1], frame.image.shape[0]
+        focal, _ = self.distance_scale(frame, look.box)
+        place = look.box.to_picture((camera.place_px + 0.5) * self.crop_px, self.crop_px) - [width / 2, height / 2]
+        depth = focal / (camera.scale_px_per_m * look.box.side)
+        return [*(place / focal), np.log(max(depth, 0.1))]
+
+    def _overlap(self, look: Look, values: np.ndarray, camera: WeakCamera) -> float:
         """The sender looks at its own result: intersection over union of the rebuilt person's silhouette and the one
         that the network saw."""
         state = self.space.state(values)
@@ -299,7 +305,7 @@ class Encoder:
         seen, own = look.silhouette > 0.5, DrawnBody.of(state, offset, camera, self.crop_px).covered
         return float((seen & own).sum() / max((seen | own).sum(), 1))
 
-    def _report(self, look: _Look, values: np.ndarray, camera: WeakCamera, notes: list[str], times: dict) -> dict:
+    def _report(self, look: Look, values: np.ndarray, camera: WeakCamera, notes: list[str], times: dict) -> dict:
         size = self.crop_px
         state = self.space.state(values)
         body = load_body()
@@ -323,27 +329,29 @@ class Encoder:
 
 
 def merge_mirrored(out: dict[str, np.ndarray], shape_count: int) -> dict[str, np.ndarray]:
-    """Outputs of MultiTaskViT for a crop and its mirror image to one set without the batch axis.
+    """Outputs of MultiTaskViT for a crop, or for a crop and its mirror image, to one set without the batch axis.
 
     share [21, G, G] (heat maps as distributions), joints [21, 2], points [21, 3], confidence [21],
     camera [3] of the pose head, depth [S, S], silhouette [S, S] logits.
     """
-    heat = out["heat"].reshape(2, JOINT_COUNT, -1)
+    count = len(out["heat"])  # 1: there is no mirror image
+    heat = out["heat"].reshape(count, JOINT_COUNT, -1)
     share = np.exp(heat - heat.max(-1, keepdims=True))
     share = (share / share.sum(-1, keepdims=True)).reshape(out["heat"].shape)
-    share = (share[0] + share[1][MIRROR][..., ::-1]) / 2
+    share = share[0] if count == 1 else (share[0] + share[1][MIRROR][..., ::-1]) / 2
     cells = share.shape[-1]
     axis = (np.arange(cells) + 0.5) / cells - 0.5
     camera = out["pose"][:, 6 * JOINT_COUNT + shape_count + 2 :][:, :3].astype(np.float64)
-    camera[1, 0] *= -1
+    camera[1:, 0] *= -1
+    points = [out["points"][0], *((p * [-1, 1, 1])[MIRROR] for p in out["points"][1:])]
+    planes = {name: [out[name][0, 0], *(p[0][:, ::-1] for p in out[name][1:])] for name in ("depth", "silhouette")}
     return {
         "share": share,
         "joints": np.stack([(share.sum(1) * axis).sum(-1), (share.sum(2) * axis).sum(-1)], -1),
-        "points": (out["points"][0] + (out["points"][1] * [-1, 1, 1])[MIRROR]) / 2,
+        "points": sum(points) / count,
         "confidence": share.max((1, 2)),
         "camera": camera.mean(0),
-        "depth": (out["depth"][0, 0] + out["depth"][1, 0][:, ::-1]) / 2,
-        "silhouette": (out["silhouette"][0, 0] + out["silhouette"][1, 0][:, ::-1]) / 2,
+        **{name: sum(parts) / count for name, parts in planes.items()},
     }
 
 

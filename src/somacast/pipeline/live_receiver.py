@@ -1,0 +1,225 @@
+"""The live receiver without clock, sockets and networks: datagrams in, what to show out.
+
+take(lane, data, time_s) -> motion into the playout, who it is, pictures; pose(time_s); report(time_s) for the sender
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from somacast.bitstream.packets import (
+    MAX_PACKET_BYTES,
+    TICKS_PER_S,
+    End,
+    LivePacket,
+    Motion,
+    Person,
+    Picture,
+    Unwrapper,
+    unpack_packet,
+)
+from somacast.channel.feedback import FeedbackRecorder
+from somacast.channel.transport.base import Lane
+from somacast.pipeline.playout import Playout, PlayoutConfig
+from somacast.semantics.motion_stream import MotionDecoder
+from somacast.systems import registry
+from somacast.systems.aflsc.motion import MotionSpace
+from somacast.types import BitstreamError, Semantics, SomacastError
+
+REPLAY_WINDOW = 2048  # sequence numbers that are remembered; what is older is not let in
+SILENCE_S = 0.5  # of a sender before another start of it (epoch) is believed
+MAX_PICTURE_PARTS = 64
+RATE_WINDOW_S = 2.0
+
+
+@dataclass
+class Counts:
+    """What came and what became of it."""
+
+    received: int = 0
+    received_bytes: int = 0
+    damaged: int = 0
+    replayed: int = 0
+    stale: int = 0  # of an earlier start of the sender
+    undecodable: int = 0  # refers to a frame that never came
+    frames: int = 0
+    repaired: int = 0  # frames known only by a coarse copy
+    restarts: int = 0
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is to be seen at a moment: values [M] of the labels that move, the sender's time, seconds since the newest
+    frame was due (above 0: nothing new has come in time)."""
+
+    values: np.ndarray
+    sender_s: float
+    overdue_s: float
+
+
+@dataclass
+class _Stream:
+    """One start of a sender."""
+
+    epoch: int
+    decoder: MotionDecoder
+    sequence: Unwrapper = field(default_factory=Unwrapper)
+    tick: Unwrapper = field(default_factory=Unwrapper)
+    seen: set[int] = field(default_factory=set)
+    heard_s: float = 0.0
+
+
+class LiveReceiver:
+    """One sender's stream. Whatever bytes come, `take` raises nothing and memory stays bounded."""
+
+    def __init__(self, motion: MotionSpace, digest: bytes, playout: PlayoutConfig | None = None):
+        self.motion, self.digest = motion, digest
+        self.playout = Playout(motion.model.circular, playout)
+        self.recorder = FeedbackRecorder()
+        self.counts = Counts()
+        self.notes: deque[str] = deque(maxlen=8)
+        self.person: Semantics | None = None
+        self.person_number = -1
+        self.picture: bytes | None = None
+        self.ended = False
+        self.network_state = 0
+        self._stream: _Stream | None = None
+        self._parts: dict[int, bytes] = {}
+        self._picture_number = -1
+        self._recent: deque[tuple[float, int, int]] = deque()  # time, bytes, frames
+
+    def take(self, lane: Lane, data: bytes, time_s: float, wire_bytes: int | None = None) -> None:
+        """One datagram that came at time_s; wire_bytes: with the headers of lower layers."""
+        self.counts.received += 1
+        self.counts.received_bytes += len(data)
+        try:
+            packet = unpack_packet(data, self.digest)
+            if lane is Lane.LIVE and len(data) > MAX_PACKET_BYTES and not isinstance(packet.body, Person):
+                raise BitstreamError("live packet: too long")
+            stream = self._admit(packet, lane, time_s)
+            if stream is None:
+                return
+            if lane is Lane.LIVE:
+                self.recorder.arrived(packet.sequence, time_s, wire_bytes or len(data))
+            frames = self._use(stream, packet.body, time_s)
+            self._recent.append((time_s, wire_bytes or len(data), frames))
+            while self._recent[0][0] < time_s - RATE_WINDOW_S:
+                self._recent.popleft()
+        except SomacastError as fault:
+            self.counts.damaged += 1
+            self._note(str(fault))
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def _admit(self, packet: LivePacket, lane: Lane, time_s: float) -> _Stream | None:
+        """The stream a packet belongs to, None if it is to be ignored: a replay, or of another start of the sender
+        while this one is alive."""
+        stream = self._stream
+        if stream is None or stream.epoch != packet.epoch:
+            if stream is not None:
+                if time_s - stream.heard_s < SILENCE_S and not self.ended:
+                    self.counts.stale += 1
+                    return None
+                self.counts.restarts += 1
+                self.recorder = FeedbackRecorder()
+                self.playout.reset()
+            stream = self._stream = _Stream(packet.epoch, MotionDecoder(self.motion.model))
+            self.ended = False
+            self.person_number = -1
+        stream.heard_s = max(stream.heard_s, time_s)
+        if lane is Lane.LIVE:
+            number = stream.sequence(packet.sequence)
+            newest = stream.sequence.newest or 0
+            if number is None or number in stream.seen or number <= newest - REPLAY_WINDOW:
+                self.counts.replayed += 1
+                return None
+            stream.seen.add(number)
+            if len(stream.seen) > 2 * REPLAY_WINDOW:
+                stream.seen = {n for n in stream.seen if n > newest - REPLAY_WINDOW}
+        return stream
+
+    def _use(self, stream: _Stream, body: Motion | Person | Picture | End, time_s: float) -> int:
+        """Act on a packet; how many frames it brought."""
+        if isinstance(body, Motion):
+            return self._move(stream, body, time_s)
+        if isinstance(body, Person):
+            self._meet(body)
+        elif isinstance(body, Picture):
+            self._collect(body)
+        else:
+            self.ended = True
+        return 0
+
+    def _move(self, stream: _Stream, body: Motion, time_s: float) -> int:
+        before, tick = stream.decoder.unreferenced, stream.tick(body.tick)
+        if tick is None:
+            return 0
+        told = stream.decoder.decode(body, tick)
+        self.counts.undecodable += stream.decoder.unreferenced - before
+        self.network_state = body.state
+        known = set(self.playout._times)
+        times = [one.tick / TICKS_PER_S for one in told]
+        self.counts.repaired += sum(not one.own and t not in known for one, t in zip(told, times, strict=True))
+        self.playout.add(time_s, times, [self.motion.values(one.pose) for one in told], [one.own for one in told])
+        own = sum(one.own for one in told)
+        self.counts.frames += own
+        return own
+
+    def _meet(self, body: Person) -> None:
+        if body.person == self.person_number:
+            return
+        semantics, _ = registry.get("aflsc").unpack(body.container)
+        self.person, self.person_number = semantics, body.person
+
+    def _collect(self, body: Picture) -> None:
+        if body.parts > MAX_PICTURE_PARTS:
+            raise BitstreamError(f"picture packet: expected at most {MAX_PICTURE_PARTS} parts, got {body.parts}")
+        if body.picture != self._picture_number:
+            self._parts, self._picture_number = {}, body.picture
+        self._parts[body.part] = body.data
+        if len(self._parts) == body.parts and set(self._parts) == set(range(body.parts)):
+            self.picture = b"".join(self._parts[k] for k in range(body.parts))
+            self._parts = {}
+
+    def pose(self, time_s: float) -> Shown | None:
+        """What to show at time_s; None before the first frame."""
+        found = self.playout.show(time_s)
+        return None if found is None else Shown(*found)
+
+    def report(self, time_s: float) -> bytes:
+        """The feedback for the sender."""
+        return self.recorder.report(time_s)
+
+    def missing(self) -> dict[str, int]:
+        """Labels of who it is that have not come, by group: the mixture prior stands in for them."""
+        from somacast.systems.aflsc.live import missing_groups
+
+        vocabulary = self.motion.space.vocabulary
+        if self.person is None:
+            symbols = np.full((len(vocabulary.labels), vocabulary.levels), -1)
+        else:
+            symbols = self.person.symbols.copy()
+        symbols[self.motion.columns] = 0  # they come with the motion
+        return missing_groups(vocabulary, symbols)
+
+    def status(self, time_s: float) -> dict[str, Any]:
+        """fps, kbit_s, bytes_per_frame, delay_s of the playout, overdue, counts, missing groups, notes."""
+        recent = [r for r in self._recent if r[0] > time_s - RATE_WINDOW_S]
+        span = RATE_WINDOW_S
+        size, frames = sum(r[1] for r in recent), sum(r[2] for r in recent)
+        return {
+            "fps": frames / span,
+            "kbit_s": 8 * size / span / 1000,
+            "bytes_per_frame": size / frames if frames else None,
+            "network_state": self.network_state,
+            "missing": self.missing(),
+            "alive": self._stream is not None and time_s - self._stream.heard_s < 2.0,
+            "notes": list(self.notes),
+            **vars(self.counts),
+        }
