@@ -173,7 +173,7 @@ def test_nothing_stays_after_a_crash_of_the_user() -> None:
         "from somacast.channel.namespaces import LinkProfile, NamespaceLink\n"
         "with NamespaceLink(LinkProfile(), LinkProfile()) as link:\n"
         "    programs = []\n"
-        "    start = lambda: programs.append(link.run('sender', ['sleep', '60']))\n"
+        "    start = lambda: (programs.append(link.run('sender', ['sleep', '60'])), time.sleep(0.3))\n"
         "    thread = threading.Thread(target=start)\n"  # programs outlive the thread that asked for them
         "    thread.start(); thread.join(); time.sleep(0.2)\n"
         "    assert programs[0].poll() is None\n"

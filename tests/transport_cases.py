@@ -56,6 +56,7 @@ class CountingWay:
         self.seen: list[tuple[float, int, int]] = []
         self._client: tuple[str, int] | None = None
         self._open = True
+        self.broken = False  # whether all is thrown away
         self._threads = [
             threading.Thread(target=self._carry, args=(self._near, 1), daemon=True),
             threading.Thread(target=self._carry, args=(self._far, -1), daemon=True),
@@ -66,6 +67,8 @@ class CountingWay:
         while self._open:
             with contextlib.suppress(OSError):
                 data, sender = source.recvfrom(65_536)
+                if self.broken:
+                    continue
                 self.seen.append((time.monotonic(), direction, len(data) + UDP_IP_BYTES))
                 if direction == 1:
                     self._client = sender

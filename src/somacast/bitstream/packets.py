@@ -198,10 +198,15 @@ class Unwrapper:
 
     def __init__(self, limit: int = 2048) -> None:
         self.newest: int | None = None
+        self.last: int | None = None  # what the last call gave
         self.limit = limit
         self._strange: list[int] = []
 
     def __call__(self, wrapped: int) -> int | None:
+        self.last = self._unwrap(wrapped)
+        return self.last
+
+    def _unwrap(self, wrapped: int) -> int | None:
         if self.newest is None:
             self.newest = wrapped
             return wrapped

@@ -22,8 +22,8 @@ class Taken(NamedTuple, Generic[T]):
 class LatestReader(Generic[T]):
     """Reads `items` in a thread of its own and keeps the newest only, so that a slow taker never builds a queue.
 
-    close: called at the end by the reading thread (a device is not closed under a read that is going on); clock: seconds,
-    time.monotonic unless given. `dropped` counts items that were replaced before anybody took them.
+    close: called at the end by the reading thread (a device is not closed under a read that is going on); clock: in
+    seconds, time.monotonic unless given. `dropped` counts items that were replaced before anybody took them.
     """
 
     def __init__(

@@ -10,6 +10,7 @@ converted to RGB. FFmpeg is held to containers of one file: playlists, which nam
 from __future__ import annotations
 
 import io
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -100,20 +101,20 @@ class VideoSource:
 
     def _decoded(self) -> Iterator[Any]:
         """Decoded frames; what cannot be decoded is counted and passed over."""
-        import av
+        from av import error
 
         in_a_row = 0
         packets = self._container.demux(self._stream)
         while in_a_row < MAX_DAMAGED:
             try:
                 packet = next(packets)
-            except (StopIteration, av.error.EOFError):
+            except (StopIteration, error.EOFError):
                 return
-            except av.error.BlockingIOError:  # a camera that has nothing yet
+            except error.BlockingIOError:  # a camera that has nothing yet
                 time.sleep(0.002)
                 packets = self._container.demux(self._stream)
                 continue
-            except (av.error.FFmpegError, OSError) as fault:
+            except (error.FFmpegError, OSError) as fault:
                 if self._live:
                     raise SomacastError(f"{self.name}: has gone ({fault.strerror or type(fault).__name__})") from fault
                 self._damaged += 1  # the container ends here
@@ -123,9 +124,9 @@ class VideoSource:
                     in_a_row = 0
                     self._check_size(frame.width, frame.height)
                     yield frame
-            except av.error.EOFError:
+            except error.EOFError:
                 return
-            except av.error.FFmpegError:
+            except error.FFmpegError:
                 self._damaged += 1
                 in_a_row += 1
 
@@ -157,7 +158,7 @@ def open_video(path: str | Path, max_side_px: int = MAX_SIDE_PX) -> VideoSource:
     require("av", "reading videos")
     path = Path(path)
     _check_side(max_side_px)
-    if not path.exists():
+    if not os.path.exists(path):
         raise SomacastError(f"{path}: no such file; expected a video")
     if not path.is_file():
         kind = "a folder" if path.is_dir() else "not an ordinary file"
@@ -165,13 +166,14 @@ def open_video(path: str | Path, max_side_px: int = MAX_SIDE_PX) -> VideoSource:
     if not path.stat().st_size:
         raise SomacastError(f"{path}: is empty; expected a video")
     import av
+    from av import error
 
     options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file", "enable_drefs": "0"}
     try:
         container = av.open(f"file:{path.resolve()}", options=options, metadata_errors="replace")
     except PermissionError as fault:
         raise SomacastError(f"{path}: cannot be read ({fault.strerror}); expected a video") from fault
-    except (av.error.FFmpegError, OSError, ValueError) as fault:
+    except (error.FFmpegError, OSError, ValueError) as fault:
         raise SomacastError(f"{path}: is not a video that can be read; expected {_KINDS}") from fault
     return VideoSource(container, str(path), max_side_px)
 
@@ -220,6 +222,7 @@ def open_webcam(
     require("av", "a webcam")
     _check_side(max_side_px)
     import av
+    from av import error
 
     if not device:
         raise SomacastError("webcam: expected a number (webcam:0) or a name (webcam:/dev/video0), got none")
@@ -235,7 +238,7 @@ def open_webcam(
         try:
             container = (opener or av.open)(address, format=kind, options=options)
             return VideoSource(container, f"webcam {device}", max_side_px, live=True)
-        except (av.error.FFmpegError, OSError, ValueError) as failed:
+        except (error.FFmpegError, OSError, ValueError) as failed:
             if isinstance(failed, SomacastError):
                 raise
             fault = failed
@@ -262,7 +265,9 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float = 30.
         raise SomacastError(f"fps: expected 1 to 240, got {fps}")
     import av
 
-    buffer, stream, count, shape = io.BytesIO(), None, 0, None
+    buffer, count, shape = io.BytesIO(), 0, None
+    stream: Any = None
+    codec, rate = _CODECS[target.suffix.lower()], Fraction(fps).limit_denominator(1001)
     with av.open(buffer, "w", format=target.suffix[1:].lower()) as container:
         for image in frames:
             pixels = image if image.dtype == np.uint8 else np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
@@ -271,7 +276,7 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float = 30.
                 raise SomacastError(f"video: expected frames [H, W, 3] of one size from 16 px, got {pixels.shape}")
             pixels = np.ascontiguousarray(pixels[: shape[0] // 2 * 2, : shape[1] // 2 * 2])
             if stream is None:
-                stream = container.add_stream(_CODECS[target.suffix.lower()], rate=Fraction(fps).limit_denominator(1001))
+                stream = container.add_stream(codec, rate=rate)
                 stream.width, stream.height, stream.pix_fmt = pixels.shape[1], pixels.shape[0], "yuv420p"
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
             count += 1

@@ -186,11 +186,6 @@ class UdpLinkEmulator:
             return
         try:
             client.upstream.send(tagged[_TAG_BYTES:])
-        except ConnectionRefusedError:  # news about an earlier datagram; this one has not been sent yet
-            try:
-                client.upstream.send(tagged[_TAG_BYTES:])
-            except OSError:
-                self.counts.unsent += 1
         except OSError:
             self.counts.unsent += 1
 

@@ -5,48 +5,61 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from somacast.cli.common import Device, check_device, check_output, milliseconds, parse, read_file, show_notes
+from somacast.types import SomacastError
+
+VIDEO_SUFFIXES = (".mp4", ".webm")
+LARGEST_BYTES = 64 << 20  # of a video; a still has a few hundred
 
 
 @dataclass(frozen=True)
 class Arguments:
     """Turn a .soma file into a coloured person in 3D.
 
-    A file that was cut short still gives a coarser person.
+    A file that was cut short still gives a coarser person. A video gives a rigged and animated .glb, a .bvh, or a
+    rendered .mp4.
 
     Example: somacast decode person.soma -o person.glb --preview person.png
+    Example: somacast decode walk.soma -o walk.glb
     """
 
     file: tyro.conf.Positional[Path]
     """.soma file"""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """mesh to write: .glb, .ply or .obj"""
+    """file to write: .glb, .ply or .obj; .bvh for the skeleton alone; of a video .mp4 or .webm too"""
+    rig: bool = False
+    """give the .glb of a still a skeleton, so that animation tools can pose the person"""
     preview: Path | None = None
-    """PNG to write with four views of the person"""
+    """PNG to write with four views of the person, or some frames of a video"""
     device: Device = "cpu"
 
 
 def run(argv: Sequence[str]) -> int:
     """Parse, decode, write."""
     arguments = parse(Arguments, argv, "somacast decode")
-    from somacast.human.io import mesh_suffix, save_mesh
-
-    mesh_suffix(arguments.out)
-    check_output(arguments.out)
+    check_output(arguments.out, (".glb", ".ply", ".obj", ".bvh", *VIDEO_SUFFIXES))
     if arguments.preview:
         check_output(arguments.preview, (".png",))
-    data = read_file(arguments.file, "a .soma file")
+    if arguments.rig and arguments.out.suffix.lower() != ".glb":
+        raise SomacastError(f"{arguments.out}: --rig is for .glb files")
+    data = read_file(arguments.file, "a .soma file", LARGEST_BYTES)
     device = check_device(arguments.device)
+    from somacast.bitstream.video import is_video
+
+    if is_video(data):
+        return _video(arguments, data, device)
+    if arguments.out.suffix.lower() in VIDEO_SUFFIXES:
+        raise SomacastError(f"{arguments.out}: {arguments.file} holds one picture; expected .glb, .ply, .obj or .bvh")
     from somacast.pipeline.receiver import Receiver
 
     result = Receiver(device).decode(data)
     show_notes(result.notes)
     mesh = result.mesh()
-    save_mesh(mesh, arguments.out)
+    _write_still(arguments, result.human)
     if arguments.preview:
         from somacast.files import write_atomically
         from somacast.human.preview import encode_png, turntable
@@ -55,4 +68,40 @@ def run(argv: Sequence[str]) -> int:
     size = f"{len(mesh.vertices):,} vertices, {len(mesh.faces):,} triangles"
     times = ", ".join(f"{stage} {milliseconds(seconds)}" for stage, seconds in result.stage_times_s.items())
     print(f"{arguments.out}: {size} from {len(data)} bytes ({times})")
+    return 0
+
+
+def _write_still(arguments: Arguments, human: Any) -> None:
+    """Mesh, rigged mesh or skeleton of one picture."""
+    from somacast.files import write_atomically
+    from somacast.human.io import save_mesh
+
+    if arguments.out.suffix.lower() == ".bvh":
+        from somacast.human.bvh import encode_bvh
+        from somacast.human.rig import Motion
+
+        motion = Motion(human.rotations[None], human.joints[:1])
+        write_atomically(arguments.out, encode_bvh(human.joints, human.rotations, motion).encode())
+    elif arguments.rig:
+        from somacast.human.rig import encode_rigged_glb, rig_human
+
+        write_atomically(arguments.out, encode_rigged_glb(rig_human(human), matte=True))
+    else:
+        save_mesh(human.mesh, arguments.out)
+
+
+def _video(arguments: Arguments, data: bytes, device: str) -> int:
+    """A person who moves."""
+    import time
+
+    from somacast.pipeline.animate import write_video_person
+    from somacast.pipeline.video import read_video
+    from somacast.systems.aflsc.decoder import Decoder
+
+    start = time.perf_counter()
+    video = read_video(data)
+    show_notes([*video.notes, *write_video_person(video, Decoder(device), arguments.out, arguments.preview)])
+    seconds, frames = float(video.times_s[-1]), len(video.times_s)
+    spent = milliseconds(time.perf_counter() - start)
+    print(f"{arguments.out}: {frames} frames, {seconds:.1f} s, from {len(data):,} bytes ({spent})")
     return 0

@@ -12,6 +12,8 @@ import tyro
 
 from somacast.cli.common import Device, check_device, parse, read_file, show_notes
 
+LARGEST_BYTES = 64 << 20  # of a video
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -32,7 +34,7 @@ def run(argv: Sequence[str]) -> int:
     """Parse, describe, print."""
     arguments = parse(Arguments, argv, "somacast info")
     check_device(arguments.device)
-    data = read_file(arguments.file, "a .soma file")
+    data = read_file(arguments.file, "a .soma file", LARGEST_BYTES)
     from somacast.pipeline.inspect import describe
 
     description = describe(data)
@@ -55,6 +57,11 @@ def show(description: dict[str, Any]) -> None:
         header.add_row(name.replace("_", " "), str(value))
     payload = " + ".join(str(layer["bytes"]) for layer in description["layers"])
     header.add_row("layers, bytes each", payload)
+    packets = [packet for packet in description.get("packets", ()) if packet["kind"] == "motion"]
+    if packets:
+        motion, alone = sum(packet["bytes"] for packet in packets), sum(packet["stands_alone"] for packet in packets)
+        header.add_row("packets of motion", f"{len(packets)}, {motion:,} bytes, {alone} stand alone")
+        header.add_row("kbit/s of motion", f"{8 * motion / max(description['header']['seconds'], 1e-9) / 1000:.2f}")
     console.print(header)
     groups = Table(title="Label groups", title_justify="left", show_footer=True)
     total = {

@@ -147,9 +147,9 @@ class SyntheticWalker:
         vertices, _ = self.person.pose(rotations, self._hands)
         normals = self.person.normals(vertices)
         background = self._background.copy()
-        image = paint(
-            self.person, vertices + moved, normals, self._shot, self.config.size_px, background, self._light
-        )[0]
+        image = paint(self.person, vertices + moved, normals, self._shot, self.config.size_px, background, self._light)[
+            0
+        ]
         if on_grid:
             image.flags.writeable = False
             self._kept[number % self.loop_frames] = image

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from somacast.bitstream import container
+from somacast.bitstream.packets import TICK_SPAN, TICKS_PER_S, Motion, Person, Unwrapper, unpack_packet
+from somacast.bitstream.video import VIDEO_VERSION, is_video, read_head, read_records
 from somacast.semantics.label_coding import CodingTables, symbol_bits
 from somacast.semantics.vocabulary import Vocabulary
 from somacast.systems import registry
@@ -22,8 +24,11 @@ def describe(data: bytes) -> dict[str, Any]:
     bytes), `groups` (group, labels, sent, levels_sent, levels, bits), `labels` (name, group, symbols, levels, bits,
     value) and `notes`. A file for other weights than those installed has no groups and a note.
 
-    Raises BitstreamError if the bytes are no whole .soma base layer.
+    A video has `packets` (time_s, kind, bytes, frames, network_state, reference) in place of layers, and describes who
+    it is as it would a still. Raises BitstreamError if the bytes are no whole .soma base layer.
     """
+    if is_video(data):
+        return _describe_video(data)
     held, notes = container.unpack(data)
     header_bytes = len(data) - sum(len(layer) for layer in held.layers)
     description: dict[str, Any] = {
@@ -50,6 +55,38 @@ def describe(data: bytes) -> dict[str, Any]:
     vocabulary, tables = system.labels()
     description["labels"] = _labels(semantics.symbols, vocabulary, tables)
     description["groups"] = [_group(name, description["labels"]) for name in vocabulary.groups]
+    return description
+
+
+def _describe_video(data: bytes) -> dict[str, Any]:
+    """Header and packets of a .soma video, and who it is."""
+    system, digest = read_head(data)
+    description: dict[str, Any] = {
+        "header": {
+            "format_version": VIDEO_VERSION, "system": system, "weights_digest": digest.hex(), "bytes": len(data),
+        },
+        "layers": [], "groups": [], "labels": [], "notes": [], "packets": [],
+    }  # fmt: skip
+    tick, frames, last, container_bytes = Unwrapper(TICK_SPAN // 2), 0, 0, b""
+    for packet in read_records(data):
+        body = unpack_packet(packet, digest).body
+        row: dict[str, Any] = {"kind": type(body).__name__.lower(), "bytes": len(packet)}
+        if isinstance(body, Motion):
+            start = tick(body.tick) or 0
+            last = start + (body.count - 1) * body.step
+            frames += body.count
+            row |= {
+                "time_s": round(start / TICKS_PER_S, 3), "frames": body.count, "network_state": body.state,
+                "stands_alone": body.reference is None,
+            }  # fmt: skip
+        elif isinstance(body, Person):
+            container_bytes = body.container
+        description["packets"].append(row)
+    description["header"] |= {"frames": frames, "seconds": round(last / TICKS_PER_S, 3)}
+    if container_bytes:
+        who = describe(container_bytes)
+        description |= {"layers": who["layers"], "groups": who["groups"], "labels": who["labels"]}
+        description["notes"] += who["notes"]
     return description
 
 

@@ -90,7 +90,7 @@ class LiveReceiver:
         self._stream: _Stream | None = None
         self._parts: dict[int, bytes] = {}
         self._picture_number = -1
-        self._recent: deque[tuple[float, int, int]] = deque()  # time, bytes, frames
+        self._recent: deque[tuple[float, int, int, int | None]] = deque()  # time, bytes, frames, number
 
     def take(self, lane: Lane, data: bytes, time_s: float, wire_bytes: int | None = None) -> None:
         """One datagram that came at time_s; wire_bytes: with the headers of lower layers."""
@@ -106,7 +106,8 @@ class LiveReceiver:
             if lane is Lane.LIVE:
                 self.recorder.arrived(packet.sequence, time_s, wire_bytes or len(data))
             frames = self._use(stream, packet.body, time_s)
-            self._recent.append((time_s, wire_bytes or len(data), frames))
+            number = stream.sequence.last if lane is Lane.LIVE else None
+            self._recent.append((time_s, wire_bytes or len(data), frames, number))
             while self._recent[0][0] < time_s - RATE_WINDOW_S:
                 self._recent.popleft()
         except SomacastError as fault:
@@ -209,15 +210,17 @@ class LiveReceiver:
         return missing_groups(vocabulary, symbols)
 
     def status(self, time_s: float) -> dict[str, Any]:
-        """fps, kbit_s, bytes_per_frame, delay_s of the playout, overdue, counts, missing groups, notes."""
+        """fps, kbit_s, bytes_per_frame, network_state, loss of the last two seconds, counts, missing groups, notes."""
         recent = [r for r in self._recent if r[0] > time_s - RATE_WINDOW_S]
         span = RATE_WINDOW_S
         size, frames = sum(r[1] for r in recent), sum(r[2] for r in recent)
+        numbers = {r[3] for r in recent if r[3] is not None}
         return {
             "fps": frames / span,
             "kbit_s": 8 * size / span / 1000,
             "bytes_per_frame": size / frames if frames else None,
             "network_state": self.network_state,
+            "loss": 1 - len(numbers) / (max(numbers) - min(numbers) + 1) if numbers else 0.0,
             "missing": self.missing(),
             "alive": self._stream is not None and time_s - self._stream.heard_s < 2.0,
             "notes": list(self.notes),

@@ -28,7 +28,7 @@ from somacast.bitstream.packets import (
     pack_packet,
 )
 from somacast.channel.feedback import parse_report
-from somacast.channel.rate_control import RateController
+from somacast.channel.rate_control import Controller, RateController
 from somacast.channel.transport.base import Lane
 from somacast.semantics.motion_stream import MotionEncoder, even_frames
 from somacast.systems.aflsc.motion import MotionSpace
@@ -76,7 +76,7 @@ class SenderCounts:
 class _Peer:
     """A receiver: which frames it has, and what its link carries."""
 
-    def __init__(self, controller: RateController, time_s: float) -> None:
+    def __init__(self, controller: Controller, time_s: float) -> None:
         self.controller, self.heard_s = controller, time_s
         self.has: deque[int] = deque(maxlen=128)
 
@@ -91,12 +91,13 @@ class LiveSender:
         send: Callable[[Lane, bytes], Any],
         config: LiveConfig | None = None,
         epoch: int = 0,
-        controller: Callable[[], RateController] = RateController,
+        controller: Callable[[], Controller] = RateController,
     ):
         self.motion, self.digest, self.config, self.epoch = motion, digest, config or LiveConfig(), epoch
         self.counts = SenderCounts()
         self.state, self.stride = self.config.lowest_state, max(self.config.stride, 1)
         self._flushed_s = -1.0
+        self._newest_s = 0.0
         self._send, self._make = send, controller
         self._encoder = MotionEncoder(motion.model)
         self._sequence = 0
@@ -117,6 +118,7 @@ class LiveSender:
 
     def person(self, time_s: float, container: bytes) -> None:
         """A new or better .soma container of who it is."""
+        time_s = self._now(time_s)
         number = 0 if self._person is None else (self._person[0] + 1) % 256
         self._person = (number, round(time_s * TICKS_PER_S) % TICK_SPAN, container)
         self._tell_person(time_s, Lane.IDENTITY)
@@ -130,8 +132,9 @@ class LiveSender:
 
     # what moves
 
-    def frame(self, time_s: float, values: np.ndarray) -> None:
-        """Values [M] of a frame of time_s (of a clock that does not go back)."""
+    def frame(self, time_s: float, values: np.ndarray, now_s: float | None = None) -> None:
+        """Values [M] of a frame that was taken at time_s, later than the one before; now_s: the time now, if the frame
+        took some to be understood."""
         self._turn += 1
         if (self._turn - 1) % self.stride:
             return
@@ -139,20 +142,26 @@ class LiveSender:
         if len(self._batch) > MAX_WAITING:  # the link gives no room: fewer frames, not older ones
             self.counts.skipped += len(self._batch) // 2
             self._batch = self._batch[1::2]
-        self._flush_if_due(time_s)
+        self._flush_if_due(self._now(time_s if now_s is None else now_s))
+
+    def _now(self, time_s: float) -> float:
+        """The time now; threads may hand it over in the wrong order, rate control must not see it go back."""
+        self._newest_s = max(self._newest_s, time_s)
+        return self._newest_s
 
     def _flush_if_due(self, time_s: float) -> None:
         """Send the batch when its time has come and the link has room for more than headers."""
         if not self._batch:
             return
-        first = self._batch[0][0]
-        between = (self._batch[-1][0] - first) / (len(self._batch) - 1) if len(self._batch) > 1 else 0.0
-        if time_s - first + max(between, 1e-3) < self.config.batch_s:
+        first, last = self._batch[0][0], self._batch[-1][0]
+        between = (last - first) / (len(self._batch) - 1) if len(self._batch) > 1 else 0.0
+        waited = last - first
+        if waited + max(between, 1e-3) < self.config.batch_s and time_s - last < self.config.batch_s:
             return
         rate = self.rate_bps(time_s)
         if rate is not None:
             header = self.config.header_bytes + PACKET_BYTES
-            if rate * self._span(time_s) / 8 < HEADER_SHARE * header and time_s - first < MAX_BATCH_S:
+            if rate * self._span(time_s) / 8 < HEADER_SHARE * header and waited < MAX_BATCH_S:
                 return
             if max((p.controller.wait_s(time_s, 2 * header) for p in self._active(time_s)), default=0.0) > 0:
                 return
@@ -169,14 +178,14 @@ class LiveSender:
         if reference is None:
             self.counts.keys += 1
             self._key_s = time_s
-        budget = self._budget(time_s)
+        budget, lowest = self._budget(time_s), self._lowest(time_s)
         self._flushed_s = time_s
         motion = self._encoder.encode(
-            ticks, frames, person=self._person[0] if self._person else 0, lowest_state=self._lowest(time_s),
+            ticks, frames, person=self._person[0] if self._person else 0, lowest_state=lowest,
             budget_bytes=budget, reference=reference, copies=self._copies(),
         )  # fmt: skip
         self.state = motion.state
-        self._fit_stride(motion, budget)
+        self._fit_stride(motion, budget, lowest)
         self._batches.append(ticks)
         self.counts.frames += len(ticks)
         self._post(time_s, motion, Lane.LIVE, ticks)
@@ -231,13 +240,13 @@ class LiveSender:
         room = max(rate - again, 0.25 * rate) * self._span(time_s) / 8
         return max(int(room) - self.config.header_bytes - PACKET_BYTES, 8)
 
-    def _fit_stride(self, motion: Motion, budget: int | None) -> None:
+    def _fit_stride(self, motion: Motion, budget: int | None, lowest: int) -> None:
         """Fewer frames before coarser ones: blending between frames is smoother than bins are."""
         if budget is None:
             return
-        if motion.state > max(96, self.config.lowest_state + 32) and self.stride < MAX_STRIDE:
+        if motion.state > lowest + 64 and self.stride < MAX_STRIDE:
             self.stride += 1
-        elif len(motion.payload) < 0.5 * budget and motion.state <= 32 and self.stride > self.config.stride:
+        elif len(motion.payload) < 0.6 * budget and motion.state <= lowest + 32 and self.stride > self.config.stride:
             self.stride -= 1
 
     def _post(self, time_s: float, body: Motion | Person | Picture | End, lane: Lane, ticks: list[int] | None = None) -> None:
@@ -260,6 +269,7 @@ class LiveSender:
 
     def control(self, time_s: float, data: bytes, peer: str = "") -> None:
         """Feedback of a receiver; anything else is left alone."""
+        time_s = self._now(time_s)
         try:
             report = parse_report(data)
         except BitstreamError:
@@ -280,7 +290,7 @@ class LiveSender:
 
     def picture(self, time_s: float, jpeg: bytes) -> bool:
         """The sender's own picture, in parts behind the motion; False if it is too large."""
-        size = MAX_PACKET_BYTES - 16
+        time_s, size = self._now(time_s), MAX_PACKET_BYTES - 16
         parts = [jpeg[k : k + size] for k in range(0, len(jpeg), size)]
         if not 1 <= len(parts) <= 64:
             return False
@@ -291,6 +301,7 @@ class LiveSender:
 
     def poll(self, time_s: float) -> None:
         """What is due by time alone: frames that wait for room, who it is told again."""
+        time_s = self._now(time_s)
         self._flush_if_due(time_s)
         if self._person is not None and self._repeats and time_s >= min(self._repeats):
             self._repeats = [t for t in self._repeats if t > time_s] or [time_s + self.config.repeat_s]
@@ -299,10 +310,11 @@ class LiveSender:
     def end(self, time_s: float) -> None:
         """Say goodbye, three times."""
         for _ in range(3):
-            self._post(time_s, End(), Lane.LIVE)
+            self._post(self._now(time_s), End(), Lane.LIVE)
 
     def status(self, time_s: float) -> dict[str, Any]:
         """fps, kbit_s on the wire, rate_bps, network_state, stride, loss, round_trip_s, peers and counts."""
+        time_s = self._now(time_s)
         peers = self._active(time_s)
         recent = [r for r in self._recent if r[0] > time_s - 2]
         trips = [p.controller.round_trip_s for p in peers if p.controller.round_trip_s is not None]

@@ -56,8 +56,8 @@ class Recording:
         return self._times_s[-1] if self._times_s else 0.0
 
     def add(self, time_s: float, rotations: np.ndarray, pelvis_m: np.ndarray) -> bool:
-        """A pose at finite seconds of the session's clock: world rotations [21, 3, 3] relative to the T-pose, pelvis [3]
-        in metres in the frame of the rig. Returns whether it was kept.
+        """A pose at finite seconds of the session's clock: world rotations [21, 3, 3] relative to the T-pose, place of
+        the pelvis [3] in metres in the frame of the rig. Returns whether it was kept.
 
         Raises ValueError for other shapes, matrices that do not turn, and what is not finite.
         """
@@ -120,8 +120,8 @@ class Recording:
         local = np.empty((count, JOINT_COUNT, 3, 3))  # between parents and children, so that no trunk is wrung
         for start in range(0, count, _CHUNK):
             part = slice(start, start + _CHUNK)
-            ends = [quaternion_to_matrix(turns[row[part]]) for row in (before, after)]
-            local[part] = slerp(*ends, share[part, None])
+            start_turns, end_turns = (quaternion_to_matrix(turns[row[part]]) for row in (before, after))
+            local[part] = slerp(start_turns, end_turns, share[part, None])
         pelvis_m = places[before] + share[:, None] * (places[after] - places[before])
         return Motion(world_rotations(local), pelvis_m, fps)
 

@@ -11,11 +11,12 @@ all others take the time from the caller, so that a simulated clock drives them 
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,14 @@ import numpy as np
 from somacast.capture.images import read_image
 from somacast.capture.latest import LatestReader
 from somacast.capture.video import MAX_SIDE_PX, Picture, VideoSource, open_video, open_webcam
+from somacast.channel.checks import shown
 from somacast.data.builtin_motion import BUILTIN_ACTIONS
 from somacast.data.walker import SyntheticWalker, Truth, WalkerConfig
 from somacast.types import Frame, SomacastError
 
 FORMS = f"webcam, webcam:1, a video, a picture, or synthetic:{{{','.join(BUILTIN_ACTIONS)}}}"
-_PICTURES = frozenset(".jpg .jpeg .png .webp .avif .tif .tiff .bmp .jp2 .j2k .ppm .pgm .tga".split())
+_PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".jp2", ".j2k", ".ppm", ".pgm", ".tga")
+VIDEOS = frozenset(".mp4 .m4v .mov .webm .mkv .avi .mpg .mpeg .ts .ogv .flv .gif .wmv .ivf .y4m".split())
 _ANY_TIME = -math.inf
 
 
@@ -64,9 +67,8 @@ class SourceOptions:
 
 
 class Source(ABC):
-    """Frames of one camera, real or made. `live`: it goes on by itself and drops what nobody asked for; `due_s`: time of
-    the caller's clock from which a call gives a frame that is due (-inf: at any time); `dropped`: frames so far;
-    `notes`: what the user should be told. Not for several threads."""
+    """Frames of one camera, real or made. `live`: it goes on by itself and drops what nobody asked for; `dropped`: how
+    many so far; `notes`: what the user should be told. Not for several threads."""
 
     live = True
 
@@ -77,6 +79,7 @@ class Source(ABC):
 
     @property
     def due_s(self) -> float:
+        """Time of the caller's clock from which `next_frame` gives a frame that is due; -inf: at any time."""
         return _ANY_TIME
 
     @abstractmethod
@@ -86,7 +89,7 @@ class Source(ABC):
         A call before `due_s` gives the frame ahead of its time. Raises SomacastError where the source fails.
         """
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027, many sources hold nothing
         """Give files, threads and devices back; may be called again."""
 
     def __enter__(self) -> Source:
@@ -144,8 +147,6 @@ class SyntheticSource(_Paced):
 
     def __init__(self, action: str, options: SourceOptions):
         super().__init__(f"synthetic:{action}", options.fps, options.realtime, options.seconds)
-        from dataclasses import replace
-
         self.walker = SyntheticWalker(replace(options.walker, action=action, size_px=options.size_px, fps=options.fps))
 
     def _make(self, time_s: float) -> tuple[Frame, Truth | None]:
@@ -246,11 +247,11 @@ def open_source(spec: str, options: SourceOptions | None = None) -> Source:
         return WebcamSource(rest or "0", options)
     if kind == "synthetic":
         if rest not in BUILTIN_ACTIONS:
-            raise SomacastError(f"source {spec!r}: expected synthetic:{{{','.join(BUILTIN_ACTIONS)}}}")
+            raise SomacastError(f"source {shown(spec)}: expected synthetic:{{{','.join(BUILTIN_ACTIONS)}}}")
         return SyntheticSource(rest, options)
     path = Path(spec)
-    if not spec or not path.exists():
-        raise SomacastError(f"source {spec!r}: no such file; expected {FORMS}")
+    if not spec or not os.path.exists(spec):  # False too for names that no file can have
+        raise SomacastError(f"source {shown(spec)}: no such file; expected {FORMS}")
     if path.suffix.lower() in _PICTURES:
         return StillSource(path, options)
     try:
@@ -269,7 +270,7 @@ def play(
     stop: threading.Event | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[SourceFrame]:
-    """All frames of a source on the real clock, each when it is due; ends early once `stop` is set. Closes the source."""
+    """All frames of a source on the real clock, each when it is due; ends early once `stop` is set; closes it."""
     stop = stop or threading.Event()
     with source:
         while not stop.is_set():
@@ -280,3 +281,22 @@ def play(
             if found is None:
                 return
             yield found
+
+
+def names_a_video(spec: str) -> bool:
+    """Whether `spec` names something that moves: a made person, a webcam, or a file with the name of a video."""
+    return spec.startswith(("synthetic:", "webcam")) or Path(spec).suffix.lower() in VIDEOS
+
+
+def frames_of(
+    spec: str, options: SourceOptions, height_m: float | None = None
+) -> tuple[Source, Iterator[tuple[float, Frame]]]:
+    """A source, and all its frames with their times as fast as they are asked for; close the source behind them."""
+    source = open_source(spec, options)
+
+    def frames() -> Iterator[tuple[float, Frame]]:
+        while (taken := source.next_frame(time.monotonic())) is not None:
+            taken.frame.height_m = height_m
+            yield taken.time_s, taken.frame
+
+    return source, frames()

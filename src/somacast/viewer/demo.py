@@ -106,7 +106,7 @@ class WalkingDemo:
         """Numbers that look like a link of 50 kbit/s; they are made up, as the person is."""
         swing = 0.5 + 0.5 * math.sin(time_s / 3)
         return {
-            "title": "Walking, made up", "fps": self.walk.motion.fps, "bytes_per_frame": 41 - 6 * swing,
+            "title": "Walking", "fps": self.walk.motion.fps, "bytes_per_frame": 41 - 6 * swing,
             "kbit_s": 17.6 - 3 * swing, "delay_ms": 78 + 20 * swing, "loss": 0.02 + 0.03 * swing,
             "rho": 0.12 + 0.2 * swing, "network_state": 0.2 + 0.2 * swing,
         }  # fmt: skip

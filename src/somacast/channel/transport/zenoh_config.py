@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 
 from somacast.channel.checks import shown
 from somacast.channel.keys import Keys
-from somacast.channel.transport.base import Limits
+from somacast.channel.transport.base import Limits, TransportOptions
 from somacast.types import SomacastError
 
 if TYPE_CHECKING:
@@ -84,26 +84,23 @@ def check_open(places: Iterable[Place], keys: Keys | None, insecure: bool) -> No
             )
 
 
-def endpoint(place: Place, keys: Keys | None, *, connect: bool = False) -> str:
+def endpoint(place: Place, options: TransportOptions, *, connect: bool = False) -> str:
     """The place as Zenoh spells it. Who connects on the loopback device also stays on it with its own socket."""
-    spelled = f"quic/{place}?mixed_rel=1" if keys else f"udp/{place}?rel=1;mixed_rel=1"
+    spelled = f"quic/{place}?mixed_rel=1" if options.keys else f"udp/{place}?rel=1;mixed_rel=1"
+    spelled += f"#initial_mtu={options.mtu_bytes}"
     own = "[::1]:0" if ":" in place.host else "127.0.0.1:0"
-    return f"{spelled}#bind={own}" if connect and place.loopback else spelled
+    return f"{spelled};bind={own}" if connect and place.loopback else spelled
 
 
 def settings(
-    mode: Mode,
-    listen: Sequence[Place],
-    connect: Sequence[Place],
-    keys: Keys | None,
-    lease_s: float,
-    limits: Limits,
+    mode: Mode, listen: Sequence[Place], connect: Sequence[Place], options: TransportOptions
 ) -> dict[str, object]:
     """Zenoh's settings by their path."""
+    keys, limits = options.keys, options.limits
     values: dict[str, object] = {
         "mode": mode,
-        "listen/endpoints": [endpoint(place, keys) for place in listen],
-        "connect/endpoints": [endpoint(place, keys, connect=True) for place in connect],
+        "listen/endpoints": [endpoint(place, options) for place in listen],
+        "connect/endpoints": [endpoint(place, options, connect=True) for place in connect],
         "connect/timeout_ms": 1000 if mode == "client" else -1,  # others keep trying in the background
         "connect/exit_on_failure": mode == "client",
         "connect/retry": {"period_init_ms": 100, "period_max_ms": 1000, "period_increase_factor": 1.5},
@@ -115,7 +112,7 @@ def settings(
         "adminspace/enabled": False,
         "transport/shared_memory/enabled": False,
         "transport/link/protocols": ["quic"] if keys else ["udp"],
-        "transport/link/tx/lease": round(lease_s * 1000),
+        "transport/link/tx/lease": round(options.lease_s * 1000),
         "transport/link/tx/queue/congestion_control/drop/wait_before_drop": 0,
         "transport/link/rx/max_message_size": MAX_MESSAGE_BYTES,
         "transport/unicast/open_timeout": 5000,

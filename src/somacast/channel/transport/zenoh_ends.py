@@ -2,17 +2,20 @@
 
     somacast/ROOM/live            put, best effort, dropped rather than queued      sender   -> receivers
     somacast/ROOM/identity        put, reliable; asked for by who joins             sender   -> receivers
-    somacast/ROOM/source          the same for relays, which then answer for all    sender   -> relays
+    somacast/ROOM/relay/ID        answers with the identity, for who is at relay ID relay    -> receivers
+    somacast/ROOM/sender          a token: the sender is there                      sender   -> relays
     somacast/ROOM/control/NAME    put, best effort                                  receiver -> sender
 
-A receiver asks for the identity when whoever can answer comes into sight, so that it crosses each link once, at join,
-rejoin and change. One sender a room.
+The identity crosses each link once, at join, rejoin and change: a sender gives it to whoever listens when the first one
+does, a receiver behind a relay asks that relay, and one that was not the first asks the sender. One sender a room.
 """
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from somacast.channel.transport.base import (
@@ -39,8 +42,10 @@ if TYPE_CHECKING:
     import zenoh
 
 # Measured on the wire by tests/test_transport_zenoh.py, IPv4 and UDP included: QUIC, and Zenoh's frame and key.
-HEADER_BYTES_TLS, HEADER_BYTES_PLAIN = 0, 0
+HEADER_BYTES_TLS, HEADER_BYTES_PLAIN = 70, 54
 _ASK_S = 5.0  # how long an answer with the identity may take on a slow link
+# How long a receiver waits before it asks the sender: for the sender to give by itself, for the relay to answer.
+_PATIENCE_S, _PATIENCE_AT_RELAY_S = 0.4, 2.0
 MAX_NAME = 64
 
 
@@ -69,12 +74,13 @@ class _ZenohEnd(Ends):
         self._closed = False
         self._session: zenoh.Session | None = None
         self._publishers: dict[Lane, zenoh.Publisher] = {}
+        self._kept: list[object] = []  # what Zenoh undeclares when nobody holds it
         self._listening: dict[Lane, bool] = dict.fromkeys(sends, False)
         # A receiver that goes to a relay is Zenoh's client: relays pass nothing between two peers. Opening a client
         # waits for the other side, so it happens in the background, over and over.
         mode = "client" if not listen and sends is TO_SENDER else "peer"
         here, there = (places, []) if listen else ([], places)
-        self._values = settings(mode, here, there, options.keys, options.lease_s, options.limits)
+        self._values = settings(mode, here, there, options)
         if mode == "client":
             threading.Thread(target=self._open_later, name="somacast-join", daemon=True).start()
         else:
@@ -86,8 +92,11 @@ class _ZenohEnd(Ends):
                 session = open_session(self._values)
             except SomacastError:
                 continue  # it has waited for a second
-            self._start(session)
-            return
+            try:
+                self._start(session)
+                return
+            except Exception:  # ZError where somebody closed it meanwhile
+                session.close()
 
     def _start(self, session: zenoh.Session) -> None:
         with self._lock:
@@ -118,10 +127,16 @@ class _ZenohEnd(Ends):
 
         def heard(status: zenoh.MatchingStatus) -> None:
             self._listening[lane] = status.matching
+            if status.matching:
+                self._somebody(lane)
 
-        publisher.declare_matching_listener(heard)
-        self._listening[lane] = publisher.matching_status.matching
         self._publishers[lane] = publisher
+        self._kept.append(publisher.declare_matching_listener(heard))
+        if publisher.matching_status.matching and not self._listening[lane]:
+            self._listening[lane] = True
+
+    def _somebody(self, lane: Lane) -> None:
+        """Called when the first listener of a lane comes, from a thread of Zenoh."""
 
     def send(self, lane: Lane, data: bytes) -> bool:
         """See Transport."""
@@ -166,16 +181,21 @@ class ZenohSender(_ZenohEnd):
     def _declare(self, session: zenoh.Session) -> None:
         self._publish(session, Lane.LIVE, "live")
         self._publish(session, Lane.IDENTITY, "identity")
-        session.declare_subscriber(self._key("control/*"), self._control)
-        session.declare_queryable(self._key("identity"), self._answer)
-        session.declare_queryable(self._key("source"), self._answer)
-        session.liveliness().declare_token(self._key(SENDER))
+        self._kept += [
+            session.declare_subscriber(self._key("control/*"), self._control),
+            session.declare_queryable(self._key("identity"), self._answer),
+            session.liveliness().declare_token(self._key(SENDER)),
+        ]
 
     def send(self, lane: Lane, data: bytes) -> bool:
         """See Transport."""
         if lane is Lane.IDENTITY and len(data) <= self.limits.identity_bytes:
             self._identity = bytes(data)  # also when nobody is there yet
         return super().send(lane, data)
+
+    def _somebody(self, lane: Lane) -> None:
+        if lane is Lane.IDENTITY and self._identity is not None:
+            self.send(lane, self._identity)
 
     def _control(self, sample: zenoh.Sample) -> None:
         name = str(sample.key_expr).rpartition("/")[2]
@@ -197,29 +217,72 @@ class ZenohReceiver(_ZenohEnd):
     def __init__(self, address: str, room: str, options: TransportOptions) -> None:
         self.name = options.name or secrets.token_hex(3)
         self._querier: zenoh.Querier | None = None
+        self._given = False  # whether an identity has come since somebody could answer
+        self._at_relay: tuple[object, object] | None = None
         super().__init__(TO_SENDER, address, room, options, options.listen is None or options.listen)
 
     def _declare(self, session: zenoh.Session) -> None:
+        self._kept += [
+            session.declare_subscriber(self._key("live"), lambda sample: self._take(Lane.LIVE, sample)),
+            session.declare_subscriber(self._key("identity"), lambda sample: self._take(Lane.IDENTITY, sample)),
+        ]
+        self._publish(session, Lane.CONTROL, f"control/{self.name}")
+        self._querier = session.declare_querier(self._key("identity"), timeout=_ASK_S)
+        self._kept += [
+            self._querier.declare_matching_listener(self._seen),
+            session.info.declare_transport_events_listener(self._joined, history=True),
+        ]
+
+    def _joined(self, event: zenoh.TransportEvent) -> None:
+        """A neighbour has come or gone; a relay is asked, from another thread, since this one is Zenoh's."""
         import zenoh
 
-        session.declare_subscriber(self._key("live"), lambda sample: self._take(Lane.LIVE, sample))
-        session.declare_subscriber(self._key("identity"), lambda sample: self._take(Lane.IDENTITY, sample))
-        self._publish(session, Lane.CONTROL, f"control/{self.name}")
-        self._querier = session.declare_querier(
-            self._key("identity"), target=zenoh.QueryTarget.BEST_MATCHING, timeout=_ASK_S
-        )
-        self._querier.declare_matching_listener(self._ask)
+        if event.kind == zenoh.SampleKind.PUT and event.transport.whatami == zenoh.WhatAmI.ROUTER:
+            self._given = False
+            self._later(0.0, self._ask_relay, str(event.transport.zid))
 
-    def _ask(self, status: zenoh.MatchingStatus) -> None:
-        if status.matching and self._querier is not None and not self._closed:
-            self._querier.get(self._reply)
+    def _ask_relay(self, relay: str) -> None:
+        session = self._session
+        if session is None or self._closed:
+            return
+        with contextlib.suppress(Exception):  # ZError where the session has just closed
+            querier = session.declare_querier(self._key(f"relay/{relay}"), timeout=_ASK_S)
+
+            def ready(status: zenoh.MatchingStatus) -> None:
+                if status.matching:
+                    self._ask(querier)
+
+            self._at_relay = (querier, querier.declare_matching_listener(ready))
+
+    def _seen(self, status: zenoh.MatchingStatus) -> None:
+        """A sender has come or gone."""
+        session = self._session
+        if session is None or self._closed:
+            return
+        if status.matching:
+            wait_s = _PATIENCE_AT_RELAY_S if session.info.routers_zid() else _PATIENCE_S
+            self._later(wait_s, self._ask, self._querier)
+        else:
+            self._given = False
+
+    def _later(self, wait_s: float, what: Callable[..., None], *arguments: object) -> None:
+        timer = threading.Timer(wait_s, what, arguments)
+        timer.daemon = True
+        timer.start()
+
+    def _ask(self, querier: zenoh.Querier) -> None:
+        if self._given or self._closed:
+            return
+        with contextlib.suppress(Exception):  # ZError where the session has just closed
+            querier.get(self._reply)
 
     def _reply(self, reply: zenoh.Reply) -> None:
-        if reply.ok is not None:
+        if reply.ok is not None and not self._given:  # what was put meanwhile is not older
             self._take(Lane.IDENTITY, reply.ok)
 
     def _take(self, lane: Lane, sample: zenoh.Sample) -> None:
         if len(sample.payload) > self.limits.most_bytes(lane):
             self.statistics.capped += 1
-        else:
-            self.inbox.put(lane, sample.payload.to_bytes(), SENDER)
+            return
+        self._given |= lane is Lane.IDENTITY
+        self.inbox.put(lane, sample.payload.to_bytes(), SENDER)

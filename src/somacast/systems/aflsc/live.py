@@ -30,7 +30,7 @@ REMEMBERED_S = 20.0  # over which looks at who it is are averaged
 SHAPE_SPREAD = 0.15  # how far a frame's build may leave the running mean, in standard deviations
 BOX_SHARE = 0.6  # how much of the way the crop goes to where the person is
 # One Euro filter (Casiez et al. 2012): cut-off at rest, and how it opens with speed. Chosen on made people (docs/log.md).
-CUTOFF_HZ, OPENING = 1.4, 0.6
+CUTOFF_HZ, OPENING = 1.5, 1.5
 
 
 @dataclass

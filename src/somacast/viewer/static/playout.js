@@ -1,8 +1,8 @@
 // When to show which pose: a small buffer that plays poses by the sender's clock at the display's rate.
 //
 // Poses arrive late by a varying amount. The least lateness of the last seconds ties the sender's clock to ours; the
-// rest is jitter, and poses are shown later by most of it (95 %) plus one interval, so that there is a next pose to turn
-// towards. Past the newest pose the motion runs out within EXTRAPOLATE_MS and then holds. Corrections fade in.
+// rest is jitter, and poses are shown later by most of it (95 %, but for what drawing itself delays) plus one interval, so
+// that there is a next pose to turn towards. Past the newest pose the motion runs out within EXTRAPOLATE_MS and then holds. Corrections fade in.
 
 export const JOINTS = 21;
 const EXTRAPOLATE_MS = 150;
@@ -42,6 +42,7 @@ export class Playout {
   constructor() {
     this.turns = new Float32Array(4 * JOINTS); // what to show
     this.pelvis = new Float32Array(3);
+    this.beat = 16; // ms between drawn frames, set by the owner
     this.reset();
   }
 
@@ -80,7 +81,8 @@ export class Playout {
     const jitter = quantile(this.late.slice(-90).map((x) => x.late - base), 0.95);
     this.interval = interval;
     this.jitter = jitter;
-    this.delay = Math.min(Math.min(interval, INTERVAL_CAP_MS) + jitter + 4, MAX_DELAY_MS);
+    // Up to one beat of drawing a pose may seem late and be shown no later for it.
+    this.delay = Math.min(Math.min(interval, INTERVAL_CAP_MS) + Math.max(jitter - this.beat, 0) + 4, MAX_DELAY_MS);
   }
 
   /** Set `turns` and `pelvis` to what is to be seen at `now` (ms); gives the frame reached, or null before the first. */

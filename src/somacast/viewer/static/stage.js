@@ -1,10 +1,11 @@
 // The scene: a person on a ground with light and shadow, a camera that orbits, and quality that adapts to the machine.
 
 import {
-  Box3, CircleGeometry, Color, DirectionalLight, Group, HemisphereLight, Mesh, MeshStandardMaterial, NeutralToneMapping,
-  PCFShadowMap, PerspectiveCamera, Quaternion, Scene, ShaderMaterial, ShadowMaterial, Spherical, Vector3, WebGLRenderer,
-  GLTFLoader, OrbitControls,
+  Box3, DirectionalLight, HemisphereLight, MeshStandardMaterial, NeutralToneMapping, PCFShadowMap, PerspectiveCamera,
+  Scene, Spherical, Vector3, WebGLRenderer, GLTFLoader, OrbitControls,
 } from './three.bundle.js';
+import { PlainSkin } from './cpuskin.js';
+import { Floor } from './floor.js';
 
 export const JOINT_NAMES = [
   'pelvis', 'spine', 'chest', 'neck', 'head',
@@ -12,51 +13,24 @@ export const JOINT_NAMES = [
   'l_upper_leg', 'l_lower_leg', 'l_foot', 'l_toe', 'r_upper_leg', 'r_lower_leg', 'r_foot', 'r_toe',
 ];
 const SOLES = [15, 16, 19, 20]; // feet and toes
-const GROUND_M = 7; // radius
 const VIEW = { theta: 0.38, phi: 1.42 }; // where the camera stands, radians
-const FIT = { height: 2.0, width: 1.35 }; // metres that must be in view
-const QUALITY = [ // pixel ratio at most, shadow map
-  { ratio: 2, shadow: 2048 }, { ratio: 1.25, shadow: 1024 }, { ratio: 1, shadow: 512 }, { ratio: 0.7, shadow: 0 },
-  { ratio: 0.5, shadow: 0 },
+const FIT = { height: 2.05, width: 1.4 }; // metres that must be in view
+const QUALITY = [ // pixel ratio at most, shadow map; last, as plain as can be
+  { ratio: 2, shadow: 2048 }, { ratio: 1.25, shadow: 1024 }, { ratio: 1, shadow: 0 }, { ratio: 0.7, shadow: 0, plain: true },
+  { ratio: 0.45, shadow: 0, plain: true },
 ];
-const SLOW_MS = 36, SLOW_FRAMES = 20; // so many frames slower than that: one step down
-
-const GRID_VERTEX = `
-varying vec2 place;
-void main() {
-  vec4 world = modelMatrix * vec4(position, 1.0);
-  place = world.xz;
-  gl_Position = projectionMatrix * viewMatrix * world;
-}`;
-const GRID_FRAGMENT = `
-varying vec2 place;
-uniform vec2 centre;
-uniform vec3 line;
-uniform vec3 floorColor;
-uniform float radius;
-uniform float blob;
-uniform vec2 feet;
-float lines(vec2 at, float width) {
-  vec2 slope = fwidth(at);
-  vec2 off = abs(fract(at - 0.5) - 0.5) / slope;
-  return (1.0 - min(min(off.x, off.y) / width, 1.0)) * (1.0 - smoothstep(0.2, 0.6, max(slope.x, slope.y)));
-}
-void main() {
-  float far = length(place - centre) / radius;
-  float fade = 1.0 - smoothstep(0.1, 1.0, far);
-  float mark = max(0.55 * lines(place, 1.3), 0.16 * lines(place * 4.0, 1.0));
-  float dark = blob * exp(-6.0 * dot(place - feet, place - feet));
-  vec3 color = mix(floorColor, line, mark) * (1.0 - 0.6 * dark);
-  gl_FragColor = vec4(color, fade * fade);
-  #include <colorspace_fragment>
-}`;
+const SLOW_MS = 36, SLOW_FRAMES = 12, SLOW_FOR_MS = 1200; // so many slower frames in so long: one step down
+const SOFTWARE = /swiftshader|llvmpipe|softpipe|software|basic render/i;
 
 /** Draws on `canvas`. still: whether camera moves jump (prefers-reduced-motion). */
 export class Stage {
   constructor(canvas, still) {
     this.canvas = canvas;
     this.still = still;
-    this.renderer = new WebGLRenderer({ canvas, antialias: true, alpha: true, powerPreference: 'high-performance' });
+    const software = drawsInSoftware();
+    this.renderer = new WebGLRenderer({
+      canvas, antialias: !software, alpha: true, powerPreference: 'high-performance',
+    });
     this.renderer.toneMapping = NeutralToneMapping;
     this.renderer.toneMappingExposure = 1.0;
     this.renderer.shadowMap.type = PCFShadowMap;
@@ -68,13 +42,13 @@ export class Stage {
     this.quality = 0;
     this.slow = 0;
     this.dirty = true;
-    this.turns = new Quaternion();
     this.center = new Vector3(0, 0.95, 0);
     this.addLights();
-    this.addGround();
+    this.floor = new Floor();
+    this.scene.add(this.floor.group);
     this.addControls();
-    this.setQuality(0);
-    this.resize();
+    this.insets = { top: 0, bottom: 0 }; // CSS pixels that other things cover
+    this.setQuality(software ? QUALITY.length - 2 : 0);
     this.resetView(true);
   }
 
@@ -96,24 +70,6 @@ export class Stage {
     this.scene.add(key, key.target, rim, rim.target, fill, fill.target);
   }
 
-  addGround() {
-    const disc = new CircleGeometry(GROUND_M, 64).rotateX(-Math.PI / 2);
-    this.grid = new Mesh(disc, new ShaderMaterial({
-      vertexShader: GRID_VERTEX, fragmentShader: GRID_FRAGMENT, transparent: true, depthWrite: false,
-      uniforms: {
-        centre: { value: { x: 0, y: 0 } }, feet: { value: { x: 0, y: 0 } }, radius: { value: GROUND_M },
-        line: { value: new Color(0x6f8296) }, floorColor: { value: new Color(0x20272f) }, blob: { value: 1 },
-      },
-    }));
-    this.grid.renderOrder = -2;
-    this.shadow = new Mesh(disc, new ShadowMaterial({ opacity: 0.55, depthWrite: false }));
-    this.shadow.receiveShadow = true;
-    this.shadow.renderOrder = -1;
-    this.floor = new Group();
-    this.floor.add(this.grid, this.shadow);
-    this.scene.add(this.floor);
-  }
-
   addControls() {
     const controls = this.controls = new OrbitControls(this.camera, this.canvas);
     controls.enableDamping = !this.still;
@@ -128,17 +84,37 @@ export class Stage {
 
   setQuality(level) {
     this.quality = Math.min(level, QUALITY.length - 1);
+    this.slow = this.slowFrom = 0;
     const { shadow } = QUALITY[this.quality];
     this.renderer.shadowMap.enabled = shadow > 0;
-    this.key.castShadow = this.shadow.visible = shadow > 0;
-    this.grid.material.uniforms.blob.value = shadow > 0 ? 0.45 : 1;
+    this.key.castShadow = shadow > 0;
+    this.floor.setQuality(QUALITY[this.quality]);
     if (shadow) {
       this.key.shadow.mapSize.set(shadow, shadow);
       this.key.shadow.map?.dispose();
       this.key.shadow.map = null;
     }
     this.scene.traverse((part) => { if (part.material) part.material.needsUpdate = true; });
+    if (this.person) this.dress(this.person);
     this.resize();
+  }
+
+  /** Skin by vertex shader, or by the processor where that draws too. */
+  dress(person) {
+    const { plain = false, shadow } = QUALITY[this.quality];
+    if (plain && !person.plain) person.scene.add((person.plain = new PlainSkin(person.skin)).mesh);
+    person.skin.visible = !plain;
+    person.skin.receiveShadow = shadow >= 2048; // coarser maps would shade the body with specks
+    if (person.plain) person.plain.mesh.visible = plain;
+  }
+
+  /** What covers the canvas at its edges (CSS pixels): the person is shown between. */
+  setInsets(top, bottom) {
+    if (top === this.insets.top && bottom === this.insets.bottom) return;
+    const whole = !this.move && Math.abs(this.pose().radius - this.fitDistance()) < 0.02;
+    this.insets = { top, bottom };
+    this.resize();
+    if (whole) this.resetView(true);
   }
 
   resize() {
@@ -147,7 +123,7 @@ export class Stage {
     this.renderer.setPixelRatio(Math.min(window.devicePixelRatio || 1, QUALITY[this.quality].ratio));
     this.renderer.setSize(width, height, false);
     this.camera.aspect = width / height;
-    this.camera.updateProjectionMatrix();
+    this.camera.setViewOffset(width, height, 0, (this.insets.bottom - this.insets.top) / 2, width, height);
     this.dirty = true;
   }
 
@@ -163,7 +139,7 @@ export class Stage {
     skin.material = new MeshStandardMaterial({
       vertexColors: colors, color: colors ? 0xffffff : 0xb8b8b8, roughness: 0.78, metalness: 0,
     });
-    skin.castShadow = skin.receiveShadow = true;
+    skin.castShadow = true;
     skin.frustumCulled = false;
     scene.updateMatrixWorld(true);
     const box = new Box3().setFromBufferAttribute(skin.geometry.attributes.position);
@@ -171,7 +147,8 @@ export class Stage {
     const soles = SOLES.map((j) => Math.max(bones[j].getWorldPosition(place).y - box.min.y, 0));
     const first = !this.person;
     if (this.person) this.remove(this.person);
-    this.person = { scene, bones, soles, height: box.max.y - box.min.y, shown: false };
+    this.person = { scene, skin, bones, soles, height: box.max.y - box.min.y, plain: null };
+    this.dress(this.person);
     this.scene.add(scene);
     this.dirty = true;
     if (first) this.settled = false;
@@ -179,6 +156,7 @@ export class Stage {
 
   remove(person) {
     this.scene.remove(person.scene);
+    person.plain?.dispose();
     person.scene.traverse((part) => { part.geometry?.dispose(); part.material?.dispose(); part.skeleton?.dispose(); });
   }
 
@@ -212,9 +190,7 @@ export class Stage {
         this.shift(wanted.sub(this.center).multiplyScalar(share));
       }
     }
-    this.floor.position.set(pelvis.x, this.ground, pelvis.z);
-    const { centre, feet } = this.grid.material.uniforms;
-    centre.value = feet.value = { x: pelvis.x, y: pelvis.z };
+    this.floor.moveTo(pelvis.x, this.ground, pelvis.z);
     for (const [light, x, y, z] of [[this.key, 1.6, 3.4, 2.6], [this.rim, -2.2, 2.6, -2.8], [this.fill, -3, 1.2, 2.5]]) {
       light.target.position.set(pelvis.x, this.ground + 0.9, pelvis.z);
       light.position.set(pelvis.x + x, this.ground + y, pelvis.z + z);
@@ -228,8 +204,9 @@ export class Stage {
   }
 
   fitDistance() {
-    const half = Math.tan((this.camera.fov * Math.PI) / 360);
-    return Math.max(FIT.height / (2 * half), FIT.width / (2 * half * this.camera.aspect)) * 1.08;
+    const half = Math.tan((this.camera.fov * Math.PI) / 360), height = this.canvas.clientHeight || 1;
+    const free = Math.max(1 - (this.insets.top + this.insets.bottom) / height, 0.4);
+    return Math.max(FIT.height / (2 * half * free), FIT.width / (2 * half * this.camera.aspect));
   }
 
   /** Camera back to the front, whole person in view. */
@@ -287,6 +264,8 @@ export class Stage {
     this.dirty = true;
   }
 
+  get plain() { return !!QUALITY[this.quality].plain; }
+
   /** One frame; gives whether anything was drawn. passed: ms since the last call. */
   draw(passed) {
     if (this.person && this.dirty) this.stand(passed);
@@ -294,12 +273,36 @@ export class Stage {
     this.controls.update();
     if (!this.dirty) return false;
     this.dirty = false;
-    this.renderer.render(this.scene, this.camera);
-    this.slow = passed > SLOW_MS && passed < 1000 ? this.slow + 1 : Math.max(this.slow - 0.5, 0);
-    if (this.slow > SLOW_FRAMES && this.quality < QUALITY.length - 1) {
-      this.slow = 0;
-      this.setQuality(this.quality + 1);
+    if (this.person?.plain?.mesh.visible) {
+      this.person.scene.updateMatrixWorld(true);
+      this.person.plain.update();
     }
+    this.floor.shade(!!this.person);
+    this.renderer.render(this.scene, this.camera);
+    if (this.plain) { // wait until it is drawn: frames that queue up in a busy processor come late and uneven
+      const gl = this.renderer.getContext();
+      gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, this.pixel ??= new Uint8Array(4));
+    }
+    this.watch(passed);
     return true;
   }
+
+  /** One step down in quality where many frames in a row took too long. */
+  watch(passed) {
+    if (passed < SLOW_MS || passed > 2000) this.slow = Math.max(this.slow - 1, 0);
+    else if (this.slow++ === 0) this.slowFrom = performance.now();
+    const long = performance.now() - this.slowFrom > SLOW_FOR_MS;
+    if (this.slow > (passed > 120 ? 4 : SLOW_FRAMES) && long && this.quality < QUALITY.length - 1) {
+      this.setQuality(this.quality + 1);
+    }
+  }
+}
+
+/** Whether WebGL is drawn by the processor here; asked of a canvas of its own, before the real one is set up. */
+function drawsInSoftware() {
+  const gl = document.createElement('canvas').getContext('webgl2');
+  const name = gl?.getExtension('WEBGL_debug_renderer_info')?.UNMASKED_RENDERER_WEBGL;
+  const software = SOFTWARE.test(name ? gl.getParameter(name) : '');
+  gl?.getExtension('WEBGL_lose_context')?.loseContext();
+  return software;
 }

@@ -7,6 +7,7 @@ import { Stage } from './stage.js';
 const $ = (id) => document.getElementById(id);
 const REPORT_EVERY_MS = 100;
 const SILENT_MS = 3000; // no pose for so long: the person is not live
+const PLAIN_MS = 28;
 const TURN = Math.PI / 24;
 
 const query = new URLSearchParams(location.search);
@@ -57,7 +58,7 @@ function showPhase() {
   shown = key;
   $('dot').dataset.state = now;
   $('title').textContent = now === 'live' && state.status.title ? state.status.title : TITLES[now];
-  $('way').textContent = state.link === 'open' ? state.way : '';
+  $('way').textContent = state.link === 'open' && state.way !== 'WebSocket' ? state.way : '';
   $('notice').toggleAttribute('data-show', now !== 'live');
   if (now !== 'live') $('notice').dataset.show = banner ? 'banner' : 'full';
   $('notice').toggleAttribute('data-final', now === 'refused');
@@ -209,9 +210,12 @@ function report(now) { // the frame drawn last time is on screen by now
 }
 
 function tick() {
+  requestAnimationFrame(tick);
   const now = performance.now(), passed = now - lastTick;
-  lastTick = now;
   report(now);
+  if (stage.plain && passed < PLAIN_MS) return; // a processor that draws as well has other work
+  lastTick = now;
+  playout.beat += 0.1 * (Math.min(passed, 100) - playout.beat);
   const frame = playout.sample(now);
   if (frame !== null && state.person !== null && playout.mode !== 'held') stage.setPose(playout.turns, playout.pelvis);
   else if (frame !== null && playout.fade > 0) stage.setPose(playout.turns, playout.pelvis);
@@ -229,7 +233,6 @@ function tick() {
     countedFrom = now;
     showPhase();
   }
-  requestAnimationFrame(tick);
 }
 
 // Buttons and keys.
@@ -300,8 +303,17 @@ addEventListener('keydown', (event) => {
   action();
 });
 
+/** The person stands between the toolbar and, where that spans the screen, the overlay. */
+function layOut() {
+  const wide = $('overlay').offsetWidth > 0.6 * innerWidth && !$('overlay').hidden;
+  const below = wide ? $('overlay').offsetTop + $('overlay').offsetHeight : 0;
+  document.documentElement.style.setProperty('--below', `${below}px`);
+  stage.setInsets(below, innerHeight - $('tools').offsetTop);
+}
+
 if (stage) {
-  new ResizeObserver(() => stage.resize()).observe($('stage'));
+  new ResizeObserver(() => { stage.resize(); layOut(); }).observe($('stage'));
+  for (const id of ['overlay', 'tools']) new ResizeObserver(layOut).observe($(id));
   $('stage').addEventListener('webglcontextlost', (event) => { event.preventDefault(); note('The graphics were lost.'); });
   requestAnimationFrame(tick);
 }

@@ -1,0 +1,86 @@
+"""The received person into the viewer's feed, and how long it took from the sender's camera to the page."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import Any
+
+import numpy as np
+
+from somacast.bitstream.packets import TICK_SPAN, TICKS_PER_S
+from somacast.human.rig import encode_rigged_glb, posed
+from somacast.human.rotations import matrix_to_quaternion
+from somacast.human.io import encode_glb
+from somacast.human.skeleton import local_rotations
+from somacast.pipeline.outputs import Floor
+from somacast.pipeline.video import MovingPerson
+from somacast.viewer.feed import PersonFeed
+
+_WRAP_S = TICK_SPAN / TICKS_PER_S
+
+
+class ViewerOutput:
+    """Shows a session in browsers. `delays_s`: from the sender's camera to the page, where both share a clock."""
+
+    def __init__(self, title: str = ""):
+        self.feed = PersonFeed(self.snapshot, self._drawn)
+        self.title = title
+        self.delays_s: deque[float] = deque(maxlen=2000)
+        self._moving: MovingPerson | None = None
+        self._pose: tuple[np.ndarray, np.ndarray] | None = None
+        self._version = 0
+        self._floor = Floor()
+        self._lock = threading.Lock()
+
+    def person(self, person: MovingPerson, number: int) -> None:
+        with self._lock:
+            self._moving, self._version = person, self._version + 1
+        self.feed.set_person(encode_rigged_glb(person.rig, matte=True), self._version)
+
+    def pose(self, now_s: float, tick: int, values: np.ndarray, rotations: np.ndarray, pelvis_m: np.ndarray) -> None:
+        moving = self._moving
+        if moving is None:
+            return
+        place = self._floor.place(moving.rig, rotations, pelvis_m)
+        with self._lock:
+            self._pose = rotations, place
+        turns = matrix_to_quaternion(local_rotations(rotations))
+        self.feed.set_pose(now_s, turns, place, tick % (1 << 32))
+
+    def status(self, status: dict[str, Any]) -> None:
+        received = status["received"] + status.get("lost", 0)
+        self.feed.set_status(
+            {
+                "title": self.title, "state": "live" if status["alive"] else "waiting", "fps": status["fps"],
+                "bytes_per_frame": status["bytes_per_frame"], "kbit_s": status["kbit_s"],
+                "delay_ms": self._delay_ms(), "loss": status.get("loss", 0.0) if received else None,
+                "network_state": status["network_state"] / 255,
+                "missing": [f"{group} ({count})" for group, count in status["missing"].items()],
+                "notes": [*status["notes"], *status.get("faults", ())],
+            }
+        )  # fmt: skip
+
+    def picture(self, jpeg: bytes) -> None:
+        self.feed.set_picture(jpeg)
+
+    def snapshot(self) -> bytes | None:
+        """The person in the current pose as a GLB."""
+        with self._lock:
+            moving, pose = self._moving, self._pose
+        if moving is None:
+            return None
+        mesh = moving.rig.mesh if pose is None else posed(moving.rig, *pose)
+        return encode_glb(mesh, matte=True)
+
+    def _drawn(self, frame: int, time_s: float) -> None:
+        """A page drew the pose of a tick at Unix time_s: on one machine the sender's clock is ours."""
+        monotonic_s = time.monotonic() - (time.time() - time_s)
+        delay_s = (monotonic_s - frame / TICKS_PER_S) % _WRAP_S
+        if delay_s < 10:
+            self.delays_s.append(delay_s)
+
+    def _delay_ms(self) -> float | None:
+        recent = list(self.delays_s)[-20:]
+        return 1000 * float(np.median(recent)) if recent else None
