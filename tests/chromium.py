@@ -20,6 +20,7 @@ FLAGS = (
     "--no-proxy-server", "--disable-background-timer-throttling", "--disable-renderer-backgrounding",
     "--disable-backgrounding-occluded-windows", "--remote-debugging-port=0", "--remote-debugging-address=127.0.0.1",
 )  # fmt: skip
+CODES = {"Tab": 9, "Enter": 13, "Escape": 27}
 
 
 def executable() -> str | None:
@@ -41,7 +42,9 @@ class Page:
             port_file = folder / "DevToolsActivePort"
             self._until(lambda: port_file.exists() and "\n" in port_file.read_text(), 20.0, "Chromium to start")
             port, address = port_file.read_text().split("\n")[:2]
-            self._socket = connect(f"ws://127.0.0.1:{port}{address}", max_size=64 << 20, proxy=None)
+            self._stack = contextlib.ExitStack()
+            link = connect(f"ws://127.0.0.1:{port}{address}", max_size=64 << 20, proxy=None)
+            self._socket = self._stack.enter_context(link)
             self._numbers = itertools.count(1)
             self._session: str | None = None
             self.console: list[str] = []
@@ -107,9 +110,10 @@ class Page:
 
     def press(self, key: str, code: str = "") -> None:
         """One key, down and up."""
+        known = {"windowsVirtualKeyCode": CODES[key]} if key in CODES else {}
         text = {"text": key} if len(key) == 1 else {}
-        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, code=code or key, **text)
-        self.call("Input.dispatchKeyEvent", type="keyUp", key=key, code=code or key)
+        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, code=code or key, **known, **text)
+        self.call("Input.dispatchKeyEvent", type="keyUp", key=key, code=code or key, **known)
 
     def screenshot(self) -> bytes:
         """PNG of what is to be seen."""
@@ -121,7 +125,7 @@ class Page:
             self._session = None
             self.call("Browser.close")
         with contextlib.suppress(Exception):
-            self._socket.close()
+            self._stack.close()
         try:
             self._process.wait(timeout=5.0)
         except subprocess.TimeoutExpired:

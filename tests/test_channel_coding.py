@@ -154,7 +154,7 @@ def test_bytes_of_any_length_pass(size: int) -> None:
 def test_eb_n0_pays_for_the_redundancy() -> None:
     half = type("Half", (), {"rate": 0.5})()
     for name, bits in (("bpsk", 1), ("64qam", 6)):
-        got = coded_es_n0_db(3.0, Modulation(name), half)
+        got = coded_es_n0_db(3.0, Modulation(name), half)  # type: ignore[arg-type]
         assert got == pytest.approx(es_n0_db(3.0, bits) - 10 * math.log10(2))
 
 

@@ -30,9 +30,15 @@ SIDEWAYS = {("entropy", "bitstream"), ("capture", "human"), ("metrics", "human")
 # What only extras bring: the files that may import it, wherever in the file. All else runs from a plain install.
 USERS_OF_EXTRAS = {
     "anny": ("data/body_export.py",),
-    "av": (),
+    "aiohttp": (),
+    "aiortc": ("channel/transport/", "viewer/"),
+    "av": ("capture/video.py",),
+    "cryptography": ("channel/keys.py",),
     "matplotlib": ("bench/",),
     "onnx": ("train/",),
+    "starlette": ("viewer/",),
+    "uvicorn": ("viewer/",),
+    "zenoh": ("channel/transport/",),
     "scipy": ("train/", "systems/aflsc/chart.py"),  # the chart is filled for training only
     "skimage": (),
     "torch": ("train/", "semantics/", "systems/", "data/body_export.py", "cli/common.py"),

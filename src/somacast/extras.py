@@ -18,7 +18,6 @@ EXTRA_OF_PACKAGE = {
     "uvicorn": "live",
     "websockets": "live",
     "cryptography": "live",
-    "pythonosc": "live",
     "aiortc": "webrtc",
     "aiohttp": "webrtc",
     "DracoPy": "bench",

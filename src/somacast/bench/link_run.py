@@ -7,10 +7,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,6 @@ from somacast.channel.packet.bottleneck import Bottleneck
 from somacast.channel.packet.delay import Delay
 from somacast.channel.packet.erasure import Erasure
 from somacast.channel.packet.link import Link
-from somacast.channel.packet.stage import Removal
 from somacast.channel.packet.trace import BandwidthTrace
 from somacast.channel.rate_control import Controller
 from somacast.semantics.importance import compression
@@ -51,12 +51,13 @@ class LinkSetting:
 
 @dataclass
 class LinkLog:
-    """Datagrams: sent [N] (time, wire bytes, labels?), arrived [N] time or nan; departures: (time, bytes) off the wire;
-    states: (time, f, state used, payload bytes of a frame, rho by group); rates: (time, rate)."""
+    """sent: (time, wire bytes, labels?) of every datagram; arrived: number to time; wire: (time in, time off the wire,
+    nan if the queue dropped it, wire bytes); states: (time, f, state used, payload bytes of a frame, rho by group);
+    rates: (time, rate)."""
 
     sent: list[tuple[float, int, bool]] = field(default_factory=list)
     arrived: dict[int, float] = field(default_factory=dict)
-    departures: list[tuple[float, int]] = field(default_factory=list)
+    wire: list[tuple[float, float, int]] = field(default_factory=list)
     states: list[tuple[float, int, int, float, tuple[float, ...]]] = field(default_factory=list)
     rates: list[tuple[float, float]] = field(default_factory=list)
     reports: int = 0
@@ -65,18 +66,18 @@ class LinkLog:
     lost: int = 0
 
 
-class _Tap:
-    """Notes what comes off the wire."""
+class _Wire(Bottleneck):
+    """A bottleneck that notes what becomes of each datagram."""
 
-    removes_as: ClassVar[Removal] = "lost"
-
-    def __init__(self, log: LinkLog) -> None:
+    def __init__(self, setting: LinkSetting, log: LinkLog) -> None:
+        super().__init__(BandwidthTrace(setting.times_s, setting.rates_bps), setting.queue_bytes)
         self.log = log
 
     def pass_on(self, time_s: float, wire_bytes: int) -> tuple[float, ...]:
-        """Unchanged."""
-        self.log.departures.append((time_s, wire_bytes))
-        return (time_s,)
+        """As every bottleneck."""
+        exits = super().pass_on(time_s, wire_bytes)
+        self.log.wire.append((time_s, exits[0] if exits else math.nan, wire_bytes))
+        return exits
 
 
 class Walker:
@@ -131,9 +132,8 @@ class _Session:
     def __init__(self, setting: LinkSetting, controller: Controller, walker: Walker | None) -> None:
         streams = np.random.default_rng(setting.seed).spawn(2)
         self.setting, self.controller, self.walker, self.log = setting, controller, walker, LinkLog()
-        trace = BandwidthTrace(setting.times_s, setting.rates_bps)
-        there = [Bottleneck(trace, setting.queue_bytes), _Tap(self.log), Erasure(setting.loss, streams[0])]
-        self.there = Link([*there, Delay(setting.delay_s)], header_bytes=UDP_BYTES)
+        there = [_Wire(setting, self.log), Erasure(setting.loss, streams[0]), Delay(setting.delay_s)]
+        self.there = Link(there, header_bytes=UDP_BYTES)
         self.back = Link([Erasure(setting.loss, streams[1]), Delay(setting.delay_s)], header_bytes=UDP_BYTES)
         self.recorder = FeedbackRecorder()
         self.labels: deque[int] = deque(maxlen=2)  # wire bytes of datagrams that wait; older ones give way
@@ -182,7 +182,7 @@ class _Session:
                 self.controller.rate_bps(now), FPS, UDP_BYTES + PACKET_BYTES, frames_per_datagram=BATCH,
                 share=LABEL_SHARE,
             )  # fmt: skip
-            payload, state, rho = self.walker.batch(f, max(BATCH * budget, 8))
+            payload, state, rho = self.walker.batch(min(f, 254), max(BATCH * budget, 8))
         self.log.states.append((now, f, state, payload / BATCH, rho))
         self.labels.append(payload + UDP_BYTES + PACKET_BYTES)
 

@@ -166,7 +166,8 @@ def _read_body(kind: int, body: bytes) -> Body:
 
 def _read_motion(body: bytes) -> Motion:
     person, tick, count, step, state, mode = _MOTION.unpack_from(body)
-    at, reference, copies = _MOTION.size, None, ()
+    at, reference = _MOTION.size, None
+    copies: tuple[int, ...] = ()
     if mode & 1 or not 1 <= count <= MAX_FRAMES or not step:
         raise BitstreamError("motion packet: a number is out of range")
     if mode & 4:
@@ -191,7 +192,7 @@ class Unwrapper:
     """Numbers that wrap at 65536 to numbers that go on: each is taken to be the nearest to the newest one.
 
     One that lies more than `limit` away is not believed (None), so that a single forged number cannot carry the count
-    off; several in a row that lie close to each other are a new beginning.
+    off; several in a row that lie close to each other are a new beginning, where the caller lets one be.
     """
 
     _CONFIRM = 4
@@ -202,11 +203,11 @@ class Unwrapper:
         self.limit = limit
         self._strange: list[int] = []
 
-    def __call__(self, wrapped: int) -> int | None:
-        self.last = self._unwrap(wrapped)
+    def __call__(self, wrapped: int, may_jump: bool = True) -> int | None:
+        self.last = self._unwrap(wrapped, may_jump)
         return self.last
 
-    def _unwrap(self, wrapped: int) -> int | None:
+    def _unwrap(self, wrapped: int, may_jump: bool) -> int | None:
         if self.newest is None:
             self.newest = wrapped
             return wrapped
@@ -215,8 +216,8 @@ class Unwrapper:
         if abs(value - self.newest) > self.limit:
             if self._strange and abs(value - self._strange[-1]) > self.limit:
                 self._strange = []
-            self._strange.append(value)
-            if len(self._strange) < self._CONFIRM:
+            self._strange = [*self._strange[-self._CONFIRM :], value]
+            if len(self._strange) < self._CONFIRM or not may_jump:
                 return None
             self.newest = value
         self._strange = []

@@ -1,6 +1,6 @@
 """From the rate of the link to the bytes that the labels of a frame may have; eq. 17 then picks rho per label.
 
-    frame_budget_bytes(rate_bps, ...) -> budget -> label coder (fit_budget with lowest_state f) -> rho of every label
+frame_budget_bytes(rate_bps, ...) -> budget -> label coder (fit_budget with lowest_state f) -> rho of every label
 """
 
 from __future__ import annotations

@@ -120,9 +120,7 @@ def load_keys(directory: Path | str) -> Keys:
             raise SomacastError(f"{path}: is valid from {span}; expected today, {now:%Y-%m-%d}, to lie within")
     common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     name = str(common[0].value) if common else ""
-    return Keys(
-        folder / AUTHORITY_CRT, folder / PEER_CRT, folder / PEER_KEY, name, certificate.not_valid_after_utc
-    )
+    return Keys(folder / AUTHORITY_CRT, folder / PEER_CRT, folder / PEER_KEY, name, certificate.not_valid_after_utc)
 
 
 def _host(host: str) -> GeneralName:

@@ -6,8 +6,8 @@ transfers of eq. 15. A datagram had to wait if it left together with the one bef
 wire, at a - p: a is its arrival, p (`base`) the least one-way delay less own serialisation. The clocks' offset is in a
 and p alike and drops out; drift is followed by the sliding minimum.
 
-Jitter makes single spacings worthless and leaves their sums right. `noise_s` is the median by which departures miss
-their prediction from the one before; spacings are added up until their sum stands well above it.
+Jitter makes single spacings worthless and leaves their sums right. `noise_s` is about the median by which departures
+miss their prediction from the one before; spacings are added up until their sum stands well above it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from somacast.channel.monitor import MonitorConfig, NetworkMonitor
 
 TOGETHER_S = 0.002  # datagrams sent within this are one train
 NOISY = 4.0  # times the noise: what stands above it is no noise
-_RESIDUALS = 24  # departures behind the median
+_RESIDUALS = 24  # departures behind the noise
 _POOL_S = 2.0  # spacings older than this are not added to new ones
 
 
@@ -121,7 +121,8 @@ class Measured:
             self._misses.append((after.arrival_s - self.base.value - expected, after.wire_bytes))
         if len(self._misses) >= _RESIDUALS // 2:
             slower = median(miss / size for miss, size in self._misses)  # another capacity is no noise
-            self.noise_s = median(abs(miss - slower * size) for miss, size in self._misses)
+            spread = sorted(abs(miss - slower * size) for miss, size in self._misses)
+            self.noise_s = 2 * spread[len(spread) // 4]  # the quartile holds while half are of another capacity
 
     def _transfers(self, now: float, pairs: Iterable[tuple[Sent, Sent]]) -> Iterable[tuple[int, float]]:
         """Bytes and seconds on the wire of those datagrams that had to wait for the one before."""

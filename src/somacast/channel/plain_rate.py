@@ -13,8 +13,8 @@ from itertools import islice
 
 from somacast.channel.checks import check_count, check_number
 from somacast.channel.feedback import FeedbackReport
-from somacast.channel.monitor import MonitorConfig
 from somacast.channel.measure import Measured
+from somacast.channel.monitor import MonitorConfig
 
 DATAGRAM_BYTES = 1228  # by which the window grows: a full datagram with its headers
 _LATE = 3  # datagrams that must have arrived after one that counts as lost

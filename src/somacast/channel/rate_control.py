@@ -3,16 +3,16 @@
     sent(time_s, sequence, wire_bytes), reported(time_s, report) -> rate_bps(time_s), wait_s(time_s, wire_bytes)
 
 The capacity is measured by trains (`measure.py`): datagrams leave two or so at a time while they are short; on narrow
-links, where each is long, one pair in `probe_s` is enough. It is taken over as B(t) rises; it is lowered at once, to what
-the newest transfers say, but only where a queue stands or the spacings are beyond the noise.
+links, where each is long, one pair in `probe_s` is enough. It is taken over as B(t) rises; it is lowered at once, to
+what the newest transfers say, but only where a queue stands or the spacings are beyond the noise.
 
 Where the queue stands follows from the newest arrival: it left the wire at a_n - p, p the least one-way delay less own
 serialisation, and what was sent since is served at the capacity C (Lindley 1952):
 
     free = a_n - p;  for each datagram since, in order: free = max(free, s_i) + 8 S_i / C
 
-Nothing more leaves while free lies ahead of now. Silence is news too: while datagrams that were sent do not arrive, C can be no more than
-their bits in that time. Loss says nothing about the capacity and lowers no rate, below `MOST_LOSS`.
+Nothing more leaves while free lies ahead of now. Silence is news too: while datagrams that were sent do not arrive, C
+can be no more than their bits in that time. Loss says nothing about the capacity and lowers no rate, below `MOST_LOSS`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class RateConfig:
     probe_s: float = 1.0
     slack_s: float = 0.005
     drain_s: float = 0.25
-    trickle_s: float = 0.5
+    trickle_s: float = 1.0
     silence_s: float = 1.5
     base_s: float = 30.0
     monitor: MonitorConfig = field(default_factory=lambda: MonitorConfig(window_s=0.05))
@@ -110,7 +110,8 @@ class Controller(Protocol):
 
 class RateController(Measured):
     """The adaptive one. Public state: capacity_bps (what it holds the capacity to be), silent_bps (bound by what is
-    late, inf if nothing is), free_s (when the bottleneck will have sent all, on the sender's clock less propagation)."""
+    late, inf if nothing is), delivered_bps (what arrived in the last second), free_s (when the bottleneck will have
+    sent all, on the sender's clock)."""
 
     def __init__(self, config: RateConfig | None = None) -> None:
         self.config = config or RateConfig()
@@ -162,7 +163,7 @@ class RateController(Measured):
         self._note_arrived(now, news.fresh_bytes)
         self._update_capacity(now, news, transfers)
         self._hear_silence(news)
-        self._predict(news)
+        self._predict()
 
     # what follows from it
 
@@ -198,7 +199,9 @@ class RateController(Measured):
         elif news.timed and self._measured_s < now - 2 * self.config.probe_s and not self.queued:
             used = self.delivered_bps > 0.6 * (1 - self.loss) * self.config.margin * self.capacity_bps
             self.capacity_bps *= UNKNOWN_RISE ** min(trips, 1.0) if used else 1.0
-        self.capacity_bps = min(max(self.capacity_bps, self.config.floor_bps), self.config.most_bps / self.config.margin)
+        self.capacity_bps = min(
+            max(self.capacity_bps, self.config.floor_bps), self.config.most_bps / self.config.margin
+        )
         for datagram in news.timed:  # faster through than the capacity allows: it has risen
             if delay_s(datagram) - self.base.value < 0.6 * 8 * datagram.wire_bytes / self.capacity_bps - 0.002:
                 self._probe = True
@@ -220,7 +223,7 @@ class RateController(Measured):
             if busy > 0:
                 self.silent_bps = min(self.silent_bps, 8 * sum(d.wire_bytes for d in late) / busy)
 
-    def _predict(self, news: News) -> None:
+    def _predict(self) -> None:
         """When the bottleneck will have sent all that is on its way."""
         newest = self.flight.newest
         if newest is None or newest.arrival_s is None:

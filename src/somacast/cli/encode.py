@@ -83,7 +83,9 @@ def run(argv: Sequence[str]) -> int:
 def _video(arguments: Arguments) -> int:
     """A video to a .soma video."""
     if arguments.budget_bytes or arguments.mask or arguments.report or arguments.system != "aflsc":
-        raise SomacastError("--budget-bytes, --mask, --report and --system are for pictures; for a video there is --kbit-s")
+        raise SomacastError(
+            "--budget-bytes, --mask, --report and --system are for pictures; for a video there is --kbit-s"
+        )
     from somacast.pipeline.sources import SourceOptions, frames_of
 
     seconds = arguments.seconds or (4.0 if str(arguments.image).startswith("synthetic:") else None)

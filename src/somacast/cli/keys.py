@@ -45,6 +45,8 @@ def run(argv: Sequence[str]) -> int:
     )
     width = max(len(folder.name) for folder in folders)
     for folder in folders:
-        print(f"{folder.name:<{width}}  copy the folder {folder} to that machine, and name it there: --keys {folder.name}")
+        print(
+            f"{folder.name:<{width}}  copy the folder {folder} to that machine, and name it there: --keys {folder.name}"
+        )
     print(f"Keep {arguments.out_dir / AUTHORITY_KEY} to yourself: whoever has it can let machines in.")
     return 0

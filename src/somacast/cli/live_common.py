@@ -16,7 +16,9 @@ from somacast.types import SomacastError
 DEFAULT_ADDRESS = "127.0.0.1:7447"
 
 
-def transport_options(keys: Path | None, insecure: bool, listen: bool | None, name: str | None = None) -> TransportOptions:
+def transport_options(
+    keys: Path | None, insecure: bool, listen: bool | None, name: str | None = None
+) -> TransportOptions:
     """Options of `open_sender` and `open_receiver`; keys are read here, so that a fault is told at once."""
     loaded = None
     if keys is not None:

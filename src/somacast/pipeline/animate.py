@@ -33,7 +33,9 @@ def motion_of(video: Video, moving: MovingPerson, fps: float = FPS) -> Motion:
     return Motion(np.stack(turns), np.stack(places), fps)
 
 
-def pictures_of(moving: MovingPerson, motion: Motion, size_px: int = 512, azimuth_deg: float = 0.0) -> Iterator[np.ndarray]:
+def pictures_of(
+    moving: MovingPerson, motion: Motion, size_px: int = 512, azimuth_deg: float = 0.0
+) -> Iterator[np.ndarray]:
     """Lit pictures [S, S, 3] float32 in [0, 1] of every frame, at one scale, from in front unless told otherwise."""
     height = float(np.ptp(moving.rig.mesh.vertices[:, 1]))
     centre = np.array([motion.pelvis_m[:, 0].mean(), 0.5 * height, motion.pelvis_m[:, 2].mean()])

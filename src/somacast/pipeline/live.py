@@ -158,7 +158,9 @@ class Output(Protocol):
 class ReceiveSession:
     """One transport to outputs. decoder: an `aflsc.decoder.Decoder`."""
 
-    def __init__(self, transport: Transport, decoder: Any, outputs: Sequence[Output] = (), display_s: float = DISPLAY_S):
+    def __init__(
+        self, transport: Transport, decoder: Any, outputs: Sequence[Output] = (), display_s: float = DISPLAY_S
+    ):
         self.transport, self.decoder, self.outputs, self.display_s = transport, decoder, list(outputs), display_s
         self.receiver = LiveReceiver(load_motion(), motion_digest())
         self.moving: MovingPerson | None = None
@@ -169,7 +171,7 @@ class ReceiveSession:
         self._picture: bytes | None = None
 
     def run(self, stop: threading.Event, tell: Tell | None = None, seconds: float | None = None) -> None:
-        """Until `stop` is set, or `seconds` have passed, or the sender has said goodbye and nothing comes any more."""
+        """Until `stop` is set, `seconds` have passed, or a file has been played."""
         builder = threading.Thread(target=self._build, args=(stop,), name="receive-person", daemon=True)
         taker = threading.Thread(target=self._take, args=(stop,), name="receive-take", daemon=True)
         builder.start()
@@ -182,6 +184,8 @@ class ReceiveSession:
                 if seconds is not None and now - start_s >= seconds:
                     break
                 self._show(now)
+                if self._played_out(now):
+                    break
                 if now - told_s >= TELL_S:
                     told_s = now
                     self._tell(now, tell)
@@ -192,6 +196,14 @@ class ReceiveSession:
             self._wanted.set()
             taker.join(2.0)
             builder.join(5.0)
+
+    def _played_out(self, now_s: float) -> bool:
+        """A file that has been played and shown to its end."""
+        if not getattr(self.transport, "finished", False):
+            return False
+        with self._lock:
+            newest, offset = self.receiver.playout.newest_s, self.receiver.playout.offset_s
+        return newest is None or offset is None or now_s > newest + offset + 0.2
 
     def _take(self, stop: threading.Event) -> None:
         number = None

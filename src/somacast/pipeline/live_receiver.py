@@ -5,7 +5,7 @@ take(lane, data, time_s) -> motion into the playout, who it is, pictures; pose(t
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +31,9 @@ from somacast.systems.aflsc.motion import MotionSpace
 from somacast.types import BitstreamError, Semantics, SomacastError
 
 REPLAY_WINDOW = 2048  # sequence numbers that are remembered; what is older is not let in
-SILENCE_S = 0.5  # of a sender before another start of it (epoch) is believed
+SILENCE_S = 0.5  # of a sender before another start of it (epoch) or other numbers are believed
+REBORN_S, REBORN_PACKETS = 2.0, 4  # old numbers and nothing else: another start that drew the same epoch
+STARTS = 4  # of a sender that are remembered, so that packets of those before are replays
 MAX_PICTURE_PARTS = 64
 RATE_WINDOW_S = 2.0
 
@@ -70,7 +72,22 @@ class _Stream:
     sequence: Unwrapper = field(default_factory=Unwrapper)
     tick: Unwrapper = field(default_factory=Unwrapper)
     seen: set[int] = field(default_factory=set)
-    heard_s: float = 0.0
+    heard_s: float = 0.0  # newest packet that was none of a replay
+    old: int = 0  # replays in a row
+
+    def fresh(self, wrapped: int, time_s: float) -> bool:
+        """Whether a sequence number is new. Numbers far off are a new beginning only while nothing else comes."""
+        silent_s = time_s - self.heard_s
+        number = self.sequence(wrapped, silent_s >= SILENCE_S)
+        newest = self.sequence.newest or 0
+        if number is None or number in self.seen or number <= newest - REPLAY_WINDOW:
+            self.old += 1
+            return False
+        self.old = 0
+        self.seen.add(number)
+        if len(self.seen) > 2 * REPLAY_WINDOW:
+            self.seen = {n for n in self.seen if newest - REPLAY_WINDOW < n <= newest}
+        return True
 
 
 class LiveReceiver:
@@ -88,6 +105,8 @@ class LiveReceiver:
         self.ended = False
         self.network_state = 0
         self._stream: _Stream | None = None
+        self._starts: OrderedDict[int, _Stream] = OrderedDict()  # by epoch, the newest last
+        self._container = b""
         self._parts: dict[int, bytes] = {}
         self._picture_number = -1
         self._recent: deque[tuple[float, int, int, int | None]] = deque()  # time, bytes, frames, number
@@ -98,8 +117,8 @@ class LiveReceiver:
         self.counts.received_bytes += len(data)
         try:
             packet = unpack_packet(data, self.digest)
-            if lane is Lane.LIVE and len(data) > MAX_PACKET_BYTES and not isinstance(packet.body, Person):
-                raise BitstreamError("live packet: too long")
+            if not isinstance(packet.body, Person) and (lane is not Lane.LIVE or len(data) > MAX_PACKET_BYTES):
+                raise BitstreamError("live packet: too long, or on a lane that is not its own")
             stream = self._admit(packet, lane, time_s)
             if stream is None:
                 return
@@ -120,30 +139,39 @@ class LiveReceiver:
 
     def _admit(self, packet: LivePacket, lane: Lane, time_s: float) -> _Stream | None:
         """The stream a packet belongs to, None if it is to be ignored: a replay, or of another start of the sender
-        while this one is alive."""
+        while this one is alive. Nothing that is ignored keeps a stream alive."""
         stream = self._stream
         if stream is None or stream.epoch != packet.epoch:
-            if stream is not None:
-                if time_s - stream.heard_s < SILENCE_S and not self.ended:
-                    self.counts.stale += 1
-                    return None
-                self.counts.restarts += 1
-                self.recorder = FeedbackRecorder()
-                self.playout.reset()
-            stream = self._stream = _Stream(packet.epoch, MotionDecoder(self.motion.model))
-            self.ended = False
-            self.person_number = -1
-        stream.heard_s = max(stream.heard_s, time_s)
-        if lane is Lane.LIVE:
-            number = stream.sequence(packet.sequence)
-            newest = stream.sequence.newest or 0
-            if number is None or number in stream.seen or number <= newest - REPLAY_WINDOW:
+            if stream is not None and time_s - stream.heard_s < SILENCE_S and not self.ended:
+                self.counts.stale += 1
+                return None
+            stream = self._starts.get(packet.epoch) or self._start(packet.epoch)
+        if lane is Lane.LIVE and not stream.fresh(packet.sequence, time_s):
+            if stream.old < REBORN_PACKETS or time_s - stream.heard_s < REBORN_S:
                 self.counts.replayed += 1
                 return None
-            stream.seen.add(number)
-            if len(stream.seen) > 2 * REPLAY_WINDOW:
-                stream.seen = {n for n in stream.seen if n > newest - REPLAY_WINDOW}
+            stream = self._start(packet.epoch)
+            stream.fresh(packet.sequence, time_s)
+        if stream is not self._stream:
+            self._turn_to(stream)
+        if lane is Lane.LIVE or not stream.heard_s:  # the reliable lane tells replays from nothing
+            stream.heard_s = max(stream.heard_s, time_s)
         return stream
+
+    def _start(self, epoch: int) -> _Stream:
+        return _Stream(epoch, MotionDecoder(self.motion.model))
+
+    def _turn_to(self, stream: _Stream) -> None:
+        """Another start of the sender is the one that is alive."""
+        if self._stream is not None:
+            self.counts.restarts += 1
+            self.recorder = FeedbackRecorder()
+            self.playout.reset()
+        self._stream = self._starts[stream.epoch] = stream
+        self._starts.move_to_end(stream.epoch)
+        while len(self._starts) > STARTS:
+            self._starts.popitem(last=False)
+        self.ended, self.person_number = False, -1
 
     def _use(self, stream: _Stream, body: Motion | Person | Picture | End, time_s: float) -> int:
         """Act on a packet; how many frames it brought."""
@@ -161,6 +189,7 @@ class LiveReceiver:
         before, tick = stream.decoder.unreferenced, stream.tick(body.tick)
         if tick is None:
             return 0
+        self.ended = False
         told = stream.decoder.decode(body, tick)
         self.counts.undecodable += stream.decoder.unreferenced - before
         self.network_state = body.state
@@ -173,10 +202,10 @@ class LiveReceiver:
         return own
 
     def _meet(self, body: Person) -> None:
-        if body.person == self.person_number:
+        if body.person == self.person_number and body.container == self._container:
             return
         semantics, _ = registry.get("aflsc").unpack(body.container)
-        self.person, self.person_number = semantics, body.person
+        self.person, self.person_number, self._container = semantics, body.person, body.container
 
     def _collect(self, body: Picture) -> None:
         if body.parts > MAX_PICTURE_PARTS:

@@ -35,12 +35,13 @@ from somacast.systems.aflsc.motion import MotionSpace
 from somacast.types import BitstreamError
 
 PACKET_BYTES = 14  # of a motion packet beside its payload
+MOST_PAYLOAD_BYTES = MAX_PACKET_BYTES - 18  # with reference and copies
 MAX_PEERS = 16  # whose feedback is kept apart; further receivers see what suits these
 PEER_SILENCE_S = 3.0
 MAX_STRIDE = 6
 MAX_BATCH_S = 1.0  # how long a narrow link may make frames wait
 MAX_WAITING = 32  # frames
-HEADER_SHARE = 2.5  # a packet is worth its headers when the link has room for this many of them
+HEADER_SHARE = 1.8  # a packet is worth its headers when the link has room for this many of them
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class _Peer:
 
     def __init__(self, controller: Controller, time_s: float) -> None:
         self.controller, self.heard_s = controller, time_s
-        self.has: deque[int] = deque(maxlen=128)
+        self.has: set[int] = set()  # ticks, of the last second or two
 
 
 class LiveSender:
@@ -182,7 +183,7 @@ class LiveSender:
         self._flushed_s = time_s
         motion = self._encoder.encode(
             ticks, frames, person=self._person[0] if self._person else 0, lowest_state=lowest,
-            budget_bytes=budget, reference=reference, copies=self._copies(),
+            budget_bytes=min(budget or MOST_PAYLOAD_BYTES, MOST_PAYLOAD_BYTES), reference=reference, copies=self._copies(),
         )  # fmt: skip
         self.state = motion.state
         self._fit_stride(motion, budget, lowest)
@@ -202,7 +203,7 @@ class LiveSender:
         peers = self._active(time_s)
         if not peers or time_s - self._key_s >= self.config.key_s:
             return None
-        common = set(peers[0].has).intersection(*(peer.has for peer in peers[1:]))
+        common = peers[0].has.intersection(*(peer.has for peer in peers[1:]))
         fresh = [tick for tick in common if tick > self._last_tick - TICKS_PER_S]
         return max(fresh, default=None)
 
@@ -249,7 +250,9 @@ class LiveSender:
         elif len(motion.payload) < 0.6 * budget and motion.state <= lowest + 32 and self.stride > self.config.stride:
             self.stride -= 1
 
-    def _post(self, time_s: float, body: Motion | Person | Picture | End, lane: Lane, ticks: list[int] | None = None) -> None:
+    def _post(
+        self, time_s: float, body: Motion | Person | Picture | End, lane: Lane, ticks: list[int] | None = None
+    ) -> None:
         data = pack_packet(LivePacket(self._sequence, self.epoch, body), self.digest)
         if lane is Lane.LIVE:
             wire = len(data) + self.config.header_bytes
@@ -285,8 +288,8 @@ class LiveSender:
                 self._repeats = [time_s, *self._repeats]
         known.heard_s = time_s
         known.controller.reported(time_s, report)
-        for sequence in report.arrived:
-            known.has.extend(t for t in self._sent.get(sequence, ()) if t not in known.has)
+        arrived = {tick for sequence in report.arrived for tick in self._sent.get(sequence, ())}
+        known.has = {tick for tick in known.has | arrived if tick > self._last_tick - 2 * TICKS_PER_S}
 
     def picture(self, time_s: float, jpeg: bytes) -> bool:
         """The sender's own picture, in parts behind the motion; False if it is too large."""
@@ -308,7 +311,9 @@ class LiveSender:
             self._tell_person(time_s, Lane.LIVE)
 
     def end(self, time_s: float) -> None:
-        """Say goodbye, three times."""
+        """What waits goes out, then goodbye, three times."""
+        if self._batch:
+            self._flush(self._now(time_s))
         for _ in range(3):
             self._post(self._now(time_s), End(), Lane.LIVE)
 

@@ -67,10 +67,18 @@ class Playout:
         if fresh:
             self._late.append((now_s, now_s - min(fresh)))
             self._aim(now_s)
+        if self.offset_s is not None:  # frames far ahead would push out all that is to be seen before them
+            while self._times and self._times[-1] > now_s - self.offset_s + CLOCK_JUMP_S:
+                self._drop(-1)
+            if not self._times:
+                return
         limit = self._times[-1] - KEPT_S - (0 if self.offset_s is None else 1)
         while self._times and (self._times[0] < limit or len(self._times) > MAX_FRAMES):
-            gone = self._times.pop(0)
-            del self._values[gone], self._own[gone]
+            self._drop(0)
+
+    def _drop(self, place: int) -> None:
+        gone = self._times.pop(place)
+        del self._values[gone], self._own[gone]
 
     def _aim(self, now_s: float) -> None:
         lateness = self._late[-1][1]

@@ -31,7 +31,9 @@ from somacast.types import Frame, SomacastError
 
 FORMS = f"webcam, webcam:1, a video, a picture, or synthetic:{{{','.join(BUILTIN_ACTIONS)}}}"
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".jp2", ".j2k", ".ppm", ".pgm", ".tga")
-VIDEOS = frozenset(".mp4 .m4v .mov .webm .mkv .avi .mpg .mpeg .ts .ogv .flv .gif .wmv .ivf .y4m".split())
+VIDEOS = frozenset(
+    (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ts", ".ogv", ".flv", ".gif", ".wmv", ".ivf")
+)
 _ANY_TIME = -math.inf
 
 

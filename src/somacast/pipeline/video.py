@@ -1,6 +1,6 @@
 """Video in .soma files: frames -> one person and their motion -> file, and back to a person who moves.
 
-    frames -> Tracker -> VideoWriter -> bytes -> read_video -> rig and poses at times -> animated GLB, BVH, previews
+frames -> Tracker -> VideoWriter -> bytes -> read_video -> rig and poses at times -> animated GLB, BVH, previews
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ SYSTEM = "aflsc"
 BATCH_FRAMES = 30
 KEY_S = 4.0  # a file can be cut and joined this often
 GAP_S = 0.25  # a longer time without the person begins a new batch
+MAX_FRAMES = 1 << 18  # of a file: two hours and a half at 30 frames a second
 LEARN_S = 0.4  # between the frames from which is learnt who it is
 
 
@@ -158,14 +159,18 @@ def read_video(data: bytes) -> Video:
         body = unpack_packet(packet, digest).body
         if isinstance(body, Person):
             who, more = registry.get(SYSTEM).unpack(body.container)
-            notes += more
+            notes += [note for note in more if note not in notes][:8]
         elif isinstance(body, Motion):
             start = tick(body.tick)
             for told in decoder.decode(body, body.tick if start is None else start):
                 if told.own:
                     found[told.tick] = motion.values(told.pose)
+            if len(found) > MAX_FRAMES:
+                raise BitstreamError(f".soma video: expected at most {MAX_FRAMES} frames, got more")
     if used < len(data):
-        notes.append(f"The file is cut ({used} of {len(data)} bytes are whole packets): the end of the motion is missing.")
+        notes.append(
+            f"The file is cut ({used} of {len(data)} bytes are whole packets): the end of the motion is missing."
+        )
     if who is None or not found:
         raise BitstreamError("damaged .soma video: expected a person and frames of motion, got none")
     times = np.array(sorted(found))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -42,6 +42,12 @@ class ImportanceModel:
     sigma: int
     rho_min: int = 0
     rho_max: int = ONE_Q16
+
+    @cached_property
+    def flat(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All embeddings in a row [sum A0, D] int64, where each label's begin [L], and how many each has [L]."""
+        sizes = np.array([len(table) for table in self.embeddings], np.int64)
+        return np.concatenate(self.embeddings).astype(np.int64), np.cumsum(sizes) - sizes, sizes
 
     def check(self, vocabulary: Vocabulary) -> None:
         """Raise ValueError unless the constants are in range and belong to this vocabulary."""
@@ -82,18 +88,15 @@ def importance(coarse: np.ndarray, vocabulary: Vocabulary, model: ImportanceMode
     d is the mean L1 distance between the embedding of a label's symbol and those of its context, 0 without context.
     Symbols of optional labels are not looked at.
     """
-    exps = exp_table()
-    omega = np.zeros(len(vocabulary.labels), np.int64)
-    for index, context in enumerate(vocabulary.contexts):
-        place = 0
-        if context:
-            here = model.embeddings[index][coarse[index]].astype(np.int64)
-            others = np.stack([model.embeddings[i][coarse[i]] for i in context]).astype(np.int64)
-            distance = int(np.abs(others - here).sum())
-            unit = len(context) * model.sigma
-            place = min((_EXP_STEPS * distance + unit // 2) // unit, _EXP_PLACES - 1)
-        omega[index] = int(model.tau[index]) * int(exps[place])
-    return omega
+    own, other, begins, counts = vocabulary.context_pairs
+    flat, starts, sizes = model.flat
+    place = np.zeros(len(vocabulary.labels), np.int64)
+    if len(own):
+        vectors = flat[starts + np.asarray(coarse, np.int64) % sizes]
+        distances = np.add.reduceat(np.abs(vectors[other] - vectors[own]).sum(1), begins)
+        unit = counts * model.sigma
+        place[own[begins]] = np.minimum((_EXP_STEPS * distances + unit // 2) // unit, _EXP_PLACES - 1)
+    return model.tau.astype(np.int64) * exp_table()[place]
 
 
 def compression(omega: np.ndarray, network_state: int, model: ImportanceModel) -> np.ndarray:

@@ -203,7 +203,9 @@ def layer_plan(vocabulary: Vocabulary) -> list[tuple[tuple[int, bool], ...]]:
     return [layer for layer in plan if layer]
 
 
-def level_members(level: int, optional: bool, coarse: np.ndarray, kept: np.ndarray, vocabulary: Vocabulary) -> list[int]:
+def level_members(
+    level: int, optional: bool, coarse: np.ndarray, kept: np.ndarray, vocabulary: Vocabulary
+) -> list[int]:
     """Indices of the labels in a part of a layer. For deeper levels `coarse` is complete; an absent label has none."""
     if level:
         chosen = (kept > level) & (coarse >= 0)
@@ -214,7 +216,9 @@ def level_members(level: int, optional: bool, coarse: np.ndarray, kept: np.ndarr
     return np.flatnonzero(chosen).tolist()
 
 
-def symbol_table(symbols: list[list[int]], index: int, level: int, vocabulary: Vocabulary, tables: CodingTables) -> list[int]:
+def symbol_table(
+    symbols: list[list[int]], index: int, level: int, vocabulary: Vocabulary, tables: CodingTables
+) -> list[int]:
     """The table [A + 1] of one symbol of one person: `context_of` in plain integers, which is many times faster."""
     label, context = vocabulary.labels[index], 0
     if level == 0:

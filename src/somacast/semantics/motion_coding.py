@@ -76,7 +76,9 @@ class MotionModel:
         if self.scales.shape != (count,) or self.scales.dtype != np.uint8:
             raise ValueError(f"scales: expected [{count}] uint8, got {self.scales.shape} {self.scales.dtype}")
         if self.residual.shape != (SCALES, FRACTIONS, 2 * REACH + 4):
-            raise ValueError(f"residual tables: expected {(SCALES, FRACTIONS, 2 * REACH + 4)}, got {self.residual.shape}")
+            raise ValueError(
+                f"residual tables: expected {(SCALES, FRACTIONS, 2 * REACH + 4)}, got {self.residual.shape}"
+            )
         if any(a & (a - 1) for label in self.vocabulary.labels for a in label.alphabets):
             raise ValueError("motion labels: expected alphabets that are powers of two")
 

@@ -135,6 +135,16 @@ class Vocabulary:
                 contexts[index] = tuple(members[(place + 1 + k) % len(members)] for k in range(count))
         return tuple(contexts)
 
+    @cached_property
+    def context_pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """`contexts` as pairs, label by label: label [P], one of its context [P]; and of the labels that have a
+        context: where their pairs begin [C], how many there are [C]."""
+        held = [(index, context) for index, context in enumerate(self.contexts) if context]
+        own = np.array([index for index, context in held for _ in context], np.int64)
+        other = np.array([i for _, context in held for i in context], np.int64)
+        counts = np.array([len(context) for _, context in held], np.int64)
+        return own, other, np.cumsum(counts) - counts, counts
+
     def to_json(self) -> str:
         """Stable text form: the same vocabulary gives the same characters."""
         content = {"version": self.version, "groups": self.groups, "labels": [asdict(label) for label in self.labels]}

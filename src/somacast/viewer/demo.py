@@ -108,5 +108,6 @@ class WalkingDemo:
         return {
             "title": "Walking", "fps": self.walk.motion.fps, "bytes_per_frame": 41 - 6 * swing,
             "kbit_s": 17.6 - 3 * swing, "delay_ms": 78 + 20 * swing, "loss": 0.02 + 0.03 * swing,
-            "rho": 0.12 + 0.2 * swing, "network_state": 0.2 + 0.2 * swing,
+            "rho": 0.12 + 0.2 * swing, "network_state": 0.1 + 0.2 * swing,
+            "notes": ["A demonstration: person and numbers are made up."],
         }  # fmt: skip

@@ -274,7 +274,9 @@ class Inbox:
         """The oldest arrival of all lanes; waits for one for at most `timeout_s` seconds of real time."""
         with self._ready:
             self.wait(timeout_s)
-            waiting = min((queue for queue in self._lanes.values() if queue), key=lambda queue: queue[0][0], default=None)
+            waiting = min(
+                (queue for queue in self._lanes.values() if queue), key=lambda queue: queue[0][0], default=None
+            )
             if waiting is None:
                 return None
             arrival = waiting.popleft()[1]

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from somacast.channel.transport.base import SENDER, Limits, TransportOptions
-from somacast.channel.transport.zenoh_config import ROOT, Place, check_open, open_session, settings
+from somacast.channel.transport.zenoh_config import ROOT, Place, check_open, close_session, open_session, settings
 from somacast.extras import require
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ class Relay:
         self._lock = threading.Lock()
         self._rooms: OrderedDict[str, bytes] = OrderedDict()  # identity by key, the one that changed last at the end
         self._asking: dict[str, object] = {}  # what is held while a sender is there
-        self._closed = False
-        self._session = session = open_session(settings("router", self.places, list(connect), self.options))
+        session = open_session(settings("router", self.places, list(connect), self.options))
+        self._session: zenoh.Session | None = session
         self._kept = [  # Zenoh undeclares what nobody holds
             session.declare_subscriber(f"{ROOT}/*/identity", self._keep),
             session.declare_queryable(f"{ROOT}/*/relay/{session.zid()}", self._answer, complete=True),
@@ -59,14 +59,22 @@ class Relay:
 
     def counts(self) -> tuple[int, int, int]:
         """Senders and receivers connected here, relays connected here, rooms whose identity is kept."""
-        info = self._session.info
-        return len(info.peers_zid()) + self._clients(), len(info.routers_zid()), len(self._rooms)
+        import zenoh
+
+        session = self._session
+        if session is None:
+            return 0, 0, 0
+        kinds = [one.whatami for one in session.info.transports()]
+        relays = kinds.count(zenoh.WhatAmI.ROUTER)
+        return len(kinds) - relays, relays, len(self._rooms)
 
     def close(self) -> None:
         """Leave; may be called again."""
-        if not self._closed:
-            self._closed = True
-            self._session.close()
+        session, self._session = self._session, None
+        if session is not None:
+            close_session(session)
+            self._kept.clear()
+            self._asking = {}
 
     def __enter__(self) -> Self:
         return self
@@ -75,11 +83,6 @@ class Relay:
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _clients(self) -> int:
-        import zenoh
-
-        return sum(one.whatami == zenoh.WhatAmI.CLIENT for one in self._session.info.transports())
 
     def _remember(self, key: str, data: bytes) -> bool:
         """Keep an identity; whether it is new."""
@@ -122,12 +125,13 @@ class Relay:
 
     def _ask(self, key: str) -> None:
         """Ask for an identity as soon as somebody who has it can be reached, unless it has come by itself."""
+        session = self._session
         with self._lock:
-            if self._closed or key in self._rooms or key in self._asking or len(self._asking) >= MAX_ROOMS:
+            if session is None or key in self._rooms or key in self._asking or len(self._asking) >= MAX_ROOMS:
                 return
             self._asking[key] = None
         with contextlib.suppress(Exception):  # ZError where the session has just closed
-            querier = self._session.declare_querier(key, timeout=_ASK_S)
+            querier = session.declare_querier(key, timeout=_ASK_S)
 
             def ready(status: zenoh.MatchingStatus) -> None:
                 if status.matching and key not in self._rooms:
@@ -139,7 +143,8 @@ class Relay:
         """The identity of a sender that was there before this relay, for those who are here already."""
         import zenoh
 
-        if reply.ok is not None and not self._closed:
+        session = self._session
+        if reply.ok is not None and session is not None:
             data = reply.ok.payload.to_bytes()
             if self._remember(key, data):
-                self._session.put(key, data, congestion_control=zenoh.CongestionControl.DROP)
+                session.put(key, data, congestion_control=zenoh.CongestionControl.DROP)

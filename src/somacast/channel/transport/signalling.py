@@ -84,8 +84,11 @@ async def _respond(reader: asyncio.StreamReader, room: str, answer: Answer) -> t
         return "404 Not Found", b"{}"
     size = fields.get("content-length", "").strip()
     # A page of another site can make a browser post, but not with this type without being allowed to first.
-    if not size.isdecimal() or len(size) > 6 or not 0 < int(size) <= MAX_SDP_BYTES or "application/json" not in fields.get(
-        "content-type", ""
+    if (
+        not size.isdecimal()
+        or len(size) > 6
+        or not 0 < int(size) <= MAX_SDP_BYTES
+        or "application/json" not in fields.get("content-type", "")
     ):
         return "400 Bad Request", b"{}"
     body = await asyncio.wait_for(reader.readexactly(int(size)), REQUEST_S)

@@ -14,6 +14,8 @@ from __future__ import annotations
 import json
 import re
 import socket
+import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -31,6 +33,8 @@ Mode = Literal["peer", "client", "router"]
 ROOT = "somacast"
 DEFAULT_PORT = 7447
 MAX_ENDPOINTS = 16
+CLOSE_S = 1.0
+PORT_S = 0.6  # a port is free again a moment after whoever had it has left
 MAX_MESSAGE_BYTES = 65_536  # of Zenoh's own messages; a batch may hold several of ours
 _PLACE = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9.-]+)):(?P<port>\d{1,5})")
 
@@ -105,6 +109,7 @@ def settings(
         "connect/exit_on_failure": mode == "client",
         "connect/retry": {"period_init_ms": 100, "period_max_ms": 1000, "period_increase_factor": 1.5},
         "listen/exit_on_failure": True,
+        "listen/timeout_ms": 0,
         "scouting/delay": 1,  # nobody is scouted for, so nothing is worth waiting for
         "scouting/multicast/enabled": False,
         "scouting/gossip/enabled": False,
@@ -113,7 +118,9 @@ def settings(
         "transport/shared_memory/enabled": False,
         "transport/link/protocols": ["quic"] if keys else ["udp"],
         "transport/link/tx/lease": round(options.lease_s * 1000),
-        "transport/link/tx/queue/congestion_control/drop/wait_before_drop": 0,
+        # Several datagrams of one frame follow each other closely: a millisecond for Zenoh's thread to take them.
+        "transport/link/tx/queue/congestion_control/drop/wait_before_drop": 1000,
+        "transport/link/tx/queue/size/real_time": 16,
         "transport/link/rx/max_message_size": MAX_MESSAGE_BYTES,
         "transport/unicast/open_timeout": 5000,
         "transport/unicast/accept_timeout": 5000,
@@ -160,10 +167,21 @@ def open_session(values: Mapping[str, object]) -> zenoh.Session:
     config = zenoh.Config()
     for path, value in values.items():
         config.insert_json5(path, json.dumps(value))
-    try:
-        return zenoh.open(config)
-    except zenoh.ZError as fault:
-        reason = " ".join(str(fault).split())
-        reason = re.split(r" at /| at [a-z]:\\", reason)[0]  # where in Zenoh's sources is of no use to a user
-        where = values["listen/endpoints"] or values["connect/endpoints"]
-        raise SomacastError(f"{shown(where)}: cannot be opened ({reason[:160]})") from fault
+    end_s = time.monotonic() + PORT_S
+    while True:
+        try:
+            return zenoh.open(config)
+        except zenoh.ZError as fault:
+            if "in use" in str(fault) and time.monotonic() < end_s:
+                time.sleep(0.05)
+                continue
+            reason = re.split(r" at [/A-Za-z]", " ".join(str(fault).split()))[0]  # where in its sources: no use here
+            where = values["listen/endpoints"] or values["connect/endpoints"]
+            raise SomacastError(f"{shown(where)}: cannot be opened ({reason[:160]})") from fault
+
+
+def close_session(session: zenoh.Session) -> None:
+    """Close without waiting longer than a second: Zenoh waits for connections that are just being tried."""
+    closing = threading.Thread(target=session.close, name="somacast-leave", daemon=True)
+    closing.start()
+    closing.join(CLOSE_S)

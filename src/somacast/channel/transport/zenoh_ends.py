@@ -32,6 +32,7 @@ from somacast.channel.transport.zenoh_config import (
     ROOT,
     Place,
     check_open,
+    close_session,
     open_session,
     settings,
 )
@@ -167,8 +168,15 @@ class _ZenohEnd(Ends):
             first, self._closed = not self._closed, True
             session = self._session
         if first and session is not None:
-            session.close()
+            close_session(session)
+            self._drop()
         super().close()
+
+    def _drop(self) -> None:
+        """Let go of all that is Zenoh's: its sockets stay bound while somebody holds a part of the session."""
+        self._session = None
+        self._publishers.clear()
+        self._kept.clear()
 
 
 class ZenohSender(_ZenohEnd):
@@ -220,6 +228,10 @@ class ZenohReceiver(_ZenohEnd):
         self._given = False  # whether an identity has come since somebody could answer
         self._at_relay: tuple[object, object] | None = None
         super().__init__(TO_SENDER, address, room, options, options.listen is None or options.listen)
+
+    def _drop(self) -> None:
+        super()._drop()
+        self._querier = self._at_relay = None
 
     def _declare(self, session: zenoh.Session) -> None:
         self._kept += [

@@ -274,9 +274,7 @@ class Encoder:
             values, camera, residual, parameters = self.refiner(*given, outline, parameters)
         return values, camera, residual
 
-    def appearance(
-        self, frame: Frame, look: Look, values: np.ndarray, camera: WeakCamera
-    ) -> tuple[np.ndarray, float]:
+    def appearance(self, frame: Frame, look: Look, values: np.ndarray, camera: WeakCamera) -> tuple[np.ndarray, float]:
         """Appearance codes from the texels that the picture shows and from the silhouette; the rest follows from the
         prior."""
         state = self.space.state(values)
@@ -348,10 +346,10 @@ def merge_mirrored(out: dict[str, np.ndarray], shape_count: int) -> dict[str, np
     return {
         "share": share,
         "joints": np.stack([(share.sum(1) * axis).sum(-1), (share.sum(2) * axis).sum(-1)], -1),
-        "points": sum(points) / count,
+        "points": np.mean(points, 0),
         "confidence": share.max((1, 2)),
         "camera": camera.mean(0),
-        **{name: sum(parts) / count for name, parts in planes.items()},
+        **{name: np.mean(parts, 0) for name, parts in planes.items()},
     }
 
 

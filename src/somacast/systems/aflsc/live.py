@@ -1,8 +1,8 @@
 """AFLSC live: one picture after the other to what moves and who it is, and back to a body that can be driven.
 
-    picture -> Tracker.look -> values of the labels that move (each frame)
-                       .learn -> who it is: running means of the other labels (now and then) -> .soma container
-    container -> live_rig -> Rig in T-pose, which joint rotations drive from then on: no diffusion per frame
+picture -> Tracker.look -> values of the labels that move (each frame)
+                   .learn -> who it is: running means of the other labels (now and then) -> .soma container
+container -> live_rig -> Rig in T-pose, which joint rotations drive from then on: no diffusion per frame
 """
 
 from __future__ import annotations
@@ -147,7 +147,10 @@ class Tracker:
         if closer is None:
             self._box = here
             return
-        mix = {name: (1 - BOX_SHARE) * getattr(here, name) + BOX_SHARE * getattr(closer, name) for name in ("cx", "cy", "side")}
+        mix = {
+            name: (1 - BOX_SHARE) * getattr(here, name) + BOX_SHARE * getattr(closer, name)
+            for name in ("cx", "cy", "side")
+        }
         self._box = SquareBox(mix["cx"], mix["cy"], mix["side"])
 
     def learn(self, seen: Seen, time_s: float) -> Semantics:
@@ -165,7 +168,7 @@ class Tracker:
         for index in rows:
             if self.space.vocabulary.labels[index].kind == "class":
                 self._votes[index] *= np.exp(-gap / REMEMBERED_S)
-                self._votes[index][int(round(values[index]))] += weight
+                self._votes[index][round(float(values[index]))] += weight
                 out[index] = int(self._votes[index].argmax())
         out[self.motion.columns] = seen.moving
         symbols = self.space.vocabulary.quantise(out[None])[0]

@@ -14,7 +14,8 @@ export const JOINT_NAMES = [
 ];
 const SOLES = [15, 16, 19, 20]; // feet and toes
 const VIEW = { theta: 0.38, phi: 1.42 }; // where the camera stands, radians
-const FIT = { height: 2.05, width: 1.4 }; // metres that must be in view
+const FIT = { height: 1.16, width: 0.8 }; // what must be in view, in heights of the person
+const HEIGHT_M = 1.75; // of nobody yet
 const QUALITY = [ // pixel ratio at most, shadow map; last, as plain as can be
   { ratio: 2, shadow: 2048 }, { ratio: 1.25, shadow: 1024 }, { ratio: 1, shadow: 0 }, { ratio: 0.7, shadow: 0, plain: true },
   { ratio: 0.45, shadow: 0, plain: true },
@@ -22,12 +23,13 @@ const QUALITY = [ // pixel ratio at most, shadow map; last, as plain as can be
 const SLOW_MS = 36, SLOW_FRAMES = 12, SLOW_FOR_MS = 1200; // so many slower frames in so long: one step down
 const SOFTWARE = /swiftshader|llvmpipe|softpipe|software|basic render/i;
 
-/** Draws on `canvas`. still: whether camera moves jump (prefers-reduced-motion). */
+/** Draws on `canvas`. still: whether camera moves jump (prefers-reduced-motion); quality: a fixed one, or null. */
 export class Stage {
-  constructor(canvas, still) {
+  constructor(canvas, still, quality = null) {
     this.canvas = canvas;
     this.still = still;
-    const software = drawsInSoftware();
+    const software = quality === null && drawsInSoftware();
+    this.fixed = quality !== null;
     this.renderer = new WebGLRenderer({
       canvas, antialias: !software, alpha: true, powerPreference: 'high-performance',
     });
@@ -48,7 +50,7 @@ export class Stage {
     this.scene.add(this.floor.group);
     this.addControls();
     this.insets = { top: 0, bottom: 0 }; // CSS pixels that other things cover
-    this.setQuality(software ? QUALITY.length - 2 : 0);
+    this.setQuality(software ? QUALITY.length - 2 : quality ?? 0);
     this.resetView(true);
   }
 
@@ -206,7 +208,8 @@ export class Stage {
   fitDistance() {
     const half = Math.tan((this.camera.fov * Math.PI) / 360), height = this.canvas.clientHeight || 1;
     const free = Math.max(1 - (this.insets.top + this.insets.bottom) / height, 0.4);
-    return Math.max(FIT.height / (2 * half * free), FIT.width / (2 * half * this.camera.aspect));
+    const tall = this.person?.height ?? HEIGHT_M;
+    return tall * Math.max(FIT.height / (2 * half * free), FIT.width / (2 * half * this.camera.aspect));
   }
 
   /** Camera back to the front, whole person in view. */
@@ -292,7 +295,7 @@ export class Stage {
     if (passed < SLOW_MS || passed > 2000) this.slow = Math.max(this.slow - 1, 0);
     else if (this.slow++ === 0) this.slowFrom = performance.now();
     const long = performance.now() - this.slowFrom > SLOW_FOR_MS;
-    if (this.slow > (passed > 120 ? 4 : SLOW_FRAMES) && long && this.quality < QUALITY.length - 1) {
+    if (!this.fixed && this.slow > (passed > 120 ? 4 : SLOW_FRAMES) && long && this.quality < QUALITY.length - 1) {
       this.setQuality(this.quality + 1);
     }
   }

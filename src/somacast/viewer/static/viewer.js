@@ -21,7 +21,8 @@ const state = window.somacast = { // for tests and the curious
 
 let stage = null;
 try {
-  stage = state.stage = new Stage($('stage'), still);
+  const quality = query.has('quality') ? Math.min(Math.max(Number(query.get('quality')) | 0, 0), 4) : null;
+  stage = state.stage = new Stage($('stage'), still, quality);
 } catch (fault) {
   state.error = String(fault);
 }
