@@ -4,25 +4,14 @@ from functools import lru_cache
 
 import numpy as np
 
-from somacast.data.builtin_motion import builtin_clip
-from somacast.data.scene import draw_view
-from somacast.systems.aflsc.labels import SHAPE_LABELS
+from somacast.bench import live_stage
 from somacast.systems.aflsc.motion import load_motion
 
 
 @lru_cache(maxsize=8)
-def moving(action: str = "walking", seconds: float = 4.0, fps: float = 30.0, seed: int = 5) -> np.ndarray:
-    """Values [T, M] of the labels that move, of a test motion before a camera."""
-    space, rng = load_motion(), np.random.default_rng(seed)
-    rotations, path = builtin_clip(rng, action, seconds, fps, "test")
-    count, labels = len(rotations), space.space
-    away = 3.5 - path[:, 2]
-    state = {
-        "rotations": draw_view(rng, "test") @ rotations, "shape": np.zeros((count, SHAPE_LABELS)),
-        "attributes": np.zeros((count, 5)), "codes": np.zeros((count, len(labels.appearance_std))),
-        "curl": np.full((count, 2), 0.3), "pelvis": np.stack([path[:, 0] / away, -path[:, 1] / away, np.log(away)], 1),
-    }  # fmt: skip
-    return labels.values(state)[:, space.columns]
+def moving(action: str = "walking") -> np.ndarray:
+    """Values [T, M] of the labels that move, of a test motion before a camera, at 30 fps."""
+    return live_stage.moving(action, 4.0)
 
 
 def wild(count: int, seed: int) -> np.ndarray:

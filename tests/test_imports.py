@@ -41,7 +41,8 @@ USERS_OF_EXTRAS = {
     "zenoh": ("channel/transport/",),
     "scipy": ("train/", "systems/aflsc/chart.py"),  # the chart is filled for training only
     "skimage": (),
-    "torch": ("train/", "semantics/", "systems/", "data/body_export.py", "cli/common.py"),
+    "sionna": ("channel/symbol/coding.py",),
+    "torch": ("channel/symbol/coding.py", "train/", "semantics/", "systems/", "data/body_export.py", "cli/common.py"),
     "warp": (),
 }
 WITHOUT_TORCH = ("bitstream", "entropy", "capture", "human", "metrics")

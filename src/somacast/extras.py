@@ -20,6 +20,7 @@ EXTRA_OF_PACKAGE = {
     "cryptography": "live",
     "aiortc": "webrtc",
     "aiohttp": "webrtc",
+    "sionna": "symbol",
     "DracoPy": "bench",
     "imageio_ffmpeg": "bench",
     "matplotlib": "bench",

@@ -48,7 +48,8 @@ SERIES_S = 0.5
 @dataclass(frozen=True)
 class LinkBenchConfig:
     """steps_bps: capacities, each for step_s; queue_bytes: of the bottleneck, drop-tail; delay_s: each way; losses:
-    shares of datagrams and of reports lost at random; controllers: some of CONTROLLERS; seed: of losses and of the person."""
+    shares of datagrams and of reports lost at random; controllers: some of CONTROLLERS; seed: of losses and of the
+    person."""
 
     json_path: Path
     steps_bps: tuple[float, ...] = STEPS_BPS

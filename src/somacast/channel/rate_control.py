@@ -278,5 +278,11 @@ class RateController(Measured):
         if self._next_s - now <= self.config.train_s:
             return True
         _, count, first = self._train  # a small one behind a large one would wait longer than it takes itself
-        due = self._probe or now - max(self._measured_s, self._probed_s) > self.config.probe_s
-        return due and count == 1 and (self._probe or size >= first) and self.queue_s(now) - (self._next_s - now) < 0.01
+        fits = count == 1 and (self._probe or size >= first)
+        return fits and self.probe_due(now) and self.queue_s(now) - (self._next_s - now) < 0.01
+
+    def probe_due(self, time_s: float) -> bool:
+        """Whether two datagrams that leave together would tell something: the capacity has not been measured lately.
+        A sender of single datagrams may then send something useful twice or in two parts."""
+        now = self._advance(time_s)
+        return self._probe or now - max(self._measured_s, self._probed_s) > self.config.probe_s

@@ -19,7 +19,7 @@ VERBS = {
     "view": "show a .soma file, a mesh or a live stream in the browser",
     "relay": "live: hand one sender on to many receivers",
     "keys": "make the keys that let machines trust each other",
-    "emulate": "a narrow, late and lossy link on this machine, to try things on",
+    "emulate": "a narrow, late and lossy link in front of a real UDP service, to try things on",
     "info": "what is inside a .soma file: header, layers, bits of every label group",
     "train": "train the networks of a system",
     "evaluate": "measure a system on test people, as docs/protocol.md says",

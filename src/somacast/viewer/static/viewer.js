@@ -57,7 +57,7 @@ function showPhase() {
   const key = `${now}|${banner}|${text}|${state.status.title ?? ''}|${state.way}`;
   if (key === shown) return;
   shown = key;
-  $('dot').dataset.state = now;
+  $('dot').dataset.state = $('overlay').dataset.state = now;
   $('title').textContent = now === 'live' && state.status.title ? state.status.title : TITLES[now];
   $('way').textContent = state.link === 'open' && state.way !== 'WebSocket' ? state.way : '';
   $('notice').toggleAttribute('data-show', now !== 'live');
@@ -309,7 +309,8 @@ function layOut() {
   const wide = $('overlay').offsetWidth > 0.6 * innerWidth && !$('overlay').hidden;
   const below = wide ? $('overlay').offsetTop + $('overlay').offsetHeight : 0;
   document.documentElement.style.setProperty('--below', `${below}px`);
-  stage.setInsets(below, innerHeight - $('tools').offsetTop);
+  const tools = $('tools').getBoundingClientRect(), middle = innerWidth / 2;
+  stage.setInsets(below, tools.left < middle && tools.right > middle ? innerHeight - tools.top : 0);
 }
 
 if (stage) {
