@@ -612,7 +612,7 @@ def self_signed(folder):
 def test_webrtc_carries_the_same_messages(served, monkeypatch):
     """Our page's part played by aiortc; Chromium plays it in test_viewer_page.py."""
     aiortc = pytest.importorskip("aiortc")
-    monkeypatch.setattr("aioice.ice.get_host_addresses", lambda **_: ["127.0.0.1"])
+    monkeypatch.setattr("aioice.ice.get_host_addresses", lambda **_: ["127.0.0.1", "127.0.0.2"])
     feed = served.feed
     feed.set_person(GLB, 6)
     base = f"http://{served.host}:{served.port}"

@@ -57,8 +57,10 @@ def settled(page) -> dict[str, float]:
 
 
 def hand(page) -> np.ndarray:
-    code = "somacast.stage.person.bones[8].getWorldPosition(somacast.stage.center.clone()).toArray()"
-    return np.array(page.value(code))
+    """The left hand as seen from the pelvis, metres."""
+    code = "[0, 8].map((j) => somacast.stage.person.bones[j].getWorldPosition(somacast.stage.center.clone()).toArray())"
+    pelvis, hand = np.array(page.value(code))
+    return hand - pelvis
 
 
 def shows(text: str) -> str:
@@ -166,7 +168,7 @@ def fits_a_phone(page) -> None:
         assert box["left"] >= 0 and box["right"] <= 390 and box["top"] >= 0 and box["bottom"] <= 844
     assert boxes[0]["bottom"] < 0.35 * 844 and boxes[1]["top"] > 0.85 * 844
     touch = page.value("[...document.querySelectorAll('#tools button')].map((x) => x.getBoundingClientRect().toJSON())")
-    assert all(box["height"] >= 44 and box["width"] >= 44 for box in touch)
+    assert all(box["height"] >= 44 and box["width"] >= 44 and 0 <= box["left"] <= 390 - box["width"] for box in touch)
     time.sleep(0.5)
     seen = pixels(page)[300:700, 100:290]
     assert (seen.max(2) > 90).mean() > 0.15

@@ -69,7 +69,7 @@ class Measured:
         self.base = SlidingMinimum(base_s)  # least one-way delay less own serialisation, by both clocks
         self.noise_s = 0.0
         self._misses: deque[tuple[float, int]] = deque(maxlen=_RESIDUALS)  # seconds, bytes
-        self._pool = (0.0, 0, 0.0)  # time of the first, bytes, seconds
+        self._pool = (0.0, 0, 0.0, 0)  # time of the first, bytes, seconds, spacings
         self._now_s = 0.0
 
     @property
@@ -85,8 +85,8 @@ class Measured:
         self._now_s = max(check_number("time_s", time_s), self._now_s)
         return self._now_s
 
-    def _measure(self, time_s: float, report: FeedbackReport) -> tuple[News, list[tuple[int, float]]] | None:
-        """News of a report and its transfers (bytes, seconds); None if it is of no use."""
+    def _measure(self, time_s: float, report: FeedbackReport) -> tuple[News, list[tuple[int, float, int]]] | None:
+        """News of a report and its transfers (bytes, seconds, spacings in it); None if it is of no use."""
         now = self._advance(time_s)
         news = self.flight.take(now, report)
         if news is None:
@@ -100,7 +100,7 @@ class Measured:
             self.base.take(now, delay_s(datagram))
         self._note_noise(news.pairs)
         transfers = list(self._transfers(now, news.pairs))
-        for size, seconds in transfers:
+        for size, seconds, _ in transfers:
             self.monitor.transfer(now, size, seconds)
         return news, transfers
 
@@ -124,8 +124,8 @@ class Measured:
             spread = sorted(abs(miss - slower * size) for miss, size in self._misses)
             self.noise_s = 2 * spread[len(spread) // 4]  # the quartile holds while half are of another capacity
 
-    def _transfers(self, now: float, pairs: Iterable[tuple[Sent, Sent]]) -> Iterable[tuple[int, float]]:
-        """Bytes and seconds on the wire of those datagrams that had to wait for the one before."""
+    def _transfers(self, now: float, pairs: Iterable[tuple[Sent, Sent]]) -> Iterable[tuple[int, float, int]]:
+        """Bytes, seconds on the wire and number of those datagrams that had to wait for the one before."""
         known = self.monitor.bandwidth_bps
         for before, after in pairs:
             assert before.arrival_s is not None and after.arrival_s is not None
@@ -134,15 +134,15 @@ class Measured:
                 continue
             if gap > delay_s(before) - self.base.value and self.noise_s < TOGETHER_S:
                 continue
-            start, size, total = self._pool
+            start, size, total, count = self._pool
             if now - start > _POOL_S:
-                start, size, total = now, 0, 0.0
-            self._pool = start, size, total = start, size + after.wire_bytes, total + seconds
+                start, size, total, count = now, 0, 0.0, 0
+            self._pool = start, size, total, count = start, size + after.wire_bytes, total + seconds, count + 1
             if total <= NOISY * self.noise_s or total <= 0:
                 continue
-            self._pool = now, 0, 0.0
+            self._pool = now, 0, 0.0, 0
             capacity = 8 * size / total
             fastest = capacity if math.isnan(known) else max(capacity, known)
             # the first of a train has waited for nobody, perhaps: then its delay less its own time is propagation
             self.base.take(now, delay_s(before) - 8 * before.wire_bytes / fastest)
-            yield size, total
+            yield size, total, count

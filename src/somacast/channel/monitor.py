@@ -5,8 +5,9 @@
     f = a (B_max - B) / (B_max - B_min) + b (D - D_min) / (D_max - D_min), a + b = 1      eq. 18, each term in [0, 1]
 
 The paper takes B_min .. D_max as given. Here they are the extremes met so far, and relax towards the present with
-time, so that a link that has changed for good becomes the new normal. While an extreme pair is (nearly) one value, its
-term is 0: nothing is known to be bad. f compresses the labels by eq. 17 (`semantics/importance.py`).
+time, so that a link that has changed for good becomes the new normal. A pair of extremes that lie close together are
+taken to lie apart by a factor of 1.5, so that small changes of a steady link count for little. f compresses the labels by eq. 17
+(`semantics/importance.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from somacast.channel.checks import check_count, check_number
 from somacast.types import SomacastError
 
 STATES = 255  # f travels in a .soma header as 0 .. 255
-_APART = 1.05  # extremes closer than this factor are one value
+_LEAST_SPAN = 0.5  # extremes are taken to lie at least a factor of 1.5 apart: a steady link's noise is no pressure
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,19 @@ class _Extremes:
             self.high += way * (value - self.high)
         self.low, self.high, self._time_s = min(self.low, value), max(self.high, value), time_s
 
-    def place(self, value: float) -> float:
-        """Where a value lies between them, 0 .. 1; 0 while they are one value."""
-        if math.isnan(self.low) or self.high <= _APART * self.low:
+    def above_least(self, value: float) -> float:
+        """Where a value lies from the least (0) to the greatest (1)."""
+        if math.isnan(self.low):
             return 0.0
-        return min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
+        span = max(self.high - self.low, _LEAST_SPAN * self.low)
+        return min(max((value - self.low) / span, 0.0), 1.0) if span > 0 else 0.0
+
+    def below_greatest(self, value: float) -> float:
+        """Where a value lies from the greatest (0) to the least (1)."""
+        if math.isnan(self.low):
+            return 0.0
+        span = max(self.high - self.low, self.high - self.high / (1 + _LEAST_SPAN))
+        return min(max((self.high - value) / span, 0.0), 1.0) if span > 0 else 0.0
 
 
 class NetworkMonitor:
@@ -118,13 +127,9 @@ class NetworkMonitor:
     def pressure(self, time_s: float) -> float:
         """f(B, D) of eq. 18 at `time_s`, 0 (all is as good as it ever was) to 1; 0 while nothing has been measured."""
         self._advance(time_s)
-        scarce = 0.0 if math.isnan(self.bandwidth_bps) else self._missing(self._bandwidth, self.bandwidth_bps)
-        late = 0.0 if math.isnan(self.delay_s) else self._delay.place(self.delay_s)
+        scarce = 0.0 if math.isnan(self.bandwidth_bps) else self._bandwidth.below_greatest(self.bandwidth_bps)
+        late = 0.0 if math.isnan(self.delay_s) else self._delay.above_least(self.delay_s)
         return self.config.a * scarce + (1 - self.config.a) * late
-
-    @staticmethod
-    def _missing(extremes: _Extremes, value: float) -> float:
-        return 1 - extremes.place(value) if extremes.high > _APART * extremes.low else 0.0
 
     def network_state(self, time_s: float) -> int:
         """The pressure as `Semantics.network_state`, 0 .. 255."""

@@ -120,7 +120,7 @@ class RateController(Measured):
         self.silent_bps = math.inf
         self.free_s = -math.inf
         self.delivered_bps = math.nan
-        self._recent: deque[tuple[float, int, float]] = deque()  # time, bytes, seconds of transfers
+        self._recent: deque[tuple[float, int, float, int]] = deque()  # transfers: time, bytes, seconds, spacings
         self._waits: deque[float] = deque(maxlen=STANDING)  # in the queue, of the newest arrivals
         self._arrived: deque[tuple[float, int]] = deque()  # time of report, bytes, of the last second
         self._unheard_s: float | None = None  # when the first datagram left of those since the last news of arrivals
@@ -178,30 +178,31 @@ class RateController(Measured):
         if span > 0.2:
             self.delivered_bps = 8 * sum(size for _, size in islice(self._arrived, 1, None)) / span
 
-    def _update_capacity(self, now: float, news: News, transfers: list[tuple[int, float]]) -> None:
+    def _update_capacity(self, now: float, news: News, transfers: list[tuple[int, float, int]]) -> None:
         trips = (now - self._updated_s) / max(self.round_trip_s or 0.1, 0.02)
         self._updated_s = now
-        for size, seconds in transfers:
-            self._recent.append((now, size, seconds))
+        for size, seconds, count in transfers:
+            self._recent.append((now, size, seconds, count))
             self._measured_s = now
         while len(self._recent) > 1 and self._recent[0][0] < now - RECENT_S:
             self._recent.popleft()
         for datagram in news.timed:
             self._waits.append(delay_s(datagram) - self.base.value - 8 * datagram.wire_bytes / self.capacity_bps)
-        if self._measured_s > now - self.config.probe_s:
-            seconds = sum(row[2] for row in self._recent)
-            newest, average = 8 * sum(row[1] for row in self._recent) / seconds, self.monitor.bandwidth_bps
+        capacity, trusted = self.capacity_bps, now - self._measured_s < 2 * self.config.probe_s
+        if trusted:
+            _, sizes, seconds, counts = (sum(column) for column in zip(*self._recent, strict=True))
+            newest, average = 8 * sizes / seconds, self.monitor.bandwidth_bps
             average = newest if math.isnan(average) else average
-            if average > self.capacity_bps and newest > self.capacity_bps:
-                self.capacity_bps = min(average, newest, self.capacity_bps * RISE ** min(trips, 2.0))
-            elif newest < self.capacity_bps and (self.queued or seconds / len(self._recent) > NOISY * self.noise_s):
+            trusted = seconds / counts > NOISY * self.noise_s
+            if average > capacity and newest > capacity:
+                self.capacity_bps = min(average, newest, capacity * RISE ** min(trips, 2.0))
+            elif newest < capacity and (self.queued or trusted):
                 self.capacity_bps = newest
-        elif news.timed and self._measured_s < now - 2 * self.config.probe_s and not self.queued:
-            used = self.delivered_bps > 0.6 * (1 - self.loss) * self.config.margin * self.capacity_bps
-            self.capacity_bps *= UNKNOWN_RISE ** min(trips, 1.0) if used else 1.0
-        self.capacity_bps = min(
-            max(self.capacity_bps, self.config.floor_bps), self.config.most_bps / self.config.margin
-        )
+        if not trusted and news.timed and not self.queued:
+            used = self.delivered_bps > 0.6 * (1 - self.loss) * self.config.margin * capacity
+            self.capacity_bps = max(self.capacity_bps, capacity * UNKNOWN_RISE ** min(trips, 1.0) if used else 0.0)
+        most = self.config.most_bps / self.config.margin
+        self.capacity_bps = min(max(self.capacity_bps, self.config.floor_bps), most)
         for datagram in news.timed:  # faster through than the capacity allows: it has risen
             if delay_s(datagram) - self.base.value < 0.6 * 8 * datagram.wire_bytes / self.capacity_bps - 0.002:
                 self._probe = True

@@ -111,6 +111,11 @@ class LiveReceiver:
         self._picture_number = -1
         self._recent: deque[tuple[float, int, int, int | None]] = deque()  # time, bytes, frames, number
 
+    @property
+    def epoch(self) -> int | None:
+        """Of the sender's start that is alive, None before the first packet."""
+        return None if self._stream is None else self._stream.epoch
+
     def take(self, lane: Lane, data: bytes, time_s: float, wire_bytes: int | None = None) -> None:
         """One datagram that came at time_s; wire_bytes: with the headers of lower layers."""
         self.counts.received += 1

@@ -38,6 +38,7 @@ PACKET_BYTES = 14  # of a motion packet beside its payload
 MOST_PAYLOAD_BYTES = MAX_PACKET_BYTES - 18  # with reference and copies
 MAX_PEERS = 16  # whose feedback is kept apart; further receivers see what suits these
 PEER_SILENCE_S = 3.0
+REMEMBERED_S = 4  # which frames a receiver has
 MAX_STRIDE = 6
 MAX_BATCH_S = 1.0  # how long a narrow link may make frames wait
 MAX_WAITING = 32  # frames
@@ -79,7 +80,7 @@ class _Peer:
 
     def __init__(self, controller: Controller, time_s: float) -> None:
         self.controller, self.heard_s = controller, time_s
-        self.has: set[int] = set()  # ticks, of the last second or two
+        self.has: set[int] = set()  # ticks of the last seconds
 
 
 class LiveSender:
@@ -104,7 +105,7 @@ class LiveSender:
         self._sequence = 0
         self._batch: list[tuple[float, np.ndarray]] = []  # waiting: newer frames thin them out, none is sent late
         self._turn = 0  # counts frames, for the stride
-        self._sent: OrderedDict[int, list[int]] = OrderedDict()  # sequence -> ticks of the frames
+        self._sent: OrderedDict[int, tuple[list[int], int | None]] = OrderedDict()  # sequence -> ticks, reference
         self._batches: deque[list[int]] = deque(maxlen=4)  # ticks of the newest packets
         self._last_tick = -1
         self._key_s = -1e9
@@ -189,7 +190,7 @@ class LiveSender:
         self._fit_stride(motion, budget, lowest)
         self._batches.append(ticks)
         self.counts.frames += len(ticks)
-        self._post(time_s, motion, Lane.LIVE, ticks)
+        self._post(time_s, motion, Lane.LIVE, ticks, None if motion.reference is None else reference)
 
     def _even(self, batch: list[tuple[float, np.ndarray]]) -> tuple[list[int], np.ndarray]:
         """Ticks and indices of a batch at even times; a camera that stumbles is evened out."""
@@ -251,7 +252,12 @@ class LiveSender:
             self.stride -= 1
 
     def _post(
-        self, time_s: float, body: Motion | Person | Picture | End, lane: Lane, ticks: list[int] | None = None
+        self,
+        time_s: float,
+        body: Motion | Person | Picture | End,
+        lane: Lane,
+        ticks: list[int] | None = None,
+        reference: int | None = None,
     ) -> None:
         data = pack_packet(LivePacket(self._sequence, self.epoch, body), self.digest)
         if lane is Lane.LIVE:
@@ -259,7 +265,7 @@ class LiveSender:
             for peer in [*self._active(time_s)]:
                 peer.controller.sent(time_s, self._sequence, wire)
             self._idle.sent(time_s, self._sequence, wire)
-            self._sent[self._sequence] = ticks or []
+            self._sent[self._sequence] = ticks or [], reference
             while len(self._sent) > 1024:
                 self._sent.popitem(last=False)
             self._sequence = (self._sequence + 1) % TICK_SPAN
@@ -288,8 +294,11 @@ class LiveSender:
                 self._repeats = [time_s, *self._repeats]
         known.heard_s = time_s
         known.controller.reported(time_s, report)
-        arrived = {tick for sequence in report.arrived for tick in self._sent.get(sequence, ())}
-        known.has = {tick for tick in known.has | arrived if tick > self._last_tick - 2 * TICKS_PER_S}
+        for sequence in reversed(report.arrived):
+            ticks, reference = self._sent.get(sequence, ((), None))
+            if reference is None or reference in known.has:  # else it arrived and could not be decoded
+                known.has.update(ticks)
+        known.has = {tick for tick in known.has if tick > self._last_tick - REMEMBERED_S * TICKS_PER_S}
 
     def picture(self, time_s: float, jpeg: bytes) -> bool:
         """The sender's own picture, in parts behind the motion; False if it is too large."""

@@ -39,7 +39,7 @@ class VideoWriter:
         self._times: list[float] = []
         self._values: list[np.ndarray] = []
         self._last_tick, self._key_tick = -1, -(1 << 30)
-        self._sequence = 0
+        self._sequence = 1  # 0 is who it is, which comes first in the file
         self._state = 0
         self.frames = 0
 
@@ -76,6 +76,7 @@ class VideoWriter:
             self._flush()
         if not self._records:
             raise SomacastError("video: no frame with a person in it; expected one person, mostly visible")
+        self._sequence = 0
         self._put(Person(0, 0, container))
         *moving, who = self._records
         return video_head(SYSTEM, self.digest) + who + b"".join(moving)

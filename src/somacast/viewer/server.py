@@ -211,7 +211,7 @@ class ViewerServer:
     @contextlib.contextmanager
     def place(self):
         """One of MAX_CLIENTS places for a page; gives whether there was one. For the server's own thread."""
-        free = True
+        free = self.clients < MAX_CLIENTS
         self.clients += free
         try:
             yield free

@@ -105,7 +105,7 @@ def settings(
         "mode": mode,
         "listen/endpoints": [endpoint(place, options) for place in listen],
         "connect/endpoints": [endpoint(place, options, connect=True) for place in connect],
-        "connect/timeout_ms": 1000 if mode == "client" else -1,  # others keep trying in the background
+        "connect/timeout_ms": 60_000 if mode == "client" else -1,  # others keep trying in the background
         "connect/exit_on_failure": mode == "client",
         "connect/retry": {"period_init_ms": 100, "period_max_ms": 1000, "period_increase_factor": 1.5},
         "listen/exit_on_failure": True,

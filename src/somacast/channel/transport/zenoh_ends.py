@@ -78,7 +78,8 @@ class _ZenohEnd(Ends):
         self._kept: list[object] = []  # what Zenoh undeclares when nobody holds it
         self._listening: dict[Lane, bool] = dict.fromkeys(sends, False)
         # A receiver that goes to a relay is Zenoh's client: relays pass nothing between two peers. Opening a client
-        # waits for the other side, so it happens in the background, over and over.
+        # waits for the other side, so it happens in the background. Not in short tries: whoever listens attends to one
+        # handshake at a time, and one that was given up keeps it busy.
         mode = "client" if not listen and sends is TO_SENDER else "peer"
         here, there = (places, []) if listen else ([], places)
         self._values = settings(mode, here, there, options)
@@ -92,7 +93,7 @@ class _ZenohEnd(Ends):
             try:
                 session = open_session(self._values)
             except SomacastError:
-                continue  # it has waited for a second
+                continue  # it has tried for a minute
             try:
                 self._start(session)
                 return

@@ -55,7 +55,8 @@ export class Stage {
   }
 
   addLights() {
-    this.scene.add(new HemisphereLight(0xe6edff, 0x4a4238, 1.55));
+    const sky = this.sky = new HemisphereLight(0xe6edff, 0x4a4238, 1.55);
+    this.scene.add(sky);
     const key = this.key = new DirectionalLight(0xfff1e0, 2.3);
     key.castShadow = true;
     key.shadow.bias = -0.0004;
@@ -70,6 +71,11 @@ export class Stage {
     const rim = this.rim = new DirectionalLight(0x9fc4ff, 1.5);
     const fill = this.fill = new DirectionalLight(0xbfd4ff, 0.45);
     this.scene.add(key, key.target, rim, rim.target, fill, fill.target);
+    this.lights = [[key, 1.6, 3.4, 2.6], [rim, -2.2, 2.6, -2.8], [fill, -3, 1.2, 2.5]]; // above the feet, metres
+    const rgb = (color, strength) => color.toArray().map((x) => (x * strength) / Math.PI); // of Lambert's law
+    this.plainLight = [rgb(sky.color, sky.intensity), rgb(sky.groundColor, sky.intensity), this.lights.flatMap(
+      ([light, x, y, z]) => [...new Vector3(x, y - 0.9, z).normalize().toArray(), ...rgb(light.color, light.intensity)],
+    )];
   }
 
   addControls() {
@@ -193,7 +199,7 @@ export class Stage {
       }
     }
     this.floor.moveTo(pelvis.x, this.ground, pelvis.z);
-    for (const [light, x, y, z] of [[this.key, 1.6, 3.4, 2.6], [this.rim, -2.2, 2.6, -2.8], [this.fill, -3, 1.2, 2.5]]) {
+    for (const [light, x, y, z] of this.lights) {
       light.target.position.set(pelvis.x, this.ground + 0.9, pelvis.z);
       light.position.set(pelvis.x + x, this.ground + y, pelvis.z + z);
     }
@@ -278,7 +284,7 @@ export class Stage {
     this.dirty = false;
     if (this.person?.plain?.mesh.visible) {
       this.person.scene.updateMatrixWorld(true);
-      this.person.plain.update();
+      this.person.plain.update(...this.plainLight);
     }
     this.floor.shade(!!this.person);
     this.renderer.render(this.scene, this.camera);
