@@ -72,9 +72,10 @@ def run(argv: Sequence[str]) -> int:
     from somacast.pipeline.live_sender import LiveConfig
     from somacast.systems.aflsc.live import Tracker
 
+    tracker = Tracker(device, mirrored=arguments.careful)
+    tracker.warm_up()  # before anybody waits for the first frame
     with source, open_sender(arguments.to, arguments.room, options) as transport:
         show_notes(source.notes)
-        tracker = Tracker(device, mirrored=arguments.careful)
         live = LiveConfig(
             batch_s=arguments.batch_ms / 1000, adapt=not arguments.no_adapt, header_bytes=transport.header_bytes
         )

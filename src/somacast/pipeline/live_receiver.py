@@ -75,6 +75,10 @@ class _Stream:
     heard_s: float = 0.0  # newest packet that was none of a replay
     old: int = 0  # replays in a row
 
+    def time(self, wrapped: int) -> int | None:
+        """A tick of the packet that has just been let in; only the newest one can set the sender's clock."""
+        return self.tick(wrapped, self.sequence.last == self.sequence.newest)
+
     def fresh(self, wrapped: int, time_s: float) -> bool:
         """Whether a sequence number is new. Numbers far off are a new beginning only while nothing else comes."""
         silent_s = time_s - self.heard_s
@@ -191,7 +195,7 @@ class LiveReceiver:
         return 0
 
     def _move(self, stream: _Stream, body: Motion, time_s: float) -> int:
-        before, tick = stream.decoder.unreferenced, stream.tick(body.tick)
+        before, tick = stream.decoder.unreferenced, stream.time(body.tick)
         if tick is None:
             return 0
         self.ended = False

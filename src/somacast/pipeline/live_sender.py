@@ -106,6 +106,7 @@ class LiveSender:
         self._batch: list[tuple[float, np.ndarray]] = []  # waiting: newer frames thin them out, none is sent late
         self._turn = 0  # counts frames, for the stride
         self._sent: OrderedDict[int, tuple[list[int], int | None]] = OrderedDict()  # sequence -> ticks, reference
+        self._roots: OrderedDict[int, int] = OrderedDict()  # tick -> of the key that its frame goes back to
         self._batches: deque[list[int]] = deque(maxlen=4)  # ticks of the newest packets
         self._last_tick = -1
         self._key_s = -1e9
@@ -190,7 +191,15 @@ class LiveSender:
         self._fit_stride(motion, budget, lowest)
         self._batches.append(ticks)
         self.counts.frames += len(ticks)
-        self._post(time_s, motion, Lane.LIVE, ticks, None if motion.reference is None else reference)
+        used = None if motion.reference is None else reference
+        self._root(ticks, used)
+        self._post(time_s, motion, Lane.LIVE, ticks, used)
+
+    def _root(self, ticks: list[int], reference: int | None) -> None:
+        root = ticks[0] if reference is None else self._roots.get(reference, -1)
+        self._roots.update(dict.fromkeys(ticks, root))
+        while len(self._roots) > 1024:
+            self._roots.popitem(last=False)
 
     def _even(self, batch: list[tuple[float, np.ndarray]]) -> tuple[list[int], np.ndarray]:
         """Ticks and indices of a batch at even times; a camera that stumbles is evened out."""
@@ -206,7 +215,8 @@ class LiveSender:
             return None
         common = peers[0].has.intersection(*(peer.has for peer in peers[1:]))
         fresh = [tick for tick in common if tick > self._last_tick - TICKS_PER_S]
-        return max(fresh, default=None)
+        # what goes back to a newer key first: should a receiver lack what it seems to have, a key puts all right
+        return max(fresh, key=lambda tick: (self._roots.get(tick, -1), tick), default=None)
 
     def _copies(self) -> list[int]:
         count = self.config.copies

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from somacast.capture.crop import SquareBox
-from somacast.capture.finder import NO_PERSON
+from somacast.capture.finder import NO_PERSON, find_people
 from somacast.human.body import TPOSE, load_body
 from somacast.human.rig import Rig, body_joint_weights
 from somacast.semantics.vocabulary import Vocabulary
@@ -77,7 +77,6 @@ class Seen:
     frame: Frame
     look: Look
     camera: WeakCamera
-    overlap_side: float
 
 
 class Tracker:
@@ -102,6 +101,15 @@ class Tracker:
         self._votes = [np.zeros(max(label.alphabets[0], 1)) for label in self.space.vocabulary.labels]
         self._learnt_s: float | None = None
         self._shape = self.space.vocabulary.group_indices("shape")
+
+    def warm_up(self) -> None:
+        """Run everything once on a blank picture, so that the first frame does not pay for loading."""
+        blank = Frame(np.full((256, 256, 3), 0.5, np.float32))
+        box = SquareBox(128.0, 128.0, 256.0)
+        find_people(blank.image)
+        look = self.encoder.look(blank, box, None, self.mirrored)
+        values, camera, _ = self.encoder.label(blank, look)
+        self.encoder.appearance(blank, look, values, camera)
 
     def look(self, frame: Frame, time_s: float) -> Seen:
         """What moves in a frame of time `time_s`. SomacastError if no person is seen; the next frame is then searched
@@ -138,7 +146,7 @@ class Tracker:
         moving = values[self.motion.columns]
         if self.smooth:
             moving = self._filter(time_s, moving)
-        return Seen(moving, values, confidence, frame, look, camera, look.box.side)
+        return Seen(moving, values, confidence, frame, look, camera)
 
     def _follow(self, look: Look) -> None:
         """The crop of the next frame: part of the way to where this one shows the person."""
