@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transport_cases import drain, fetch
 
 from somacast.channel.packet.profile import LinkProfile
 from somacast.channel.transport.base import Inbox, Lane, Limits, TransportOptions, TransportStatistics
 from somacast.channel.transport.memory import MemoryNetwork, SimulatedClock
 from somacast.channel.transport.open import open_receiver, open_sender
 from somacast.types import SomacastError
+from transport_cases import drain, fetch
 
 
 @pytest.mark.parametrize(

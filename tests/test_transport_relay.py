@@ -10,7 +10,6 @@ import sys
 import time
 
 import pytest
-from transport_cases import drain, fetch, wait_until
 
 from somacast.channel.keys import load_keys, make_keys
 from somacast.channel.transport.base import Lane, TransportOptions
@@ -19,31 +18,36 @@ from somacast.channel.transport.relay import Relay
 from somacast.channel.transport.zenoh_config import Place
 from somacast.cli import relay as verb
 from somacast.types import SomacastError
+from transport_cases import drain, fetch, wait_until
 
 HERE = Place("127.0.0.1", 0)
 GO = TransportOptions(listen=False)
 
 
 def test_one_sender_reaches_200_receivers_through_relays():
-    with Relay([HERE]) as top, Relay([HERE], top.places) as left, Relay([HERE], top.places) as right:
-        with open_sender(top.address, "person") as sender:
-            sender.send(Lane.IDENTITY, b"me" * 300)
-            receivers = [open_receiver((left, right)[i % 2].address, "person", GO) for i in range(200)]
-            try:
-                missing = [i for i, one in enumerate(receivers) if fetch(one, Lane.IDENTITY, 12.0) is None]
-                assert missing == []
-                sent = 0
-                for i in range(30):
-                    sent += sender.send(Lane.LIVE, bytes([i]) * 200)
-                    time.sleep(0.04)
-                time.sleep(0.3)
-                got = [sum(one.lane is Lane.LIVE for one in drain(end, 0.0)) for end in receivers]
-                assert sent == 30 and min(got) >= 27, f"least {min(got)} of {sent}"
-                assert receivers[7].send(Lane.CONTROL, b"fine") and fetch(sender, Lane.CONTROL).data == b"fine"
-                assert top.counts() == (1, 2, 1) and left.counts() == (100, 1, 1)
-            finally:
-                for one in receivers:
-                    one.close()
+    with (
+        Relay([HERE]) as top,
+        Relay([HERE], top.places) as left,
+        Relay([HERE], top.places) as right,
+        open_sender(top.address, "person") as sender,
+    ):
+        sender.send(Lane.IDENTITY, b"me" * 300)
+        receivers = [open_receiver((left, right)[i % 2].address, "person", GO) for i in range(200)]
+        try:
+            missing = [i for i, one in enumerate(receivers) if fetch(one, Lane.IDENTITY, 12.0) is None]
+            assert missing == []
+            sent = 0
+            for i in range(30):
+                sent += sender.send(Lane.LIVE, bytes([i]) * 200)
+                time.sleep(0.04)
+            time.sleep(0.3)
+            got = [sum(one.lane is Lane.LIVE for one in drain(end, 0.0)) for end in receivers]
+            assert sent == 30 and min(got) >= 27, f"least {min(got)} of {sent}"
+            assert receivers[7].send(Lane.CONTROL, b"fine") and fetch(sender, Lane.CONTROL).data == b"fine"
+            assert top.counts() == (1, 2, 1) and left.counts() == (100, 1, 1)
+        finally:
+            for one in receivers:
+                one.close()
 
 
 def test_who_joins_late_is_served_by_the_relay_and_not_by_the_sender():
@@ -79,13 +83,15 @@ def test_relays_want_keys_off_loopback_and_refuse_strangers(tmp_path):
         Relay([HERE], [Place("192.0.2.1", 7447)])
     sender_keys, receiver_keys, relay_keys = (load_keys(one) for one in make_keys(tmp_path / "mine"))
     stranger = load_keys(make_keys(tmp_path / "theirs", ["receiver"])[0])
-    with Relay([HERE], options=TransportOptions(keys=relay_keys)) as relay:
-        with open_sender(relay.address, "person", TransportOptions(keys=sender_keys)) as sender:
-            sender.send(Lane.IDENTITY, b"me")
-            for keys, expected in ((receiver_keys, b"me"), (stranger, None)):
-                with open_receiver(relay.address, "person", TransportOptions(keys=keys, listen=False)) as receiver:
-                    arrival = fetch(receiver, Lane.IDENTITY, 3.0 if expected else 1.0)
-                    assert (arrival and arrival.data) == expected
+    with (
+        Relay([HERE], options=TransportOptions(keys=relay_keys)) as relay,
+        open_sender(relay.address, "person", TransportOptions(keys=sender_keys)) as sender,
+    ):
+        sender.send(Lane.IDENTITY, b"me")
+        for keys, expected in ((receiver_keys, b"me"), (stranger, None)):
+            with open_receiver(relay.address, "person", TransportOptions(keys=keys, listen=False)) as receiver:
+                arrival = fetch(receiver, Lane.IDENTITY, 3.0 if expected else 1.0)
+                assert (arrival and arrival.data) == expected
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])

@@ -8,13 +8,13 @@ import socket
 import time
 
 import pytest
-from transport_cases import drain, fetch, wait_until
 
 from somacast.channel.keys import load_keys, make_keys
 from somacast.channel.transport.base import Lane, TransportOptions
 from somacast.channel.transport.open import open_receiver, open_sender
 from somacast.channel.transport.signalling import cleaned_offer
 from somacast.types import SomacastError
+from transport_cases import drain, fetch, wait_until
 
 pytest.importorskip("aiortc")
 HERE = "webrtc:http://127.0.0.1:0"

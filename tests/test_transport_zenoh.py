@@ -10,13 +10,13 @@ import threading
 import time
 
 import pytest
-from transport_cases import UDP_IP_BYTES, CountingWay, drain, fetch, wait_until
 
 from somacast.channel.keys import load_keys, make_keys
 from somacast.channel.transport.base import Lane, Limits, TransportOptions
 from somacast.channel.transport.open import open_receiver, open_sender
 from somacast.channel.transport.zenoh_config import ROOT, Place, open_session, settings
 from somacast.types import SomacastError
+from transport_cases import UDP_IP_BYTES, CountingWay, drain, fetch, wait_until
 
 HERE = "127.0.0.1:0"
 
@@ -64,13 +64,16 @@ def test_all_lanes_and_late_joiners(folders, secured):
 
 def test_a_second_receiver_asks_for_the_identity_and_other_rooms_hear_nothing(folders):
     plain = options(folders, False, 0)
-    with open_receiver(HERE, "person", plain) as one, open_receiver(HERE, "person", plain) as two:
-        with open_receiver(HERE, "cellar", plain) as other:
-            with open_sender(f"{one.address},{two.address},{other.address}", "person", plain) as sender:
-                sender.send(Lane.IDENTITY, b"me")
-                assert fetch(one, Lane.IDENTITY).data == fetch(two, Lane.IDENTITY).data == b"me"
-                stream(sender, 20)
-                assert len(drain(one)) >= 18 and len(drain(two)) >= 18 and drain(other) == []
+    with (
+        open_receiver(HERE, "person", plain) as one,
+        open_receiver(HERE, "person", plain) as two,
+        open_receiver(HERE, "cellar", plain) as other,
+        open_sender(f"{one.address},{two.address},{other.address}", "person", plain) as sender,
+    ):
+        sender.send(Lane.IDENTITY, b"me")
+        assert fetch(one, Lane.IDENTITY).data == fetch(two, Lane.IDENTITY).data == b"me"
+        stream(sender, 20)
+        assert len(drain(one)) >= 18 and len(drain(two)) >= 18 and drain(other) == []
 
 
 def test_a_sender_may_wait_and_receivers_go_to_it(folders):
@@ -103,14 +106,17 @@ def test_each_side_is_missed_and_found_again(folders):
 def test_a_peer_that_falls_silent_is_missed(folders):
     """The way breaks without a word: only the lease tells."""
     plain = options(folders, False, 0)
-    with open_receiver(HERE, "person", plain) as receiver, CountingWay(receiver.address) as way:
-        with open_sender(way.address, "person", plain) as sender:
-            assert wait_until(lambda: sender.send(Lane.LIVE, b"x"))
-            way.broken = True
-            assert wait_until(lambda: sender.peers() == 0 and receiver.peers() == 0, 3.0)
-            assert wait_until(lambda: not sender.send(Lane.LIVE, b"x"))
-            way.broken = False
-            assert wait_until(lambda: sender.send(Lane.LIVE, b"x"), 5.0)
+    with (
+        open_receiver(HERE, "person", plain) as receiver,
+        CountingWay(receiver.address) as way,
+        open_sender(way.address, "person", plain) as sender,
+    ):
+        assert wait_until(lambda: sender.send(Lane.LIVE, b"x"))
+        way.broken = True
+        assert wait_until(lambda: sender.peers() == 0 and receiver.peers() == 0, 3.0)
+        assert wait_until(lambda: not sender.send(Lane.LIVE, b"x"))
+        way.broken = False
+        assert wait_until(lambda: sender.send(Lane.LIVE, b"x"), 5.0)
 
 
 def test_off_loopback_nothing_opens_without_keys(folders):
@@ -132,21 +138,25 @@ def test_a_place_that_is_taken_is_told():
 
 @pytest.mark.parametrize("stranger", ["theirs", None])
 def test_strangers_get_nothing_and_do_not_disturb(folders, stranger):
-    with open_receiver(HERE, "person", options(folders, True, 1)) as receiver:
-        with open_sender(receiver.address, "person", options(folders, True, 0)) as sender:
-            assert wait_until(lambda: sender.send(Lane.LIVE, b"x"))
-            theirs = load_keys(folders["theirs"][0]) if stranger else None
-            with open_sender(receiver.address, "person", TransportOptions(keys=theirs)) as wrong:
-                wrong.send(Lane.IDENTITY, b"forged")
-                sent = stream(sender, 60)
-                assert wrong.peers() == 0 and not wrong.send(Lane.LIVE, b"forged")
-            with open_receiver(HERE, "person", TransportOptions(keys=theirs)) as trap:
-                with open_sender(trap.address, "person", options(folders, True, 0)) as lured:
-                    lured.send(Lane.IDENTITY, b"secret")
-                    assert trap.receive(0.5) is None and lured.peers() == 0
-            arrivals = drain(receiver)
-            assert len(arrivals) >= 0.95 * sent and not any(b"forged" in one.data for one in arrivals)
-            assert receiver.peers() == 1
+    with (
+        open_receiver(HERE, "person", options(folders, True, 1)) as receiver,
+        open_sender(receiver.address, "person", options(folders, True, 0)) as sender,
+    ):
+        assert wait_until(lambda: sender.send(Lane.LIVE, b"x"))
+        theirs = load_keys(folders["theirs"][0]) if stranger else None
+        with open_sender(receiver.address, "person", TransportOptions(keys=theirs)) as wrong:
+            wrong.send(Lane.IDENTITY, b"forged")
+            sent = stream(sender, 60)
+            assert wrong.peers() == 0 and not wrong.send(Lane.LIVE, b"forged")
+        with (
+            open_receiver(HERE, "person", TransportOptions(keys=theirs)) as trap,
+            open_sender(trap.address, "person", options(folders, True, 0)) as lured,
+        ):
+            lured.send(Lane.IDENTITY, b"secret")
+            assert trap.receive(0.5) is None and lured.peers() == 0
+        arrivals = drain(receiver)
+        assert len(arrivals) >= 0.95 * sent and not any(b"forged" in one.data for one in arrivals)
+        assert receiver.peers() == 1
 
 
 def test_what_is_over_the_caps_is_dropped_on_all_lanes(folders):
@@ -189,18 +199,21 @@ def test_noise_on_the_port_and_any_bytes_on_any_lane_are_survived(folders):
 
 @pytest.mark.parametrize("secured", [False, True])
 def test_bytes_on_the_wire_are_as_stated(folders, secured):
-    with open_receiver(HERE, "person", options(folders, secured, 1)) as receiver, CountingWay(receiver.address) as way:
-        with open_sender(way.address, "person", options(folders, secured, 0)) as sender:
-            sender.send(Lane.IDENTITY, b"me")
-            assert fetch(receiver, Lane.IDENTITY)
-            start = len(way.seen)
-            time.sleep(0.2)
-            up, down = (sum(size for _, one, size in way.seen[:start] if one == way_) for way_ in (1, -1))
-            assert up < 6500 and down < 4000, "a handshake fits a narrow link; path probes alone would be 5700 each way"
-            start = len(way.seen)
-            stream(sender, 60, 300, 0.01)
-            sizes = [size - 300 for _, one, size in way.seen[start:] if one == 1 and size > 300 + UDP_IP_BYTES]
-            assert statistics.median(sizes) == pytest.approx(sender.header_bytes, abs=4)
+    with (
+        open_receiver(HERE, "person", options(folders, secured, 1)) as receiver,
+        CountingWay(receiver.address) as way,
+        open_sender(way.address, "person", options(folders, secured, 0)) as sender,
+    ):
+        sender.send(Lane.IDENTITY, b"me")
+        assert fetch(receiver, Lane.IDENTITY)
+        start = len(way.seen)
+        time.sleep(0.2)
+        up, down = (sum(size for _, one, size in way.seen[:start] if one == way_) for way_ in (1, -1))
+        assert up < 6500 and down < 4000, "a handshake fits a narrow link; path probes alone would be 5700 each way"
+        start = len(way.seen)
+        stream(sender, 60, 300, 0.01)
+        sizes = [size - 300 for _, one, size in way.seen[start:] if one == 1 and size > 300 + UDP_IP_BYTES]
+        assert statistics.median(sizes) == pytest.approx(sender.header_bytes, abs=4)
 
 
 def test_threads_may_share_an_end(folders):

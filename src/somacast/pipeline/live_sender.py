@@ -42,6 +42,7 @@ REMEMBERED_S = 4  # which frames a receiver has
 MAX_STRIDE = 6
 MAX_BATCH_S = 1.0  # how long a narrow link may make frames wait
 MAX_WAITING = 32  # frames
+RATE_SHARE, CREDIT_S = 0.95, 0.25  # how much of the rate is used; how long what was not used can be
 HEADER_SHARE = 1.8  # a packet is worth its headers when the link has room for this many of them
 
 
@@ -98,7 +99,7 @@ class LiveSender:
         self.motion, self.digest, self.config, self.epoch = motion, digest, config or LiveConfig(), epoch
         self.counts = SenderCounts()
         self.state, self.stride = self.config.lowest_state, max(self.config.stride, 1)
-        self._flushed_s = -1.0
+        self._credit, self._earned_s = 0.0, 0.0
         self._newest_s = 0.0
         self._send, self._make = send, controller
         self._encoder = MotionEncoder(motion.model)
@@ -164,15 +165,18 @@ class LiveSender:
         rate = self.rate_bps(time_s)
         if rate is not None:
             header = self.config.header_bytes + PACKET_BYTES
-            if rate * self._span(time_s) / 8 < HEADER_SHARE * header and waited < MAX_BATCH_S:
+            if self._earn(time_s, rate) < HEADER_SHARE * header and waited < MAX_BATCH_S:
                 return
             if max((p.controller.wait_s(time_s, 2 * header) for p in self._active(time_s)), default=0.0) > 0:
                 return
         self._flush(time_s)
 
-    def _span(self, time_s: float) -> float:
-        """Seconds of the link since the last packet of motion."""
-        return float(np.clip(time_s - self._flushed_s, 1 / 120, 2 * MAX_BATCH_S))
+    def _earn(self, time_s: float, rate_bps: float) -> float:
+        """Bytes that may leave now: what the rate has given since, less all that has left."""
+        earned = RATE_SHARE * rate_bps * (time_s - self._earned_s) / 8
+        self._credit = min(self._credit + earned, rate_bps * CREDIT_S / 8)
+        self._earned_s = time_s
+        return self._credit
 
     def _flush(self, time_s: float) -> None:
         batch, self._batch = self._batch, []
@@ -182,7 +186,6 @@ class LiveSender:
             self.counts.keys += 1
             self._key_s = time_s
         budget, lowest = self._budget(time_s), self._lowest(time_s)
-        self._flushed_s = time_s
         motion = self._encoder.encode(
             ticks, frames, person=self._person[0] if self._person else 0, lowest_state=lowest,
             budget_bytes=min(budget or MOST_PAYLOAD_BYTES, MOST_PAYLOAD_BYTES), reference=reference, copies=self._copies(),
@@ -248,9 +251,7 @@ class LiveSender:
         rate = self.rate_bps(time_s)
         if rate is None:
             return None
-        again = 60 * 8 / self.config.repeat_s if self._person else 0.0  # who it is, told again
-        room = max(rate - again, 0.25 * rate) * self._span(time_s) / 8
-        return max(int(room) - self.config.header_bytes - PACKET_BYTES, 8)
+        return max(int(self._earn(time_s, rate)) - self.config.header_bytes - PACKET_BYTES, 8)
 
     def _fit_stride(self, motion: Motion, budget: int | None, lowest: int) -> None:
         """Fewer frames before coarser ones: blending between frames is smoother than bins are."""
@@ -275,6 +276,7 @@ class LiveSender:
             for peer in [*self._active(time_s)]:
                 peer.controller.sent(time_s, self._sequence, wire)
             self._idle.sent(time_s, self._sequence, wire)
+            self._credit -= wire
             self._sent[self._sequence] = ticks or [], reference
             while len(self._sent) > 1024:
                 self._sent.popitem(last=False)

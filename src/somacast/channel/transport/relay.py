@@ -1,4 +1,4 @@
-"""A relay: a Zenoh router that also keeps the last identity of each room, so that who joins late does not ask the sender.
+"""A relay: a Zenoh router that also keeps the last identity of each room, so that late ones need not ask the sender.
 
     sender --> relay --> relay --> receivers        a receiver that joins asks the nearest relay
 

@@ -52,18 +52,19 @@ class Place:
         match = _PLACE.fullmatch(text)
         if not match or int(match["port"]) > 65_535:
             raise SomacastError(f"address: expected HOST:PORT, such as 127.0.0.1:{DEFAULT_PORT}, got {shown(text)}")
-        return cls(match["six"] or match["host"], int(match["port"]))
+        host = match["six"] or match["host"]
+        return cls("127.0.0.1" if host == "localhost" else host, int(match["port"]))  # localhost may be ::1 elsewhere
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def loopback(self) -> bool:
-        """Whether packets for this host cannot leave the machine; a name is not looked up, but for localhost."""
+        """Whether packets for this host cannot leave the machine; a name is not looked up."""
         try:
             return ip_address(self.host).is_loopback
         except ValueError:
-            return self.host == "localhost"
+            return False
 
     def with_port(self) -> Place:
         """The same place with a port that is free now, if it has none. SomacastError if the host is not ours."""

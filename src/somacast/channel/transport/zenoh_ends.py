@@ -15,8 +15,9 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from somacast.channel.transport.base import (
     SENDER,
@@ -92,8 +93,9 @@ class _ZenohEnd(Ends):
         while not self._closed:
             try:
                 session = open_session(self._values)
-            except SomacastError:
-                continue  # it has tried for a minute
+            except SomacastError:  # it has tried for a minute, or failed at once
+                time.sleep(0.5)
+                continue
             try:
                 self._start(session)
                 return
@@ -134,7 +136,8 @@ class _ZenohEnd(Ends):
 
         self._publishers[lane] = publisher
         self._kept.append(publisher.declare_matching_listener(heard))
-        if publisher.matching_status.matching and not self._listening[lane]:
+        status: Any = publisher.matching_status  # the listener tells of changes only
+        if status.matching:
             self._listening[lane] = True
 
     def _somebody(self, lane: Lane) -> None:
