@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from live_cases import Stage, container
 
+from live_cases import Stage, container
 from somacast.bitstream.packets import LivePacket, Motion, pack_packet, unpack_packet
 from somacast.channel.packet.profile import LinkProfile
 from somacast.channel.transport.base import Lane

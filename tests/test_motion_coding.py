@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from motion_cases import moving, wild
 
+from motion_cases import moving, wild
 from somacast.entropy.tables import check_tables
 from somacast.semantics.motion_coding import (
     ACTIVITIES,

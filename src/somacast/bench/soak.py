@@ -73,7 +73,17 @@ class SoakConfig:
 
 def check_config(config: SoakConfig) -> None:
     """SomacastError for a setting that cannot work."""
-    for name in ("minutes", "batch_s", "phase_s", "sender_s", "receiver_s", "outage_s", "person_s", "replay_s", "picture_s"):
+    for name in (
+        "minutes",
+        "batch_s",
+        "phase_s",
+        "sender_s",
+        "receiver_s",
+        "outage_s",
+        "person_s",
+        "replay_s",
+        "picture_s",
+    ):
         check_number(name, getattr(config, name), 0.02, 1e5)
     check_number("fps", config.fps, 1.0, 60.0)
     check_count("seed", config.seed)

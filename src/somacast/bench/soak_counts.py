@@ -130,9 +130,7 @@ class Tally:
     all_s: float = 0.0
     any_s: float = 0.0
 
-    def look(
-        self, phase: str, alive: bool, seen: bool, error: float | None, overdue_s: float, span_s: float
-    ) -> None:
+    def look(self, phase: str, alive: bool, seen: bool, error: float | None, overdue_s: float, span_s: float) -> None:
         """What is to be seen for the next span_s. alive: sender and link are there, and nothing is being recovered from."""
         self.all_s += span_s
         self.any_s += seen * span_s

@@ -20,8 +20,8 @@ from somacast.channel.packet.profile import LinkProfile
 from somacast.channel.transport.zenoh_ends import HEADER_BYTES_TLS
 from somacast.data.walker import SyntheticWalker, WalkerConfig
 from somacast.files import check_output_path, write_atomically
-from somacast.human.rig import posed
 from somacast.human.body import load_body
+from somacast.human.rig import posed
 from somacast.metrics.protocol import ProtocolConfig, compare_views
 from somacast.pipeline.live_sender import LiveConfig
 from somacast.pipeline.video import MovingPerson, VideoWriter, moving_person

@@ -12,7 +12,8 @@ serialisation, and what was sent since is served at the capacity C (Lindley 1952
     free = a_n - p;  for each datagram since, in order: free = max(free, s_i) + 8 S_i / C
 
 Nothing more leaves while free lies ahead of now. Silence is news too: while datagrams that were sent do not arrive, C
-can be no more than their bits in that time. Loss says nothing about the capacity and lowers no rate, below `MOST_LOSS`.
+can be no more than their bits in that time. Where reports fail to come, no more than `MISSED` of
+them let expect is in flight. Loss says nothing about the capacity and lowers no rate, below `MOST_LOSS`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Protocol
 from somacast.channel.checks import check_count, check_number
 from somacast.channel.feedback import FeedbackReport
 from somacast.channel.flight import News
-from somacast.channel.measure import NOISY, TOGETHER_S, Measured, delay_s
+from somacast.channel.measure import NOISY, TOGETHER_S, Measured, SlidingMinimum, delay_s
 from somacast.channel.monitor import MonitorConfig, NetworkMonitor
 from somacast.types import SomacastError
 
@@ -37,6 +38,9 @@ STANDS_S = 0.003
 RISE = 3.0  # the most by which the capacity used grows in a round trip
 UNKNOWN_RISE = 1.25  # growth in a round trip without any transfer measured, while the rate is used and no queue stands
 SILENT_DATAGRAMS = 2  # these and no fewer must be late: one alone may be lost
+MISSED = 2.0  # reports that may fail to come before the sender waits for news
+LEAST_ROOM_BYTES = 100  # a small datagram
+HOLD_S = 0.02  # between looks at whether they have
 DECAY_S = 0.5  # without feedback the rate halves in this time
 
 
@@ -124,7 +128,9 @@ class RateController(Measured):
         self._waits: deque[float] = deque(maxlen=STANDING)  # in the queue, of the newest arrivals
         self._arrived: deque[tuple[float, int]] = deque()  # time of report, bytes, of the last second
         self._unheard_s: float | None = None  # when the first datagram left of those since the last news of arrivals
-        self._updated_s = 0.0
+        self._updated_s = 0.0  # newest report
+        self._between_s = 0.1  # reports, smoothed
+        self._trip = SlidingMinimum(self.config.base_s)  # least round trip
         self._measured_s = -math.inf  # newest transfer
         self._probe = False  # a change is suspected
         self._next_s = -math.inf  # pacing: when what was sent is paid
@@ -160,6 +166,9 @@ class RateController(Measured):
             self.capacity_bps = max(self.capacity_bps * silence, self.config.floor_bps)
             self._unheard_s = None
             self.silent_bps = math.inf
+        self._between_s += (min(now - self._updated_s, 0.2) - self._between_s) / 8
+        if self.round_trip_s is not None:
+            self._trip.take(now, self.round_trip_s)
         self._note_arrived(now, news.fresh_bytes)
         self._update_capacity(now, news, transfers)
         self._hear_silence(news)
@@ -271,8 +280,17 @@ class RateController(Measured):
         ahead = self.queue_s(now) - self.config.slack_s
         if ahead > wait:
             wait = max(wait, min(ahead, self._last_s + self.config.trickle_s - now))
+        if self.flight.in_flight_bytes + size > self._room_bytes():
+            wait = max(wait, min(HOLD_S, self._last_s + self.config.trickle_s - now))
         floor_wait = self._last_s + 8 * size / self.config.floor_bps - now
         return max(min(wait, max(floor_wait, 0.0)) if self._silence(now) < 1 else wait, 0.0)
+
+    def _room_bytes(self) -> float:
+        """What may be in flight: more is there only if reports have failed to come, and then not much more."""
+        if math.isinf(self._trip.value):
+            return math.inf
+        seconds = self._trip.value + (1 + MISSED) * self._between_s + self.config.train_s
+        return max(seconds * self._capacity() / 8, 3 * LEAST_ROOM_BYTES)
 
     def _may_join(self, now: float, size: int) -> bool:
         """Whether one more datagram may leave with the train that has just started."""

@@ -1,4 +1,5 @@
-"""`somacast train`: the networks of a system, from made people; `somacast train ablations`: variants of a run."""
+"""`somacast train`: the networks of a system, from made people; `somacast train ablations`: variants of a run;
+`somacast train motion`: the tables of the motion coder."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import tyro
 
-from somacast.cli.common import Device, check_device, check_positive, parse
+from somacast.cli.common import Device, check_device, check_output, check_positive, parse
 from somacast.extras import require
 from somacast.types import SomacastError
 
@@ -26,7 +27,7 @@ class Arguments:
     """
 
     system: tyro.conf.Positional[str]
-    """system to train: aflsc; or ablations, see somacast train ablations --help"""
+    """system to train: aflsc; or ablations or motion, see somacast train ablations --help"""
     minutes: float = 60.0
     """wall-clock time for all stages together"""
     resume: bool = False
@@ -76,10 +77,31 @@ class Ablations:
     device: Device = "cpu"
 
 
+@dataclass(frozen=True)
+class MotionTables:
+    """Count the tables of the motion coder on training motions: about a minute, no network.
+
+    Example: somacast train motion --out runs/aflsc_motion.safetensors --assets my_assets
+    """
+
+    out: Path
+    """weights file to write"""
+    assets: Path | None = None
+    """folder with more motions; built-in ones alone if not given"""
+    poses: int = 20_000
+    """stills behind the tables of a first frame"""
+    seed: int = 11
+    """start of all randomness"""
+    device: Device = "cpu"
+    """not used: no network is trained"""
+
+
 def run(argv: Sequence[str]) -> int:
     """Parse and train."""
     if argv and argv[0] == "ablations":
         return ablations(argv[1:])
+    if argv and argv[0] == "motion":
+        return motion(argv[1:])
     arguments = parse(Arguments, argv, "somacast train")
     if arguments.system not in TRAINABLE:
         raise SomacastError(f"system {arguments.system!r} cannot be trained; expected one of {', '.join(TRAINABLE)}")
@@ -118,4 +140,17 @@ def ablations(argv: Sequence[str]) -> int:
     from somacast.train.ablations import AblationConfig, main
 
     print(main(AblationConfig(**{**vars(arguments), "device": device})))
+    return 0
+
+
+def motion(argv: Sequence[str]) -> int:
+    """Parse and count."""
+    arguments = parse(MotionTables, argv, "somacast train motion")
+    check_output(arguments.out, (".safetensors",))
+    check_positive(poses=arguments.poses)
+    check_device(arguments.device)
+    from somacast.train.motion import MotionRecipe, main
+
+    found = main(MotionRecipe(poses=arguments.poses, seed=arguments.seed, assets=arguments.assets), arguments.out)
+    print(f"{arguments.out}: {found['labels']} labels, {found['bytes']:,} bytes")
     return 0

@@ -43,6 +43,7 @@ MAX_STRIDE = 6
 MAX_BATCH_S = 1.0  # how long a narrow link may make frames wait
 MAX_WAITING = 32  # frames
 RATE_SHARE, CREDIT_S = 0.95, 0.25  # how much of the rate is used; how long what was not used can be
+MOST_PICTURE_S = 0.3  # that a picture may take of the link
 HEADER_SHARE = 1.8  # a packet is worth its headers when the link has room for this many of them
 
 
@@ -174,7 +175,8 @@ class LiveSender:
     def _earn(self, time_s: float, rate_bps: float) -> float:
         """Bytes that may leave now: what the rate has given since, less all that has left."""
         earned = RATE_SHARE * rate_bps * (time_s - self._earned_s) / 8
-        self._credit = min(self._credit + earned, rate_bps * CREDIT_S / 8)
+        most = rate_bps * CREDIT_S / 8  # of debt too: what was sent when there was more room is not paid at a low rate
+        self._credit = max(min(self._credit + earned, most), -most)
         self._earned_s = time_s
         return self._credit
 
@@ -313,8 +315,12 @@ class LiveSender:
         known.has = {tick for tick in known.has if tick > self._last_tick - REMEMBERED_S * TICKS_PER_S}
 
     def picture(self, time_s: float, jpeg: bytes) -> bool:
-        """The sender's own picture, in parts behind the motion; False if it is too large."""
+        """The sender's own picture, in parts behind the motion; False if it is too large, or would hold the motion up
+        on the link as it is."""
         time_s, size = self._now(time_s), MAX_PACKET_BYTES - 16
+        rate = self.rate_bps(time_s)
+        if rate is not None and 8 * len(jpeg) > MOST_PICTURE_S * rate:
+            return False
         parts = [jpeg[k : k + size] for k in range(0, len(jpeg), size)]
         if not 1 <= len(parts) <= 64:
             return False

@@ -11,8 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from somacast.bitstream.packets import TICK_SPAN, TICKS_PER_S, LivePacket, Motion, Person, Unwrapper
-from somacast.bitstream.packets import pack_packet, unpack_packet
+from somacast.bitstream.packets import (
+    TICK_SPAN,
+    TICKS_PER_S,
+    LivePacket,
+    Motion,
+    Person,
+    Unwrapper,
+    pack_packet,
+    unpack_packet,
+)
 from somacast.bitstream.video import read_head, read_records, record, video_head
 from somacast.human.rig import Rig
 from somacast.semantics.motion_stream import MotionDecoder, MotionEncoder, even_frames

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from somacast.bitstream.packets import TICK_SPAN, TICKS_PER_S
+from somacast.human.io import encode_glb
 from somacast.human.rig import encode_rigged_glb, posed
 from somacast.human.rotations import matrix_to_quaternion
-from somacast.human.io import encode_glb
 from somacast.human.skeleton import local_rotations
 from somacast.pipeline.outputs import Floor
 from somacast.pipeline.video import MovingPerson

@@ -170,7 +170,7 @@ class MemorySender(_MemoryEnd):
 
 
 class MemoryReceiver(_MemoryEnd):
-    """A receiving end of a MemoryNetwork. down, up: the links to it and from it; their statistics tell what was lost."""
+    """A receiving end of a MemoryNetwork. down, up: links to it and from it; their statistics tell what was lost."""
 
     def __init__(self, network: MemoryNetwork, name: str, down: Link | None, up: Link | None) -> None:
         super().__init__(network, TO_SENDER)
