@@ -1,7 +1,8 @@
 """`somacast bench hostile`: a million changed packets for everything that reads bytes of others; as JSON.
 
-noise     packets changed on the way, and replays, between the real ones of a session: the person must be shown as if they were not
-forged    packets with a right check, in storms with pauses: they may show a wrong person, not crash, grow or stall the session
+noise     packets changed on the way, and replays, between the real ones of a session: the person must be shown as
+          if they were not there
+forged    packets with a right check, in storms with pauses: they may show a wrong person, not crash, grow or stall
 single    a few forged packets made for one purpose each: how long until the person is right again
 readers   reports, stills, videos and messages of the page, changed
 

@@ -102,7 +102,7 @@ class _Sender:
 
     def __init__(self, to: str, options: Sequence[str]) -> None:
         command = [sys.executable, "-m", "somacast.cli.main", "send", "synthetic:walking", "--to", to, *options]
-        self.log = tempfile.TemporaryFile("w+")
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by `end`
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
 
     def end(self) -> str:

@@ -113,7 +113,7 @@ class Stage:
         return self
 
     def errors(self, after_s: float = 1.0) -> np.ndarray:
-        """How far what is shown is from what it was at the sender's time, in spreads of the labels, mean over labels."""
+        """How far what is shown is from what was true at the sender's time: mean over labels, in their spreads."""
         std = np.array([x.std if x.kind == "scalar" else 1.0 for x in self.space.model.vocabulary.labels])
         rows = [
             np.abs(found.values - self.true_values(max(found.sender_s, 0.0))) / std

@@ -1,7 +1,8 @@
-"""`somacast bench soak`: a live stream for one simulated hour on links that lose, delay, reorder, copy and fail, while both ends
-restart: crashes, memory, stalls and errors, as JSON.
+"""`somacast bench soak`: a live stream for one simulated hour on links that lose, delay, reorder, copy and fail, while
+both ends restart: crashes, memory, stalls and errors, as JSON.
 
-    motion -> LiveSender -> links that change every minute, old packets again -> LiveReceiver -> what is shown, against the truth
+    motion -> LiveSender -> links that change every minute, old packets again -> LiveReceiver -> what is shown
+                                                                 error against the truth <-/
 
 All on a simulated clock: the same config gives the same figures on every machine, but for memory and wall time.
 """
@@ -54,8 +55,9 @@ PHASES = {
 
 @dataclass(frozen=True)
 class SoakConfig:
-    """minutes: simulated; phase_s: between changes of the link; sender_s, receiver_s, outage_s, person_s, replay_s: mean
-    times between restarts of the sender, of the receiver, outages of the link, news of who it is, and replays."""
+    """minutes: simulated; phase_s: between changes of the link; sender_s, receiver_s, outage_s, person_s, replay_s,
+    picture_s: mean times between restarts of the sender, of the receiver, outages of the link, news of who it is,
+    replays, and pictures."""
 
     json_path: Path | None = None
     minutes: float = 60.0

@@ -70,7 +70,7 @@ class Memory:
 
 @dataclass
 class Recovery:
-    """Times from the moment at which a new pose could come again to the one at which it was seen, by what had happened."""
+    """Times from when a new pose could come again to when one was seen, by what had happened."""
 
     waiting: dict[str, float] = field(default_factory=dict)
     times_s: dict[str, list[float]] = field(default_factory=dict)
@@ -131,7 +131,7 @@ class Tally:
     any_s: float = 0.0
 
     def look(self, phase: str, alive: bool, seen: bool, error: float | None, overdue_s: float, span_s: float) -> None:
-        """What is to be seen for the next span_s. alive: sender and link are there, and nothing is being recovered from."""
+        """What is seen for the next span_s. alive: sender and link are there, and nothing is being recovered from."""
         self.all_s += span_s
         self.any_s += seen * span_s
         if not alive:

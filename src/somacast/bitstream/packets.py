@@ -122,11 +122,12 @@ def _write_motion(m: Motion) -> bytes:
     out = _MOTION.pack(m.person, m.tick, m.count, m.step, m.state, mode)
     if m.reference is not None:
         out += struct.pack("<H", m.reference)
-    if m.copies:
-        step = m.copies[1] - m.copies[0] if len(m.copies) > 1 else 1
-        if m.copies != tuple(m.copies[0] + step * k for k in range(len(m.copies))) or step < 1:
+    copies = list(m.copies)
+    if copies:
+        step = copies[1] - copies[0] if len(copies) > 1 else 1
+        if copies != [copies[0] + step * k for k in range(len(copies))] or step < 1:
             raise SomacastError(f"motion packet: expected copies in even steps, got {m.copies}")
-        out += struct.pack("<BBB", len(m.copies), m.copies[0], step)
+        out += struct.pack("<BBB", len(copies), copies[0], step)
     return out + m.payload
 
 

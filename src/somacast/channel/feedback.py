@@ -33,6 +33,7 @@ MOST_OFTEN_S, LEAST_OFTEN_S = 0.015, 0.15
 IDLE_S = 0.4  # between reports while nothing comes
 _HEAD = struct.Struct("<BIHQB")
 _CRC_BYTES = 2
+_KEPT = 0.75  # of the bytes and seconds before, at each report
 _MAX_AGE = 1 << 23  # ticks, two minutes: older arrivals are told without their time
 _AGAIN = 4  # arrivals told once more, in case the report before was lost
 _STRAYS = 3  # old sequences that count up: the sender has begun anew
@@ -64,6 +65,7 @@ class FeedbackRecorder:
         self._fresh = 0  # arrivals since the last report
         self._fresh_bytes = 0
         self._strays, self._stray = 0, 0
+        self._rate = (0.0, 0.0)  # bytes, seconds, falling with every report
         self._told_s = -1e9
         self._wait_s = MOST_OFTEN_S
 
@@ -125,13 +127,14 @@ class FeedbackRecorder:
         return out + _check(out)
 
     def _pace(self, time_s: float) -> None:
+        spent, self._told_s = max(time_s - self._told_s, 0.0), time_s
         if self._fresh:
-            spent = time_s - self._told_s
-            wait = REPORT_WIRE_BYTES / FEEDBACK_SHARE * spent / max(self._fresh_bytes, 1)
+            size, span = self._rate
+            self._rate = _KEPT * size + self._fresh_bytes, min(_KEPT * span + spent, IDLE_S)
+            wait = REPORT_WIRE_BYTES / FEEDBACK_SHARE * self._rate[1] / max(self._rate[0], 1.0)
             self._wait_s = min(max(wait, MOST_OFTEN_S), LEAST_OFTEN_S)
         else:  # silence after traffic is news: the first reports of it come as fast as before
             self._wait_s = min(1.5 * self._wait_s, IDLE_S)
-        self._told_s = time_s
 
 
 def parse_report(data: bytes) -> FeedbackReport:

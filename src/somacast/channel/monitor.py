@@ -5,9 +5,9 @@
     f = a (B_max - B) / (B_max - B_min) + b (D - D_min) / (D_max - D_min), a + b = 1      eq. 18, each term in [0, 1]
 
 The paper takes B_min .. D_max as given. Here they are the extremes met so far, and relax towards the present with
-time, so that a link that has changed for good becomes the new normal. A pair of extremes that lie close together are
-taken to lie apart by a factor of 1.5, so that small changes of a steady link count for little. f compresses the labels by eq. 17
-(`semantics/importance.py`).
+time, so that a link that has changed for good becomes the new normal. Extremes that lie close
+together are taken to lie apart by a factor of 1.5, so that small changes of a steady link count for little. f
+compresses the labels by eq. 17 (`semantics/importance.py`).
 """
 
 from __future__ import annotations

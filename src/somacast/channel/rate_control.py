@@ -12,8 +12,8 @@ serialisation, and what was sent since is served at the capacity C (Lindley 1952
     free = a_n - p;  for each datagram since, in order: free = max(free, s_i) + 8 S_i / C
 
 Nothing more leaves while free lies ahead of now. Silence is news too: while datagrams that were sent do not arrive, C
-can be no more than their bits in that time. Where reports fail to come, no more than `MISSED` of
-them let expect is in flight. Loss says nothing about the capacity and lowers no rate, below `MOST_LOSS`.
+can be no more than their bits in that time. Where `MISSED` reports fail to come, the sender waits for news. Loss says
+nothing about the capacity and lowers no rate, below `MOST_LOSS`.
 """
 
 from __future__ import annotations
@@ -290,7 +290,7 @@ class RateController(Measured):
         if math.isinf(self._trip.value):
             return math.inf
         seconds = self._trip.value + (1 + MISSED) * self._between_s + self.config.train_s
-        return max(seconds * self._capacity() / 8, 3 * LEAST_ROOM_BYTES)
+        return max(seconds * self.capacity_bps / 8, 3 * LEAST_ROOM_BYTES)
 
     def _may_join(self, now: float, size: int) -> bool:
         """Whether one more datagram may leave with the train that has just started."""

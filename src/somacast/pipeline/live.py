@@ -1,7 +1,7 @@
 """Live sessions on the real clock: source -> tracker -> sender -> transport, and transport -> receiver -> outputs.
 
-All decisions are made by `LiveSender` and `LiveReceiver`, which know neither clock nor socket; here are the threads that
-feed them. Times are time.monotonic(), on the wire too, so that on one machine both ends share a clock.
+All decisions are made by `LiveSender` and `LiveReceiver`, which know neither clock nor socket; here are the threads
+that feed them. Times are time.monotonic(), on the wire too, so that on one machine both ends share a clock.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ def encode_video(
 
 @dataclass
 class Video:
-    """What a .soma video holds. times_s [T]; values [T, M] of the labels that move; who: symbols of all labels; notes."""
+    """What a .soma video holds. times_s [T]; values [T, M] of the labels that move; who: symbols of all labels."""
 
     times_s: np.ndarray
     values: np.ndarray

@@ -41,8 +41,8 @@ _MAX_ESCAPE_BITS = 17
 @dataclass(frozen=True)
 class MotionModel:
     """vocabulary: labels that move, every alphabet a power of two; tables: of a first frame that stands for itself;
-    scales [M] uint8: the residual table that a label's prediction asks for at 30 frames a second, in finest bins; residual
-    [SCALES, FRACTIONS, 2 REACH + 4] uint16: cumulative tables of differences."""
+    scales [M] uint8: the residual table that a label's prediction asks for at 30 frames a second, in finest bins;
+    residual [SCALES, FRACTIONS, 2 REACH + 4] uint16: cumulative tables of differences."""
 
     vocabulary: Vocabulary
     tables: CodingTables

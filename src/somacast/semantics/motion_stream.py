@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -104,10 +105,11 @@ class MotionEncoder:
         """Frames [T, M] (finest indices) at even ticks to one packet body.
 
         lowest_state: f of eq. 18; the state rises from there until payload fits the budget (eq. 17), which may be too
-        small even for the highest: then the packet is larger. reference, copies: ticks of earlier frames (copies at even ticks too, at most
-        255 before the first frame); those that are not remembered are left out. SomacastError for ticks that are not even.
+        small even for the highest: then the packet is larger. reference, copies: ticks of earlier frames (copies at even
+        ticks too, at most 255 before the first frame); those that are not remembered are left out. SomacastError for
+        ticks that are not even.
         """
-        steps = {b - a for a, b in zip(ticks[:-1], ticks[1:], strict=True)} or {_TICKS_PER_FRAME}
+        steps = {b - a for a, b in pairwise(ticks)} or {_TICKS_PER_FRAME}
         step = steps.pop()
         if steps or not 1 <= step <= 255:
             raise SomacastError("motion: expected frames at even ticks, 1 to 255 apart")

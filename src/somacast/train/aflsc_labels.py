@@ -119,8 +119,8 @@ def fit_bits(costs: dict[str, float]) -> np.ndarray:
 
 def fit_importance(vocabulary: Vocabulary, floor_bits: int = FLOOR_BITS, alike: bool = False) -> ImportanceModel:
     """tau of eq. 14 from the measured sensitivities, by way of the bits they gave each label: at the strongest
-    compression a label keeps all but `floor_bits` of its bits, so that all labels err alike there too. Embeddings are the
-    places of the coarse symbols. alike: every label but the first is as unimportant as any other (ablation)."""
+    compression a label keeps all but `floor_bits` of its bits, so that all labels err alike there too. Embeddings are
+    the places of the coarse symbols. alike: every label but the first is as unimportant as any other (ablation)."""
     tau, embeddings = [], []
     for label in vocabulary.labels:
         extra = len(label.alphabets) - label.minimum_levels

@@ -159,7 +159,7 @@ def _tls(keys: Keys) -> dict[str, object]:
         f"{tls}/listen_private_key": str(keys.peer_key.absolute()),
         f"{tls}/connect_certificate": str(keys.peer_crt.absolute()),
         f"{tls}/connect_private_key": str(keys.peer_key.absolute()),
-        f"{tls}/enable_mtls": False,
+        f"{tls}/enable_mtls": True,
         f"{tls}/verify_name_on_connect": True,  # never off: Zenoh trusts public authorities beside ours
         f"{tls}/close_link_on_expiration": True,
     }

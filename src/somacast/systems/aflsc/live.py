@@ -29,7 +29,7 @@ LOST_FRAMES = 5
 REMEMBERED_S = 20.0  # over which looks at who it is are averaged
 SHAPE_SPREAD = 0.15  # how far a frame's build may leave the running mean, in standard deviations
 BOX_SHARE = 0.6  # how much of the way the crop goes to where the person is
-# One Euro filter (Casiez et al. 2012): cut-off at rest, and how it opens with speed. Chosen on made people (docs/log.md).
+# One Euro filter (Casiez et al. 2012): cut-off at rest, and how it opens with speed; chosen on made people (docs/log.md)
 CUTOFF_HZ, OPENING = 1.5, 1.5
 
 
@@ -162,7 +162,7 @@ class Tracker:
         self._box = SquareBox(mix["cx"], mix["cy"], mix["side"])
 
     def learn(self, seen: Seen, time_s: float) -> Semantics:
-        """Take a frame into account for who it is: symbols of all labels, at their running means, in this frame's pose."""
+        """Take a frame into account for who it is: symbols of all labels, at running means, in this frame's pose."""
         values, share = self.encoder.appearance(seen.frame, seen.look, seen.values, seen.camera)
         gap = 0.0 if self._learnt_s is None else max(time_s - self._learnt_s, 0.0)
         self._learnt_s = time_s
