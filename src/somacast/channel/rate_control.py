@@ -297,7 +297,7 @@ class RateController(Measured):
         if self._next_s - now <= self.config.train_s:
             return True
         _, count, first = self._train  # a small one behind a large one would wait longer than it takes itself
-        fits = count == 1 and (self._probe or size >= first)
+        fits = count == 1 and (self._probe or size >= first) and self._silence(now) == 1
         return fits and self.probe_due(now) and self.queue_s(now) - (self._next_s - now) < 0.01
 
     def probe_due(self, time_s: float) -> bool:

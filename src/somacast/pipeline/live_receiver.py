@@ -32,7 +32,7 @@ from somacast.types import BitstreamError, Semantics, SomacastError
 
 REPLAY_WINDOW = 2048  # sequence numbers that are remembered; what is older is not let in
 SILENCE_S = 0.5  # of a sender before another start of it (epoch) or other numbers are believed
-REBORN_S, REBORN_PACKETS = 2.0, 4  # old numbers and nothing else: another start that drew the same epoch
+REBORN_S, REBORN_PACKETS = 1.0, 4  # old numbers and nothing else: another start that drew the same epoch
 STARTS = 4  # of a sender that are remembered, so that packets of those before are replays
 MAX_PICTURE_PARTS = 64
 RATE_WINDOW_S = 2.0

@@ -43,7 +43,7 @@ MAX_STRIDE = 6
 MAX_BATCH_S = 1.0  # how long a narrow link may make frames wait
 MAX_WAITING = 32  # frames
 RATE_SHARE, CREDIT_S = 0.95, 0.25  # how much of the rate is used; how long what was not used can be
-MOST_PICTURE_S = 0.3  # that a picture may take of the link
+PART_S, LEAST_PART_BYTES, MAX_PARTS = 0.02, 200, 64  # of a picture: time on the link that one takes; size; number
 HEADER_SHARE = 1.8  # a packet is worth its headers when the link has room for this many of them
 
 
@@ -117,6 +117,8 @@ class LiveSender:
         self._person: tuple[int, int, bytes] | None = None  # number, tick, container
         self._repeats: list[float] = []
         self._picture_number = 0
+        self._parts: deque[Picture] = deque()  # of a picture, that wait
+        self._motion_bytes = 0  # on the wire, of the newest packet of motion
         self._recent: deque[tuple[float, int, int]] = deque()
 
     # who it is
@@ -279,6 +281,7 @@ class LiveSender:
                 peer.controller.sent(time_s, self._sequence, wire)
             self._idle.sent(time_s, self._sequence, wire)
             self._credit -= wire
+            self._motion_bytes = wire if isinstance(body, Motion) else self._motion_bytes
             self._sent[self._sequence] = ticks or [], reference
             while len(self._sent) > 1024:
                 self._sent.popitem(last=False)
@@ -315,24 +318,36 @@ class LiveSender:
         known.has = {tick for tick in known.has if tick > self._last_tick - REMEMBERED_S * TICKS_PER_S}
 
     def picture(self, time_s: float, jpeg: bytes) -> bool:
-        """The sender's own picture, in parts behind the motion; False if it is too large, or would hold the motion up
-        on the link as it is."""
-        time_s, size = self._now(time_s), MAX_PACKET_BYTES - 16
-        rate = self.rate_bps(time_s)
-        if rate is not None and 8 * len(jpeg) > MOST_PICTURE_S * rate:
-            return False
-        parts = [jpeg[k : k + size] for k in range(0, len(jpeg), size)]
-        if not 1 <= len(parts) <= 64:
+        """The sender's own picture, in parts behind the motion, as the link has room; False if it is too large or the one
+        before is not through."""
+        time_s = self._now(time_s)
+        rate, most = self.rate_bps(time_s), MAX_PACKET_BYTES - 16
+        size = most if rate is None else int(np.clip(rate * PART_S / 8, LEAST_PART_BYTES, most))
+        size = max(size, -(-len(jpeg) // MAX_PARTS))
+        if not jpeg or size > most or self._parts:
             return False
         self._picture_number = (self._picture_number + 1) % 256
-        for number, part in enumerate(parts):
-            self._post(time_s, Picture(self._picture_number, number, len(parts), part), Lane.LIVE)
+        parts = [jpeg[k : k + size] for k in range(0, len(jpeg), size)]
+        self._parts.extend(Picture(self._picture_number, k, len(parts), part) for k, part in enumerate(parts))
+        self._post_parts(time_s)
         return True
+
+    def _post_parts(self, time_s: float) -> None:
+        """Parts of the picture, while there is room for them and for the next packet of motion."""
+        rate = self.rate_bps(time_s)
+        while self._parts:
+            wire = len(self._parts[0].data) + 16 + self.config.header_bytes
+            if rate is not None:
+                waits = [p.controller.wait_s(time_s, wire) for p in self._active(time_s)]
+                if self._earn(time_s, rate) < wire + self._motion_bytes or max(waits, default=0.0) > 0:
+                    return
+            self._post(time_s, self._parts.popleft(), Lane.LIVE)
 
     def poll(self, time_s: float) -> None:
         """What is due by time alone: frames that wait for room, who it is told again."""
         time_s = self._now(time_s)
         self._flush_if_due(time_s)
+        self._post_parts(time_s)
         if self._person is not None and self._repeats and time_s >= min(self._repeats):
             self._repeats = [t for t in self._repeats if t > time_s] or [time_s + self.config.repeat_s]
             self._tell_person(time_s, Lane.LIVE)

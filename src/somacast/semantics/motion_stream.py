@@ -105,9 +105,9 @@ class MotionEncoder:
         """Frames [T, M] (finest indices) at even ticks to one packet body.
 
         lowest_state: f of eq. 18; the state rises from there until payload fits the budget (eq. 17), which may be too
-        small even for the highest: then the packet is larger. reference, copies: ticks of earlier frames (copies at even
-        ticks too, at most 255 before the first frame); those that are not remembered are left out. SomacastError for
-        ticks that are not even.
+        small even for the highest: then the packet is larger. reference, copies: ticks of earlier frames, copies at
+        even ticks too and at most 255 before the first frame; those that are not remembered are left out.
+        SomacastError for ticks that are not even.
         """
         steps = {b - a for a, b in pairwise(ticks)} or {_TICKS_PER_FRAME}
         step = steps.pop()

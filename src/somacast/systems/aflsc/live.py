@@ -29,7 +29,7 @@ LOST_FRAMES = 5
 REMEMBERED_S = 20.0  # over which looks at who it is are averaged
 SHAPE_SPREAD = 0.15  # how far a frame's build may leave the running mean, in standard deviations
 BOX_SHARE = 0.6  # how much of the way the crop goes to where the person is
-# One Euro filter (Casiez et al. 2012): cut-off at rest, and how it opens with speed; chosen on made people (docs/log.md)
+# One Euro filter: cut-off at rest, and how it opens with speed; chosen on made people (docs/log.md).
 CUTOFF_HZ, OPENING = 1.5, 1.5
 
 
