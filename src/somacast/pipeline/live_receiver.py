@@ -33,6 +33,7 @@ from somacast.types import BitstreamError, Semantics, SomacastError
 REPLAY_WINDOW = 2048  # sequence numbers that are remembered; what is older is not let in
 SILENCE_S = 0.5  # of a sender before another start of it (epoch) or other numbers are believed
 REBORN_S, REBORN_PACKETS = 1.0, 4  # old numbers and nothing else: another start that drew the same epoch
+SAME_NUMBER = 4  # different packets of one sequence number are let in
 STARTS = 4  # of a sender that are remembered, so that packets of those before are replays
 MAX_PICTURE_PARTS = 64
 RATE_WINDOW_S = 2.0
@@ -71,26 +72,26 @@ class _Stream:
     decoder: MotionDecoder
     sequence: Unwrapper = field(default_factory=Unwrapper)
     tick: Unwrapper = field(default_factory=Unwrapper)
-    seen: set[int] = field(default_factory=set)
-    heard_s: float = 0.0  # newest packet that was none of a replay
-    old: int = 0  # replays in a row
+    seen: dict[int, tuple[int, ...]] = field(default_factory=dict)  # by number: hashes of what came under it
+    heard_s: float = 0.0  # newest motion that has its place in time
+    old: int = 0  # packets since then that were replays, or had none
 
     def time(self, wrapped: int) -> int | None:
         """A tick of the packet that has just been let in; only the newest one can set the sender's clock."""
         return self.tick(wrapped, self.sequence.last == self.sequence.newest)
 
-    def fresh(self, wrapped: int, time_s: float) -> bool:
-        """Whether a sequence number is new. Numbers far off are a new beginning only while nothing else comes."""
-        silent_s = time_s - self.heard_s
-        number = self.sequence(wrapped, silent_s >= SILENCE_S)
-        newest = self.sequence.newest or 0
-        if number is None or number in self.seen or number <= newest - REPLAY_WINDOW:
+    def fresh(self, wrapped: int, data: bytes, time_s: float) -> bool:
+        """Whether a packet with this sequence number is none that has come. Numbers far off are a new beginning only
+        while nothing else comes; a number can be forged before its time, and does not keep the right one out."""
+        number = self.sequence(wrapped, time_s - self.heard_s >= SILENCE_S)
+        newest, mark = self.sequence.newest or 0, hash(data)
+        known = () if number is None else self.seen.get(number, ())
+        if number is None or number <= newest - REPLAY_WINDOW or mark in known or len(known) == SAME_NUMBER:
             self.old += 1
             return False
-        self.old = 0
-        self.seen.add(number)
+        self.seen[number] = (*known, mark)
         if len(self.seen) > 2 * REPLAY_WINDOW:
-            self.seen = {n for n in self.seen if newest - REPLAY_WINDOW < n <= newest}
+            self.seen = {n: marks for n, marks in self.seen.items() if newest - REPLAY_WINDOW < n <= newest}
         return True
 
 
@@ -128,7 +129,7 @@ class LiveReceiver:
             packet = unpack_packet(data, self.digest)
             if not isinstance(packet.body, Person) and (lane is not Lane.LIVE or len(data) > MAX_PACKET_BYTES):
                 raise BitstreamError("live packet: too long, or on a lane that is not its own")
-            stream = self._admit(packet, lane, time_s)
+            stream = self._admit(packet, data, lane, time_s)
             if stream is None:
                 return
             if lane is Lane.LIVE:
@@ -146,7 +147,7 @@ class LiveReceiver:
         if text not in self.notes:
             self.notes.append(text)
 
-    def _admit(self, packet: LivePacket, lane: Lane, time_s: float) -> _Stream | None:
+    def _admit(self, packet: LivePacket, data: bytes, lane: Lane, time_s: float) -> _Stream | None:
         """The stream a packet belongs to, None if it is to be ignored: a replay, or of another start of the sender
         while this one is alive. Nothing that is ignored keeps a stream alive."""
         stream = self._stream
@@ -155,28 +156,29 @@ class LiveReceiver:
                 self.counts.stale += 1
                 return None
             stream = self._starts.get(packet.epoch) or self._start(packet.epoch)
-        if lane is Lane.LIVE and not stream.fresh(packet.sequence, time_s):
-            if stream.old < REBORN_PACKETS or time_s - stream.heard_s < REBORN_S:
+        if lane is Lane.LIVE:
+            fresh = stream.fresh(packet.sequence, data, time_s)
+            if stream.old >= REBORN_PACKETS and time_s - stream.heard_s >= REBORN_S:
+                stream = self._start(packet.epoch)
+                stream.fresh(packet.sequence, data, time_s)
+            elif not fresh:
                 self.counts.replayed += 1
                 return None
-            stream = self._start(packet.epoch)
-            stream.fresh(packet.sequence, time_s)
         if stream is not self._stream:
-            self._turn_to(stream)
-        if lane is Lane.LIVE or not stream.heard_s:  # the reliable lane tells replays from nothing
-            stream.heard_s = max(stream.heard_s, time_s)
+            self._turn_to(stream, time_s)
         return stream
 
     def _start(self, epoch: int) -> _Stream:
         return _Stream(epoch, MotionDecoder(self.motion.model))
 
-    def _turn_to(self, stream: _Stream) -> None:
+    def _turn_to(self, stream: _Stream, time_s: float) -> None:
         """Another start of the sender is the one that is alive."""
         if self._stream is not None:
             self.counts.restarts += 1
             self.recorder = FeedbackRecorder()
             self.playout.reset()
         self._stream = self._starts[stream.epoch] = stream
+        stream.heard_s = max(stream.heard_s, time_s)
         self._starts.move_to_end(stream.epoch)
         while len(self._starts) > STARTS:
             self._starts.popitem(last=False)
@@ -197,9 +199,10 @@ class LiveReceiver:
     def _move(self, stream: _Stream, body: Motion, time_s: float) -> int:
         before, tick = stream.decoder.unreferenced, stream.time(body.tick)
         if tick is None:
+            stream.old += 1
             return 0
-        self.ended = False
         told = stream.decoder.decode(body, tick)
+        self.ended, stream.old, stream.heard_s = False, 0, max(stream.heard_s, time_s)
         self.counts.undecodable += stream.decoder.unreferenced - before
         self.network_state = body.state
         known = set(self.playout._times)
@@ -256,7 +259,7 @@ class LiveReceiver:
         return {
             "fps": frames / span,
             "kbit_s": 8 * size / span / 1000,
-            "bytes_per_frame": size / frames if frames else None,
+            "bytes_per_frame": sum(r[1] for r in recent if r[2]) / frames if frames else None,
             "network_state": self.network_state,
             "loss": 1 - len(numbers) / (max(numbers) - min(numbers) + 1) if numbers else 0.0,
             "missing": self.missing(),
