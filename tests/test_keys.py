@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from somacast.channel import keys as keys_module
-from somacast.channel.keys import load_keys, make_keys
+from somacast.channel.keys import load_keys, make_keys, read_room_key
 from somacast.cli import keys as verb
 from somacast.types import SomacastError
 
@@ -26,7 +26,8 @@ def test_keys_are_made_small_and_secret(home):
     loaded = [load_keys(home / role) for role in ("sender", "receiver", "relay")]
     assert [one.name for one in loaded] == ["sender", "receiver", "relay"]
     assert all(timedelta(days=363) < one.expires - datetime.now(UTC) < timedelta(days=366) for one in loaded)
-    secrets = [home / "authority.key", *(one.peer_key for one in loaded)]
+    secrets = [home / "authority.key", home / "room.key", *(one.peer_key for one in loaded)]
+    secrets += [one.room_key for one in loaded]
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in secrets)
     assert not any((home / role / "authority.key").exists() for role in ("sender", "receiver", "relay"))
     der = ssl.PEM_cert_to_DER_cert(loaded[0].peer_crt.read_text())
@@ -53,6 +54,28 @@ def test_more_machines_join_the_same_authority_and_nothing_is_overwritten(home):
     assert not (home / "cellar").exists() and (folder / "peer.key").read_bytes() == old
     make_keys(home, ["kitchen"], replace=True)
     assert (folder / "peer.key").read_bytes() != old
+
+
+def test_all_machines_of_an_authority_share_one_secret(home, tmp_path):
+    shared = read_room_key(home / "room.key")
+    assert len(shared) == 32 and len(set(shared)) > 10
+    late = make_keys(home, ["attic"])[0]
+    make_keys(home, ["attic"], replace=True)
+    for folder in (home / "sender", home / "receiver", home / "relay", late):
+        room_key = load_keys(folder).room_key
+        assert room_key is not None and read_room_key(room_key) == shared
+    make_keys(tmp_path / "elsewhere", ["one"])
+    assert read_room_key(tmp_path / "elsewhere" / "room.key") != shared
+
+
+def test_folders_from_before_the_secret_still_serve(tmp_path):
+    (folder,) = make_keys(tmp_path / "old", ["one"])
+    for path in (tmp_path / "old" / "room.key", folder / "room.key"):
+        path.unlink()
+    assert load_keys(folder).room_key is None
+    (new,) = make_keys(tmp_path / "old", ["two"])
+    room_key = load_keys(new).room_key
+    assert room_key is not None and read_room_key(room_key) == read_room_key(tmp_path / "old" / "room.key")
 
 
 @pytest.mark.parametrize(
@@ -86,6 +109,9 @@ def spoil(folder, name, data, mode=0o600):
         ("authority.crt", b"", 0o600, "cannot be understood"),
         ("peer.crt", b"x" * 20_000, 0o600, "more than 16384 bytes"),
         ("peer.key", None, 0o644, "others may read this key"),
+        ("room.key", None, 0o640, "others may read this key"),
+        ("room.key", b"00" * 31 + b"0x", 0o600, "expected 64 hexadecimal digits"),
+        ("room.key", b"00" * 33, 0o600, "expected 64 hexadecimal digits"),
         ("peer.key", "delete", 0, "peer.key: cannot be read"),
     ],
 )

@@ -169,8 +169,11 @@ def test_the_senders_picture_arrives_whole_or_not_at_all() -> None:
     jpeg = b"\xff\xd8" + np.random.default_rng(0).bytes(5000)
     run.run(0.5)
     assert run.sender.picture(run.now, jpeg)
-    run.run(0.5, tell_at=None)
+    run.run(0.3, tell_at=None)
+    assert run.receiver.picture is None and not run.sender.picture(run.now, jpeg)  # in parts, behind the motion
+    run.run(3, tell_at=None)
     assert run.receiver.picture == jpeg
+    assert run.errors().mean() < 0.06
     assert not run.sender.picture(run.now, bytes(200_000))
 
 

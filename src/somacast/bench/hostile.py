@@ -4,7 +4,7 @@ noise     packets changed on the way, and replays, between the real ones of a se
           if they were not there
 forged    packets with a right check, in storms with pauses: they may show a wrong person, not crash, grow or stall
 single    a few forged packets made for one purpose each: how long until the person is right again
-readers   reports, stills, videos and messages of the page, changed
+readers   reports, stills, videos, arrivals at the inbox, and messages of the page, changed
 
 The check of a packet is against damage, not against attackers: who knows the weights can make it right. Against those
 stands the transport, which is authenticated. This measures what is left to do for somebody who gets past that.
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from somacast.bench.evaluate import git_commit, machine, versions, weights_digests
-from somacast.bench.hostile_readers import attack_readers
+from somacast.bench.hostile_readers import Readers, attack_readers
 from somacast.bench.hostile_session import attack_forged, attack_noise, attack_single
 from somacast.bench.soak_counts import rounded
 from somacast.channel.checks import check_count
@@ -31,7 +31,7 @@ from somacast.types import SomacastError
 
 FORMAT = "somacast hostile"
 SHARES = {"noise": 0.5, "forged": 0.2, "readers": 0.3}
-PARTS = {"noise": attack_noise, "forged": attack_forged, "single": attack_single, "readers": attack_readers}
+PARTS = {"noise": attack_noise, "forged": attack_forged, "single": attack_single}
 
 
 @dataclass(frozen=True)
@@ -51,26 +51,28 @@ def check_config(config: HostileConfig) -> None:
     check_count("seed", config.seed)
 
 
-def _run(name: str, packets: int, seed: int) -> dict[str, Any]:
+def _run(name: str, packets: int, seed: int, readers: Readers) -> dict[str, Any]:
     began_s = time.process_time()
-    found = PARTS[name](packets, seed)
+    found = attack_readers(packets, seed, readers) if name == "readers" else PARTS[name](packets, seed)
     return found | {"cpu_s": time.process_time() - began_s}
 
 
-def run_hostile(config: HostileConfig) -> dict[str, Any]:
-    """Run it; the figures, written to config.json_path if that is given. SomacastError for settings out of range."""
+def run_hostile(config: HostileConfig, readers: Readers | None = None) -> dict[str, Any]:
+    """Run it; the figures, written to config.json_path if that is given. readers: decoders of rooms that this one does
+    not know, with real messages. SomacastError for settings out of range, and if something escaped."""
     check_config(config)
+    readers = dict(readers or {})
     if config.json_path is not None:
         check_output_path(config.json_path)
     began_s = time.perf_counter()
     jobs = [("single", 0), *((name, round(share * config.packets)) for name, share in SHARES.items())]
     jobs.sort(key=lambda job: ("forged", "noise", "readers", "single").index(job[0]))  # the longest first
     if config.processes == 1:
-        parts = {name: _run(name, count, config.seed) for name, count in jobs}
+        parts = {name: _run(name, count, config.seed, readers) for name, count in jobs}
     else:
         context = multiprocessing.get_context("spawn")
         with one_thread_each(), ProcessPoolExecutor(config.processes, context) as pool:
-            running = {name: pool.submit(_run, name, count, config.seed) for name, count in jobs}
+            running = {name: pool.submit(_run, name, count, config.seed, readers) for name, count in jobs}
             parts = {name: future.result() for name, future in running.items()}
     total = {
         "packets": sum(part["packets"] for part in parts.values()),

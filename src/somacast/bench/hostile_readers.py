@@ -1,7 +1,9 @@
-"""Changed bytes for everything else that reads what others wrote: reports, stills, videos, the page, the inbox."""
+"""Changed bytes for everything else that reads what others wrote: reports, stills, videos, the inbox, and what the
+caller adds."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,20 +17,26 @@ from somacast.channel.feedback import FeedbackRecorder, parse_report
 from somacast.channel.transport.base import TO_RECEIVERS, Inbox, Lane, Limits, TransportStatistics
 from somacast.pipeline.video import read_video
 from somacast.systems import registry
-from somacast.viewer import messages
 
-SHARES = {"report": 0.2, "control": 0.2, "still": 0.2, "video": 0.02, "page": 0.18, "server": 0.1, "inbox": 0.1}
+SHARES = {"report": 0.2, "control": 0.2, "still": 0.2, "video": 0.02, "inbox": 0.1}
+Readers = Mapping[str, tuple[Callable[[bytes], Any], Sequence[bytes]]]  # by name: a decoder, and real messages for it
 
 
-def attack_readers(packets: int, seed: int) -> dict[str, Any]:
-    """Half of all with their check made right, where there is one."""
+def attack_readers(packets: int, seed: int, readers: Readers | None = None) -> dict[str, Any]:
+    """Half of all with their check made right, where there is one. readers: more decoders; they share what is left."""
     meter, rng = Meter(), np.random.default_rng(seed + 3)
     session = Session(seed)
     session.settle(4.0)
     _warm(session)
     meter.settle()
-    for name, share in SHARES.items():
-        globals()[f"_attack_{name}"](round(share * packets), meter, rng, session)
+    attacks = (_attack_report, _attack_control, _attack_still, _attack_video, _attack_inbox)
+    for attack, share in zip(attacks, SHARES.values(), strict=True):
+        attack(round(share * packets), meter, rng, session)
+    left = round((1 - sum(SHARES.values())) * packets)
+    for name, (decode, real) in (readers or {}).items():
+        mutate = Mutator(rng, list(real))
+        for _ in range(left // len(readers or {})):
+            meter.call(name, decode, mutate(mutate.pick()))
     return meter.result()
 
 
@@ -102,21 +110,6 @@ def _attack_video(count: int, meter: Meter, rng: np.random.Generator, session: S
             changed[place] = sealed_packet(mutate(changed[place]), session.digest)[:16_384]
             data = whole[:7] + b"".join(map(record, changed))
         meter.call("video", read_video, data)
-
-
-def _attack_page(count: int, meter: Meter, rng: np.random.Generator, session: Session) -> None:
-    mutate = Mutator(rng, [messages.Hello().encode(), messages.Drawn(3, 1e12).encode(), messages.Want(1).encode()])
-    for _ in range(count):
-        meter.call("page", messages.decode_page, mutate(mutate.pick()))
-
-
-def _attack_server(count: int, meter: Meter, rng: np.random.Generator, session: Session) -> None:
-    pose = messages.Pose(1, 2.0, np.tile([0.0, 0, 0, 1], (21, 1)), np.zeros(3))
-    real = [messages.Welcome(), pose, messages.Status({"fps": 30.0}), messages.Picture(b"x" * 50),
-            messages.Part(1, 0, 100, b"y" * 50), messages.Person(1, b"z" * 50)]  # fmt: skip
-    mutate = Mutator(rng, [one.encode() for one in real])
-    for _ in range(count):
-        meter.call("server", messages.decode_server, mutate(mutate.pick()))
 
 
 def _attack_inbox(count: int, meter: Meter, rng: np.random.Generator, session: Session) -> None:

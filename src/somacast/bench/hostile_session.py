@@ -38,7 +38,12 @@ NOISE_PER_STEP, REPLAYED = 60, 0.05
 STORM, STORM_S, LONGEST_PAUSE_S = 400, 1.0, 10.0
 BOUND = 0.45  # mean error in spreads of the labels: the person as they move, even coarsely; another pose is above 1
 CALM = 6  # looks in a row that must be right
-WATCH_S = 8.0
+ATTACKS = (
+    "end", "end and another start", "one number far ahead", "numbers far ahead", "numbers to the edge", "a wrong pose",
+    "a second of wrong poses", "frames for two minutes", "ticks ahead", "ticks back", "another person, same number",
+    "another person, next number", "pictures without an end", "all that was sent, again",
+    "another start after silence", "feedback: all has arrived", "feedback: nothing arrives",
+)  # fmt: skip
 MOST_DELAY_S = 3.5  # between what is shown and now: forged times can hold the picture back for a few seconds
 
 
@@ -225,36 +230,34 @@ def _single(session: Session) -> dict[str, Callable[[], Iterable[bytes]]]:
 
 def attack_single(packets: int, seed: int) -> dict[str, Any]:
     """One attack of each kind on a session of its own. packets: not used, the attacks are few."""
-    meter, out, longest = Meter(), {}, 0.0
-    for name in [*_single(_ready(seed)), "feedback: all has arrived", "feedback: nothing arrives"]:
-        session = _ready(seed)
-        session.settle(4.0)
-        if name.startswith("feedback"):
-            _lie(session, meter, name.endswith("all has arrived"))
-        else:
-            if name.endswith("silence"):
-                for _ in range(round(0.8 / STEP_S)):
-                    session.step(frames=False)
-            for data in _single(session)[name]():
-                meter.call("packet", session.take, data, allowed=False)
-        wrong_s, person_s, start = 0.0, 0.0, session.now
-        looks: deque[bool] = deque(maxlen=CALM)
-        while session.now < start + WATCH_S:
-            error = session.step()
-            looks.append(error is None or error > BOUND)
-            if 2 * sum(looks) > CALM:  # one look that is off is a packet that came late
-                wrong_s = session.now - start
-            if not session.person_right:
-                person_s = session.now - start
-        out[name] = {"until_right_s": wrong_s, "until_right_person_s": person_s}
-        longest = max(longest, wrong_s)
+    meter = Meter()
+    out = {name: attack_one(name, seed, meter) for name in ATTACKS}
+    longest = max(one["until_right_s"] for one in out.values())
     return meter.result() | {"attacks": out, "longest_stall_s": longest}
 
 
-def _ready(seed: int) -> Session:
+def attack_one(name: str, seed: int, meter: Meter, settle_s: float = 6.0, watch_s: float = 8.0) -> dict[str, float]:
+    """One of ATTACKS: seconds until the person is shown as they move again, and until the right one is known."""
     session = Session(seed)
-    session.settle(4.0)
-    return session
+    session.settle(settle_s)
+    if name.startswith("feedback"):
+        _lie(session, meter, name.endswith("all has arrived"))
+    else:
+        if name.endswith("silence"):
+            for _ in range(round(0.8 / STEP_S)):
+                session.step(frames=False)
+        for data in _single(session)[name]():
+            meter.call("packet", session.take, data, allowed=False)
+    wrong_s, person_s, start = 0.0, 0.0, session.now
+    looks: deque[bool] = deque(maxlen=CALM)
+    while session.now < start + watch_s:
+        error = session.step()
+        looks.append(error is None or error > BOUND)
+        if 2 * sum(looks) > CALM:  # one look that is off is a packet that came late
+            wrong_s = session.now - start
+        if not session.person_right:
+            person_s = session.now - start
+    return {"until_right_s": wrong_s, "until_right_person_s": person_s}
 
 
 def _lie(session: Session, meter: Meter, arrived: bool) -> None:

@@ -98,7 +98,10 @@ class Judge:
         wire = np.array(log.wire)
         self.dropped_s = wire[np.isnan(wire[:, 1]), 0]
         passed = wire[~np.isnan(wire[:, 1])]
-        self.off_s, self.off_bytes = passed[:, 1], np.concatenate([[0], np.cumsum(passed[:, 2])])
+        starts = np.maximum(passed[:, 0], np.concatenate([[0.0], passed[:-1, 1]]))
+        served = np.concatenate([[0], np.cumsum(passed[:, 2])])
+        self._wire_s = np.stack([starts, passed[:, 1]], 1).ravel()  # each on the wire from its start to its end
+        self._wire_bytes = np.stack([served[:-1], served[1:]], 1).ravel()
         self.times = np.arange(0, setting.end_s, SAMPLE_S)
         place = np.searchsorted(passed[:, 0], self.times, side="right")
         self.wait = np.where(place > 0, passed[np.maximum(place - 1, 0), 1] - self.times, 0.0).clip(0)
@@ -111,10 +114,9 @@ class Judge:
         return self.trace.finish_s(float(time_s), 8.0 * wire_bytes) - time_s + self.setting.delay_s
 
     def used(self, start_s: float, end_s: float) -> float:
-        """Share of the capacity on the wire, whole datagrams where they end."""
-        first, last = np.searchsorted(self.off_s, [start_s, end_s])
-        capacity = self.trace.bits_between(start_s, end_s)
-        return float(8 * (self.off_bytes[last] - self.off_bytes[first]) / capacity)
+        """Share of the capacity that was on the wire."""
+        first, last = np.interp([start_s, end_s], self._wire_s, self._wire_bytes)
+        return float(8 * (last - first) / self.trace.bits_between(start_s, end_s))
 
     def row(self, start_s: float, end_s: float) -> dict[str, Any]:
         """Figures of a stretch of time; datagrams belong where they were sent."""
@@ -157,9 +159,9 @@ def must_drain_s(before_bps: float, now_bps: float, config: LinkBenchConfig) -> 
     return bits / now_bps
 
 
-def judge_run(log: LinkLog, setting: LinkSetting, config: LinkBenchConfig) -> dict[str, Any]:
-    """Rows per step, whole and after the allowed settling time, and in total; time series."""
-    judge, steps = Judge(log, setting), []
+def judge_run(judge: Judge, log: LinkLog, config: LinkBenchConfig) -> dict[str, Any]:
+    """Rows per step, whole and after the allowed settling time, and in total."""
+    setting, steps = judge.setting, []
     for number, rate in enumerate(config.steps_bps):
         start, end = number * config.step_s, (number + 1) * config.step_s
         drain = must_drain_s(config.steps_bps[number - 1], rate, config) if number else 0.0
@@ -180,27 +182,33 @@ def judge_run(log: LinkLog, setting: LinkSetting, config: LinkBenchConfig) -> di
     total["labels_late_s"] = float(np.nanpercentile(judge.delay[labels], 95))
     total["reports_bps"] = 8 * log.report_bytes / setting.end_s
     total["reports_per_s"] = log.reports / setting.end_s
-    return {"total": total, "steps": steps, "series": _series(judge, log, setting)}
+    return {"total": total, "steps": steps}
 
 
-def _series(judge: Judge, log: LinkLog, setting: LinkSetting) -> dict[str, Any]:
-    """What the figure draws, in bins of SERIES_S; nan where nothing happened."""
-    edges = np.arange(0, setting.end_s + 1e-9, SERIES_S)
+def _means(edges: np.ndarray, times: np.ndarray, values: np.ndarray) -> list[float]:
+    """Mean of the values in each bin, nan in an empty one."""
+    place = np.searchsorted(times, edges)
+    return [float(values[a:b].mean()) if b > a else math.nan for a, b in pairwise(place)]
+
+
+def link_series(judge: Judge) -> dict[str, Any]:
+    """What the figure draws of the link, in bins of SERIES_S."""
+    edges = np.arange(0, judge.setting.end_s + 1e-9, SERIES_S)
+    wire = [judge.used(a, b) * judge.trace.bits_between(a, b) / SERIES_S for a, b in pairwise(edges)]
+    bins = [values.reshape(len(edges) - 1, -1).max(1).tolist() for values in (judge.wait, judge.time_ratio)]
+    return {"bin_s": SERIES_S, "wire_bps": wire, "queue_wait_max_s": bins[0], "delay_to_idle_max": bins[1]}
+
+
+def label_series(log: LinkLog, end_s: float) -> dict[str, Any]:
+    """What the figure draws of the labels, in bins of SERIES_S; nan where nothing happened."""
+    edges = np.arange(0, end_s + 1e-9, SERIES_S)
     states = np.array([(row[0], row[1], row[2], row[3], *row[4]) for row in log.states])
     rates = np.array(log.rates) if log.rates else np.zeros((0, 2))
-
-    def means(times: np.ndarray, values: np.ndarray) -> list[float]:
-        place = np.searchsorted(times, edges)
-        return [float(values[a:b].mean()) if b > a else math.nan for a, b in pairwise(place)]
-
-    wire = [judge.used(a, b) * judge.trace.bits_between(a, b) / SERIES_S for a, b in pairwise(edges)]
-    peaks = judge.time_ratio.reshape(len(edges) - 1, -1).max(1).tolist()
-    waits = judge.wait.reshape(len(edges) - 1, -1).max(1).tolist()
+    means = partial(_means, edges, states[:, 0])
     return {
-        "bin_s": SERIES_S, "wire_bps": wire, "queue_wait_max_s": waits, "delay_to_idle_max": peaks,
-        "rate_bps": means(rates[:, 0], rates[:, 1]), "f": means(states[:, 0], states[:, 1] / 255),
-        "state_used": means(states[:, 0], states[:, 2]), "label_bytes_per_frame": means(states[:, 0], states[:, 3]),
-        "rho": {group: means(states[:, 0], states[:, 4 + k]) for k, group in enumerate(GROUPS)},
+        "bin_s": SERIES_S, "rate_bps": _means(edges, rates[:, 0], rates[:, 1]), "f": means(states[:, 1] / 255),
+        "f_used": means(states[:, 2] / 255), "bytes_per_frame": means(states[:, 3]),
+        "rho": {group: means(states[:, 4 + k]) for k, group in enumerate(GROUPS)},
     }  # fmt: skip
 
 
@@ -226,7 +234,12 @@ def run_link_bench(config: LinkBenchConfig) -> dict[str, Any]:
                 config.seed,
             )
             log = run_link(setting, CONTROLLERS[name], partial(Walker, config.seed))
-            runs.setdefault(f"{loss:g}", {})[name] = judge_run(log, setting, config)
+            judge = Judge(log, setting)
+            run = runs.setdefault(f"{loss:g}", {})[name] = judge_run(judge, log, config)
+            if loss in (config.losses[0], config.losses[-1]):  # these are drawn
+                run["series"] = link_series(judge)
+                if name == config.controllers[0]:
+                    run["labels"] = label_series(log, setting.end_s)
     settings = {k: v for k, v in asdict(config).items() if k != "json_path"}
     rules = {
         "most_idle": MOST_IDLE, "least_used": LEAST_USED, "settle_span_s": SETTLE_SPAN_S, "settle_share": SETTLE_SHARE,

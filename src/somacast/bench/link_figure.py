@@ -46,7 +46,7 @@ def draw_link(result: dict[str, Any]) -> bytes:
     for axes in grid.flat:
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3)
-    grid[0][0].legend(fontsize=8, loc="lower left")
+    grid[0][0].legend(fontsize=8, loc="lower left", framealpha=0.6)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
@@ -54,7 +54,9 @@ def draw_link(result: dict[str, Any]) -> bytes:
 
 def _draw_runs(rate: Any, wait: Any, runs: dict[str, Any], result: dict[str, Any]) -> None:
     step, capacities = result["config"]["step_s"], result["config"]["steps_bps"]
-    rate.stairs(capacities, np.arange(len(capacities) + 1) * step, color="0.75", linewidth=5, label="capacity")
+    rate.stairs(
+        capacities, np.arange(len(capacities) + 1) * step, color="0.75", linewidth=5, label="capacity", baseline=None
+    )
     for name, run in runs.items():
         title, style = _STYLE[name]
         series = run["series"]
@@ -69,16 +71,18 @@ def _draw_runs(rate: Any, wait: Any, runs: dict[str, Any], result: dict[str, Any
 
 
 def _draw_labels(state: Any, size: Any, run: dict[str, Any]) -> None:
-    series = run["series"]
+    series = run["labels"]
     times = (np.arange(len(series["f"])) + 0.5) * series["bin_s"]
     state.plot(times, _values(series["f"]), color="black", linewidth=1.8, label="f (eq. 18)")
-    state.plot(times, _values(series["state_used"]) / 255, color="0.5", linewidth=1, label="f after the budget")
+    state.plot(
+        times, _values(series["f_used"]), color="0.5", linewidth=1, label="f that meets the budget", linestyle="--"
+    )
     for group, row in series["rho"].items():
         state.plot(times, _values(row), color=_GROUPS.get(group), linewidth=1, label=f"rho of {group} (eq. 17)")
     state.set_ylim(-0.03, 1.03)
     state.set_ylabel("network state, compression", fontsize=9)
-    state.legend(fontsize=7, loc="upper left")
-    size.plot(times, _values(series["label_bytes_per_frame"]), color="black", linewidth=1.2)
+    state.legend(fontsize=7, loc="upper center")
+    size.plot(times, _values(series["bytes_per_frame"]), color="black", linewidth=1.2)
     size.set_ylabel("label bytes of a frame", fontsize=9)
     size.set_ylim(0, None)
 

@@ -1,8 +1,9 @@
-"""Keys of a Somacast network: one authority, and a certificate for each machine that takes part.
+"""Keys of a Somacast network: one authority, a certificate for each machine that takes part, a secret that all share.
 
     DIR/authority.key            stays with whoever lets machines in; signs certificates
     DIR/NAME/authority.crt       whom a machine trusts
     DIR/NAME/peer.crt, peer.key  who it is
+    DIR/room.key, DIR/NAME/...   the secret that all share, 32 random bytes in hex; for the UDP transport
 
 A machine gets the folder of its name and nothing else. Both ends of a link show their certificates (mutual TLS), and
 whom the authority has not signed is refused. ECDSA on P-256 and certificates with no more fields than TLS asks for:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 ROLES = ("sender", "receiver", "relay")
 ALWAYS = ("localhost", "127.0.0.1", "::1")  # hosts that every certificate is good for
 AUTHORITY_CRT, AUTHORITY_KEY, PEER_CRT, PEER_KEY = "authority.crt", "authority.key", "peer.crt", "peer.key"
+ROOM_KEY, ROOM_KEY_BYTES = "room.key", 32
 MAX_PEM_BYTES = 16_384
 MAX_NAMES = 64
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
@@ -42,13 +44,17 @@ _NEVER_BEFORE = timedelta(days=1)  # clocks differ
 
 @dataclass(frozen=True)
 class Keys:
-    """Files that one machine shows and checks: paths to PEM files, the name in its certificate, when it expires."""
+    """Files that one machine shows and checks: paths to PEM files, the name in its certificate, when it expires.
+
+    room_key: the secret that all machines share; None in folders that were made before there was one.
+    """
 
     authority_crt: Path
     peer_crt: Path
     peer_key: Path
     name: str
     expires: datetime
+    room_key: Path | None = None
 
 
 def make_keys(
@@ -63,7 +69,7 @@ def make_keys(
 
     An authority that is already there signs them, else one is made, good for ten years. hosts: names and addresses
     under which these machines are reached, beside localhost. days: how long the certificates last, 1 to 3650. replace:
-    whether to overwrite certificates of the same names. Raises SomacastError on wrong names, and where something is
+    whether to overwrite certificates of the same names; the secret that all share stays what it is. Raises SomacastError on wrong names, and where something is
     already there; then nothing is written.
     """
     require("cryptography", "making keys")
@@ -79,6 +85,7 @@ def make_keys(
         raise SomacastError(f"{taken[0]}: is already there; expected a new name, or leave to replace it")
     _make_folder(out_dir)
     authority_key, authority = _authority(out_dir)
+    shared = _shared(out_dir)
     folders = []
     for name in names:
         key, certificate = _issue(name, authority_key, authority, alternatives, days)
@@ -86,6 +93,7 @@ def make_keys(
         _write_secret(folder / PEER_KEY, _key_pem(key))
         write_atomically(folder / PEER_CRT, _crt_pem(certificate))
         write_atomically(folder / AUTHORITY_CRT, _crt_pem(authority))
+        _write_secret(folder / ROOM_KEY, shared.hex().encode() + b"\n")
         folders.append(folder)
     return folders
 
@@ -119,8 +127,31 @@ def load_keys(directory: Path | str) -> Keys:
             span = f"{part.not_valid_before_utc:%Y-%m-%d} to {part.not_valid_after_utc:%Y-%m-%d}"
             raise SomacastError(f"{path}: is valid from {span}; expected today, {now:%Y-%m-%d}, to lie within")
     common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    name = str(common[0].value) if common else ""
-    return Keys(folder / AUTHORITY_CRT, folder / PEER_CRT, folder / PEER_KEY, name, certificate.not_valid_after_utc)
+    name, end = str(common[0].value) if common else "", certificate.not_valid_after_utc
+    room_key = folder / ROOM_KEY if (folder / ROOM_KEY).exists() else None
+    if room_key is not None:
+        read_room_key(room_key)
+    return Keys(folder / AUTHORITY_CRT, folder / PEER_CRT, folder / PEER_KEY, name, end, room_key)
+
+
+def read_room_key(path: Path) -> bytes:
+    """The 32 bytes of a room.key; SomacastError if it is something else, or if others may read it."""
+    what = f"{2 * ROOM_KEY_BYTES} hexadecimal digits"
+    text = _read(path, what).strip()
+    _check_mode(path)
+    if not re.fullmatch(rb"[0-9a-fA-F]{%d}" % (2 * ROOM_KEY_BYTES), text):
+        raise SomacastError(f"{path}: cannot be understood; expected {what}")
+    return bytes.fromhex(text.decode())
+
+
+def _shared(out_dir: Path) -> bytes:
+    """The secret of a folder, made if there is none."""
+    path = out_dir / ROOM_KEY
+    if path.exists():
+        return read_room_key(path)
+    secret = os.urandom(ROOM_KEY_BYTES)
+    _write_secret(path, secret.hex().encode() + b"\n")
+    return secret
 
 
 def _host(host: str) -> GeneralName:
@@ -223,6 +254,11 @@ def _read(path: Path, what: str) -> bytes:
     return data
 
 
+def _check_mode(path: Path) -> None:
+    if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        raise SomacastError(f"{path}: others may read this key; expected mode 0600 (chmod 600 {path})")
+
+
 def _load_crt(path: Path) -> Certificate:
     from cryptography import x509
 
@@ -239,8 +275,7 @@ def _load_key(path: Path) -> EllipticCurvePrivateKey:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     data = _read(path, "a private key")
-    if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & 0o077:
-        raise SomacastError(f"{path}: others may read this key; expected mode 0600 (chmod 600 {path})")
+    _check_mode(path)
     try:
         key = serialization.load_pem_private_key(data, None)
     except (ValueError, TypeError):

@@ -91,18 +91,26 @@ class Measured:
         news = self.flight.take(now, report)
         if news is None:
             return None
-        if news.round_trip_s is not None and news.round_trip_s > 0:
-            self.round_trip_s = news.round_trip_s
-            self.monitor.round_trip(now, news.round_trip_s)
         if news.restarted or self._impossible(news):
             self.base.clear()
         for datagram in news.timed:
             self.base.take(now, delay_s(datagram))
+        if news.round_trip_s is not None and news.round_trip_s > 0:
+            self.round_trip_s = news.round_trip_s
+            self.monitor.round_trip(now, max(news.round_trip_s - self._own_s(), 1e-4))
         self._note_noise(news.pairs)
         transfers = list(self._transfers(now, news.pairs))
         for size, seconds, _ in transfers:
             self.monitor.transfer(now, size, seconds)
         return news, transfers
+
+    def _own_s(self) -> float:
+        """Time on the wire of the newest arrival, by B(t), and no more than it came later than the fastest: D is of
+        control packets, whose own time is small, and does not change with the sizes of datagrams."""
+        newest, known = self.flight.newest, self.monitor.bandwidth_bps
+        if newest is None or newest.arrival_s is None or math.isnan(known):
+            return 0.0
+        return min(8 * newest.wire_bytes / known, max(delay_s(newest) - self.base.value, 0.0))
 
     def _impossible(self, news: News) -> bool:
         """A queue that the round trip cannot hold: the receiver's clock was set."""

@@ -1,5 +1,5 @@
 """`somacast bench speed`, `bench people`, `bench rd`, `bench ablations`, `bench report`: the figures of the
-README."""
+README; those of the live stream stand in bench_live.py."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ SUBVERBS = {
     "people": "how many made people are drawn per second",
     "rd": "quality against bytes: AFLSC, picture codecs with our reconstruction, Draco meshes",
     "ablations": "what each idea of AFLSC is worth, and where the bits go",
+    "link": "how well rate controls hold a link whose capacity steps",
+    "video": "what moving people cost, how smooth they are, and what losses do to them",
+    "live": "delay from camera to screen, and how soon somebody is seen over a bad link",
+    "soak": "an hour of trouble on a simulated clock: crashes, memory, stalls",
+    "hostile": "a million changed packets: crashes, hangs, memory, stalls",
     "report": "draw the README's tables and the curves from the results",
 }
 
@@ -165,7 +170,13 @@ def run(argv: Sequence[str]) -> int:
         print(listing(SUBVERBS, "somacast bench"))
         print("\nExample: somacast bench speed --json results/speed.json --device cpu")
         return 0
-    verbs = {"speed": speed, "people": people, "rd": rate_distortion, "ablations": ablations, "report": report}
+    from somacast.cli import bench_live
+
+    verbs = {
+        "speed": speed, "people": people, "rd": rate_distortion, "ablations": ablations, "report": report,
+        "link": bench_live.link, "video": bench_live.video, "live": bench_live.live, "soak": bench_live.soak,
+        "hostile": bench_live.hostile,
+    }  # fmt: skip
     if argv[0] not in verbs:
         raise SomacastError(
             f"unknown verb 'bench {argv[0]}': expected one of {', '.join(SUBVERBS)} (see somacast bench --help)"

@@ -137,6 +137,13 @@ class LiveSender:
         self.counts.persons += 1
         self._post(time_s, Person(number, tick, container), lane)
 
+    def _repeat_person(self, time_s: float) -> None:
+        """Who it is, told again when it is due. Right behind a packet of motion if there are any: two datagrams that
+        leave together show rate control what the link carries."""
+        if self._person is not None and self._repeats and time_s >= min(self._repeats):
+            self._repeats = [t for t in self._repeats if t > time_s] or [time_s + self.config.repeat_s]
+            self._tell_person(time_s, Lane.LIVE)
+
     # what moves
 
     def frame(self, time_s: float, values: np.ndarray, now_s: float | None = None) -> None:
@@ -192,7 +199,8 @@ class LiveSender:
         budget, lowest = self._budget(time_s), self._lowest(time_s)
         motion = self._encoder.encode(
             ticks, frames, person=self._person[0] if self._person else 0, lowest_state=lowest,
-            budget_bytes=min(budget or MOST_PAYLOAD_BYTES, MOST_PAYLOAD_BYTES), reference=reference, copies=self._copies(),
+            budget_bytes=min(budget or MOST_PAYLOAD_BYTES, MOST_PAYLOAD_BYTES), reference=reference,
+            copies=self._copies(),
         )  # fmt: skip
         self.state = motion.state
         self._fit_stride(motion, budget, lowest)
@@ -318,8 +326,8 @@ class LiveSender:
         known.has = {tick for tick in known.has if tick > self._last_tick - REMEMBERED_S * TICKS_PER_S}
 
     def picture(self, time_s: float, jpeg: bytes) -> bool:
-        """The sender's own picture, in parts behind the motion, as the link has room; False if it is too large or the one
-        before is not through."""
+        """The sender's own picture, in parts behind the motion as the link has room; False if it is too large, or the
+        one before is not through."""
         time_s = self._now(time_s)
         rate, most = self.rate_bps(time_s), MAX_PACKET_BYTES - 16
         size = most if rate is None else int(np.clip(rate * PART_S / 8, LEAST_PART_BYTES, most))
@@ -344,13 +352,12 @@ class LiveSender:
             self._post(time_s, self._parts.popleft(), Lane.LIVE)
 
     def poll(self, time_s: float) -> None:
-        """What is due by time alone: frames that wait for room, who it is told again."""
+        """What is due by time alone: frames that wait for room, and, while nothing moves, who it is told again."""
         time_s = self._now(time_s)
         self._flush_if_due(time_s)
         self._post_parts(time_s)
-        if self._person is not None and self._repeats and time_s >= min(self._repeats):
-            self._repeats = [t for t in self._repeats if t > time_s] or [time_s + self.config.repeat_s]
-            self._tell_person(time_s, Lane.LIVE)
+        if time_s - self._moved_s > self.config.repeat_s / 2:
+            self._repeat_person(time_s)
 
     def end(self, time_s: float) -> None:
         """What waits goes out, then goodbye, three times."""

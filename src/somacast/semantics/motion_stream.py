@@ -129,7 +129,7 @@ class MotionEncoder:
         data, poses, _ = attempt(state)
         if budget_bytes is not None and len(data) > budget_bytes:
             low, high = state, 255
-            state = max(low + 1, min(self._state, high))
+            state = min(max(low + 1, self._state), high)
             for _ in range(_TRIES):
                 data, poses, _ = attempt(state)
                 low, high = (low, state) if len(data) <= budget_bytes else (state, high)

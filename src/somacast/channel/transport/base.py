@@ -86,7 +86,9 @@ class Limits:
 @dataclass
 class TransportStatistics:
     """Counts since opening. sent, received: messages handed on and fetched; refused: sends that returned False;
-    capped: arrivals dropped by a cap; displaced: arrivals that newer ones pushed out before they were fetched."""
+    capped: arrivals dropped by a cap; displaced: arrivals that newer ones pushed out before they were fetched; rejected:
+    datagrams that are nobody's here: damaged, of another key, room, direction or session; replayed: ones that came again.
+    """
 
     sent: int = 0
     sent_bytes: int = 0
@@ -95,17 +97,19 @@ class TransportStatistics:
     refused: int = 0
     capped: int = 0
     displaced: int = 0
+    rejected: int = 0
+    replayed: int = 0
 
 
 @dataclass(frozen=True)
 class TransportOptions:
     """How a transport is opened.
 
-    keys: certificates, needed off loopback. insecure: whether to go without them there, in the clear. listen: whether
+    keys: certificates and the secret of the room, needed off loopback. insecure: whether to go without them there, in the clear. listen: whether
     to wait at the address (True) or to go there (False); None: receivers wait, senders go. name: by which a receiver
     is known to the sender; made up if not given. lease_s: after how long a silent peer counts as gone. mtu_bytes: UDP
     payload that the way carries, 1200 to 1452; from less than 1433 Zenoh's QUIC tries upwards, with 5.7 kB of probes
-    each way at every start.
+    each way at every start. digest: three bytes that name the weights, for the head of a file.
     """
 
     keys: Keys | None = None
@@ -115,10 +119,13 @@ class TransportOptions:
     lease_s: float = 2.0
     mtu_bytes: int = 1440
     limits: Limits = field(default_factory=Limits)
+    digest: bytes = b"\0\0\0"
 
     def __post_init__(self) -> None:
         check_number("lease_s", self.lease_s, 0.2, 60.0)
         check_count("mtu_bytes", self.mtu_bytes, 1200, 1452)
+        if not isinstance(self.digest, bytes) or len(self.digest) != 3:
+            raise SomacastError(f"digest: expected three bytes, got {shown(self.digest)}")
         if self.name is not None:
             check_word("name", self.name)
 

@@ -1,12 +1,15 @@
-"""Addresses: `memory:NAME`, `zenoh:HOST:PORT` or plain `HOST:PORT`, `webrtc:http://HOST:PORT`."""
+"""Addresses: `memory:NAME`, `zenoh:HOST:PORT` or plain `HOST:PORT`, `udp:HOST:PORT`, `webrtc:http://HOST:PORT`, and files
+that end in `.soma`."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from somacast.channel.checks import shown
 from somacast.channel.transport.base import Transport, TransportOptions
 from somacast.types import SomacastError
 
-EXPECTED = "expected memory:NAME, HOST:PORT, zenoh:HOST:PORT or webrtc:http://HOST:PORT"
+EXPECTED = "expected memory:NAME, HOST:PORT, zenoh:HOST:PORT, udp:HOST:PORT, webrtc:http://HOST:PORT or FILE.soma"
 DEFAULT_ROOM = "person"
 
 
@@ -22,6 +25,14 @@ def open_sender(address: str, room: str = DEFAULT_ROOM, options: TransportOption
         from somacast.channel.transport import memory
 
         return memory.room(rest, room, options.limits).sender()
+    if kind == "file":
+        from somacast.channel.transport.file import FileSender
+
+        return FileSender(Path(rest), options.digest, options.limits)
+    if kind == "udp":
+        from somacast.channel.transport.udp import UdpSender
+
+        return UdpSender(rest, room, options)
     if kind == "webrtc":
         from somacast.channel.transport.webrtc import WebRtcSender
 
@@ -39,6 +50,14 @@ def open_receiver(address: str, room: str = DEFAULT_ROOM, options: TransportOpti
         from somacast.channel.transport import memory
 
         return memory.room(rest, room, options.limits).receiver(options.name)
+    if kind == "file":
+        from somacast.channel.transport.file import FileReceiver
+
+        return FileReceiver(Path(rest), options.limits)
+    if kind == "udp":
+        from somacast.channel.transport.udp import UdpReceiver
+
+        return UdpReceiver(rest, room, options)
     if kind == "webrtc":
         from somacast.channel.transport.webrtc import WebRtcReceiver
 
@@ -53,10 +72,10 @@ def _split(address: str) -> tuple[str, str]:
     if not isinstance(address, str):
         raise SomacastError(f"address: {EXPECTED}, got {shown(address)}")
     kind, colon, rest = address.partition(":")
-    if kind == "file" or address.endswith(".soma"):
-        raise SomacastError(f"{shown(address)}: is a file, which is written and read without a transport; {EXPECTED}")
-    if colon and kind in ("memory", "zenoh", "webrtc"):
+    if address.endswith(".soma"):
+        return "file", address
+    if colon and kind in ("memory", "zenoh", "udp", "webrtc"):
         return kind, rest
-    if "/" in address or not colon:
+    if "/" in address or not colon or kind == "file":
         raise SomacastError(f"address: {EXPECTED}, got {shown(address)}")
     return "zenoh", address
