@@ -45,7 +45,7 @@ def test_help_of_every_verb_has_an_example_and_a_device(capsys, verb):
     assert cli.main([*verb, "--help"]) == 0
     text = capsys.readouterr().out
     assert f"Example: somacast {' '.join(verb)}" in text
-    assert "--device" in text
+    assert "--device" in text or verb[0] in ("relay", "keys", "emulate")  # these run no network
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])

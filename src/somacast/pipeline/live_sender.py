@@ -42,6 +42,7 @@ REMEMBERED_S = 4  # which frames a receiver has
 MAX_STRIDE = 6
 MAX_BATCH_S = 1.0  # how long a narrow link may make frames wait
 MAX_WAITING = 32  # frames
+FREE_BPS = 80_000  # from here on labels at full quality take less than half of the link
 RATE_SHARE, CREDIT_S = 0.95, 0.25  # how much of the rate is used; how long what was not used can be
 PART_S, LEAST_PART_BYTES, MAX_PARTS = 0.02, 200, 64  # of a picture: time on the link that one takes; size; number
 HEADER_SHARE = 1.8  # a packet is worth its headers when the link has room for this many of them
@@ -102,6 +103,7 @@ class LiveSender:
         self.state, self.stride = self.config.lowest_state, max(self.config.stride, 1)
         self._credit, self._earned_s = 0.0, 0.0
         self._newest_s = 0.0
+        self._moved_s = -1e9
         self._send, self._make = send, controller
         self._encoder = MotionEncoder(motion.model)
         self._sequence = 0
@@ -209,6 +211,8 @@ class LiveSender:
         used = None if motion.reference is None else reference
         self._root(ticks, used)
         self._post(time_s, motion, Lane.LIVE, ticks, used)
+        self._moved_s = time_s
+        self._repeat_person(time_s)
 
     def _root(self, ticks: list[int], reference: int | None) -> None:
         root = ticks[0] if reference is None else self._roots.get(reference, -1)
@@ -254,7 +258,10 @@ class LiveSender:
         return min((p.controller.rate_bps(time_s) for p in peers), default=self._idle.rate_bps(time_s))
 
     def _lowest(self, time_s: float) -> int:
-        if not self.config.adapt:
+        """The network state that eq. 18 asks for, as long as labels are what fills the link: where all of them fit many
+        times over, nobody is helped by coarser ones."""
+        rate = self.rate_bps(time_s)
+        if rate is None or rate > FREE_BPS:
             return self.config.lowest_state
         return max([self.config.lowest_state, *(p.controller.network_state(time_s) for p in self._active(time_s))])
 
