@@ -33,7 +33,7 @@ USERS_OF_EXTRAS = {
     "aiohttp": (),
     "aiortc": ("channel/transport/", "viewer/"),
     "av": ("capture/video.py",),
-    "cryptography": ("channel/keys.py",),
+    "cryptography": ("channel/keys.py", "channel/transport/udp"),
     "matplotlib": ("bench/",),
     "onnx": ("train/",),
     "starlette": ("viewer/",),

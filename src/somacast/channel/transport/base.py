@@ -86,8 +86,9 @@ class Limits:
 @dataclass
 class TransportStatistics:
     """Counts since opening. sent, received: messages handed on and fetched; refused: sends that returned False;
-    capped: arrivals dropped by a cap; displaced: arrivals that newer ones pushed out before they were fetched; rejected:
-    datagrams that are nobody's here: damaged, of another key, room, direction or session; replayed: ones that came again.
+    capped: arrivals dropped by a cap; displaced: arrivals that newer ones pushed out before they were fetched.
+    rejected: datagrams that are not for this end: damaged, of another key, room, direction or session; replayed: ones
+    that came again. Both are counted by `udp` alone.
     """
 
     sent: int = 0
@@ -105,11 +106,11 @@ class TransportStatistics:
 class TransportOptions:
     """How a transport is opened.
 
-    keys: certificates and the secret of the room, needed off loopback. insecure: whether to go without them there, in the clear. listen: whether
-    to wait at the address (True) or to go there (False); None: receivers wait, senders go. name: by which a receiver
-    is known to the sender; made up if not given. lease_s: after how long a silent peer counts as gone. mtu_bytes: UDP
-    payload that the way carries, 1200 to 1452; from less than 1433 Zenoh's QUIC tries upwards, with 5.7 kB of probes
-    each way at every start. digest: three bytes that name the weights, for the head of a file.
+    keys: certificates and the secret of the room, needed off loopback. insecure: whether to go without them there, in
+    the clear. listen: whether to wait at the address (True) or to go there (False); None: receivers wait, senders go.
+    name: by which a receiver is known to the sender; made up if not given. lease_s: after how long a silent peer counts
+    as gone. mtu_bytes: UDP payload that the way carries, 1200 to 1452; from less than 1433 Zenoh's QUIC tries upwards,
+    with 5.7 kB of probes each way at every start. digest: three bytes that name the weights, for the head of a file.
     """
 
     keys: Keys | None = None

@@ -1,5 +1,5 @@
-"""Addresses: `memory:NAME`, `zenoh:HOST:PORT` or plain `HOST:PORT`, `udp:HOST:PORT`, `webrtc:http://HOST:PORT`, and files
-that end in `.soma`."""
+"""Addresses: `memory:NAME`, `zenoh:HOST:PORT` or plain `HOST:PORT`, `udp:HOST:PORT`, `webrtc:http://HOST:PORT`, and
+files whose names end in `.soma`."""
 
 from __future__ import annotations
 

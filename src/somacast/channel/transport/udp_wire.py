@@ -5,10 +5,11 @@
     bytes 9-13   counter: of all datagrams of the session, from 0; the nonce
     then         body, encrypted; tag of 16 bytes over all of it (ChaCha20-Poly1305, RFC 8439)
 
-Each session has a key of its own in each direction, made from the secret of the room by HKDF-Expand (RFC 5869, the secret
-is uniform): way | session | session of the other side, or zeros | name of the room. So a nonce never comes twice under one
-key, and a datagram means nothing in another room, sent back, or to a sender that has started anew. Without keys the
-secret is public and the body stays in the clear, with a keyed BLAKE2s of 16 bytes behind it: the same rules, no secrecy.
+Each session has a key of its own in each direction, made from the shared secret by HKDF-Expand (RFC 5869; the secret is
+uniform): way | session | session of the other side, or zeros | name of the room. So a nonce never comes twice under
+one key, and a datagram means nothing in another room, sent back, or to a sender that has started anew. Without keys
+the secret is public and the body stays in the clear, with a keyed BLAKE2s of 16 bytes behind it: the same rules, but no
+secrecy and no proof of anything.
 """
 
 from __future__ import annotations
@@ -97,13 +98,13 @@ class Secret:
     def __init__(self, room_key: bytes | None, room: str) -> None:
         if room_key is not None:
             require("cryptography", "the UDP transport with keys")
-        self.secret, self._key, self._room = room_key is not None, room_key or _PUBLIC, room.encode()
+        self.encrypts, self._key, self._room = room_key is not None, room_key or _PUBLIC, room.encode()
 
     def sealer(self, way: bytes, session: bytes, other: bytes = NOBODY) -> Sealer:
         """For datagrams of `session` that go `way`, to session `other` if that is known."""
         info = _LABEL + way + session + other + self._room
         key = hmac.digest(self._key, info + b"\x01", "sha256")
-        return _Encrypted(key) if self.secret else _Plain(key)
+        return _Encrypted(key) if self.encrypts else _Plain(key)
 
 
 def seal(sealer: Sealer, kind: Kind, session: bytes, counter: int, body: bytes) -> bytes:
