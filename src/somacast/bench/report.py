@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from somacast.bench.report_live import live_lines
 from somacast.files import write_atomically
 from somacast.types import SomacastError
 from somacast.weights.manifest import list_weights
@@ -306,6 +307,7 @@ def block(results: dict[str, dict], root: Path) -> str:
         lines += [*rd_lines(results[RD], root), "", f"Command: `{command_of(RD, results[RD])}`"]
     if results:
         lines += ["", f"Made by: {provenance(results)}"]
+    lines += live_lines(root)
     return "\n".join(["", *lines, ""])
 
 

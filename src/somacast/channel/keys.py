@@ -69,8 +69,8 @@ def make_keys(
 
     An authority that is already there signs them, else one is made, good for ten years. hosts: names and addresses
     under which these machines are reached, beside localhost. days: how long the certificates last, 1 to 3650. replace:
-    whether to overwrite certificates of the same names; the secret that all share stays what it is. Raises SomacastError on wrong names, and where something is
-    already there; then nothing is written.
+    whether to overwrite certificates of the same names; the secret that all share stays what it is. Raises
+    SomacastError on wrong names, and where something is already there; then nothing is written.
     """
     require("cryptography", "making keys")
     check_count("days", days, 1, 3650)
