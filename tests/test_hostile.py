@@ -42,7 +42,7 @@ def recorded() -> tuple[Session, list[bytes]]:
     return session, list(session.sent)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(SEEDS, st.booleans(), st.booleans())
 def test_changed_packets_neither_raise_nor_stop_a_receiver(seed: int, sealed: bool, reliable: bool) -> None:
     _, sent = recorded()
@@ -63,7 +63,7 @@ def test_changed_packets_neither_raise_nor_stop_a_receiver(seed: int, sealed: bo
         assert receiver.counts.frames >= clean - 4 and receiver.counts.restarts == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(SEEDS, st.booleans())
 def test_changed_reports_neither_raise_nor_stop_a_sender(seed: int, sealed: bool) -> None:
     rng = np.random.default_rng(seed)
@@ -79,21 +79,22 @@ def test_changed_reports_neither_raise_nor_stop_a_sender(seed: int, sealed: bool
 
 
 @pytest.mark.parametrize(
-    "attack",
+    ("attack", "most_s"),
     [
-        "end and another start", "numbers to the edge", "frames for two minutes", "ticks ahead",
-        "pictures without an end", "all that was sent, again", "feedback: all has arrived",
+        ("end and another start", 0.5), ("numbers to the edge", 1.0), ("frames for two minutes", 0.5), ("ticks ahead", 1.6),
+        ("pictures without an end", 0.5), ("all that was sent, again", 0.2), ("feedback: all has arrived", 0.5),
     ],
 )  # fmt: skip
-def test_forged_packets_hold_a_session_up_for_a_moment_only(attack: str) -> None:
+def test_forged_packets_hold_a_session_up_for_a_moment_only(attack: str, most_s: float) -> None:
     meter = Meter()
     found = attack_one(attack, 0, meter, settle_s=2.0, watch_s=3.0)
-    assert found["until_right_s"] < 1.6 and meter.result()["escaped"] == 0
+    assert found["until_right_s"] < most_s and meter.result()["escaped"] == 0
 
 
-def test_another_person_under_the_same_number_does_not_stay() -> None:
+@pytest.mark.parametrize("number", ["same", "next"])
+def test_another_person_does_not_stay_whatever_the_number(number: str) -> None:
     meter = Meter()
-    found = attack_one("another person, next number", 0, meter, settle_s=1.0, watch_s=2.5)
+    found = attack_one(f"another person, {number} number", 0, meter, settle_s=1.0, watch_s=2.5)
     assert 0 < found["until_right_person_s"] < 2.1 and meter.result()["escaped"] == 0
 
 
@@ -105,10 +106,10 @@ def test_noise_does_not_show() -> None:
 
 
 def test_readers_refuse_in_one_way() -> None:
-    found = attack_readers(1500, 1, {"page": (messages.decode_page, [messages.Drawn(3, 1e12).encode()])})
-    assert found["kinds"]["page"]["packets"] > 300
+    found = attack_readers(800, 1, {"page": (messages.decode_page, [messages.Drawn(3, 1e12).encode()])})
+    assert found["kinds"]["page"]["packets"] > 150
     assert found["escaped"] == 0, found["faults"]
-    assert found["refused"] > 300 and found["largest_allocation_bytes"] < 4 << 20
+    assert found["refused"] > 150 and found["largest_allocation_bytes"] < 4 << 20
 
 
 def test_the_meter_sees_what_escapes() -> None:
@@ -126,13 +127,14 @@ def test_the_meter_sees_what_escapes() -> None:
 
 
 def test_numbers_that_jump_back_for_ever_need_no_more_memory() -> None:
-    receiver, now = LiveReceiver(load_motion(), DIGEST), 0.0
+    receiver = LiveReceiver(load_motion(), DIGEST)
+    receiver.take(Lane.LIVE, pack_packet(LivePacket(0, 7, End()), DIGEST), 0.0)
+    stream = receiver._stream
+    assert stream is not None
     for jump in range(1500):
-        now += 0.6
-        for k in range(4):
-            number = (-20_000 * jump + k) % 65536
-            receiver.take(Lane.LIVE, pack_packet(LivePacket(number, 7, End()), DIGEST), now)
-    assert receiver._stream is not None and len(receiver._stream.seen) <= 2 * REPLAY_WINDOW
+        for k in range(12):
+            stream.fresh((-20_000 * jump + k) % 65536, bytes([k]), 1.0)
+    assert len(stream.seen) <= 2 * REPLAY_WINDOW
 
 
 def test_a_caller_can_keep_numbers_from_jumping() -> None:
@@ -173,11 +175,11 @@ def test_references_go_to_what_every_receiver_has() -> None:
 
 
 def test_a_receiver_that_lacks_what_it_seems_to_have_is_helped_by_the_next_key() -> None:
-    links = [LinkProfile(delay_s=0.05, header_bytes=0).build(np.random.default_rng(k)) for k in range(2)]
-    run = Stage(*links, LiveConfig(batch_s=0.1)).run(3)
+    up, down = (LinkProfile(delay_s=0.2, header_bytes=0).build(np.random.default_rng(k)) for k in range(2))
+    run = Stage(up, down, LiveConfig(batch_s=0.1)).run(3)
     assert run.receiver._stream is not None
     run.receiver._stream.decoder._memory.poses.clear()
-    run.run(1.5, None)
+    run.run(1.8, None)
     lost = run.receiver.counts.undecodable
     run.run(2, None)
     assert lost > 0 and run.receiver.counts.undecodable == lost

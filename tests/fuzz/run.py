@@ -236,7 +236,7 @@ def fuzz(name: str, arguments: list[str]) -> None:
     files = [path.relative_to(ROOT / "src") for path in (ROOT / "src/somacast").rglob("*.py")]
     names = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in files]
     others = [one for one in names if not one.startswith(INSTRUMENTED)]
-    with atheris.instrument_imports(include=["somacast"], exclude=others):
+    with atheris.instrument_imports(include=["somacast"], exclude=others):  # pyright: ignore
         make = TARGETS[name]
         run, seeds = make()
     corpus = FOLDER / name
@@ -263,7 +263,7 @@ def main() -> int:
     names = [*TARGETS] if options.target == "all" else [options.target]
     if options.inside:
         limits = [f"-max_len={MOST_BYTES[names[0]]}", f"-timeout={SLOW_S}", f"-rss_limit_mb={MOST_MIB}",
-                  f"-artifact_prefix={FOLDER}/{names[0]}_", "-print_final_stats=1"]  # fmt: skip
+                  f"-artifact_prefix={FOLDER}/{names[0]}_", "-len_control=0"]  # fmt: skip
         fuzz(names[0], [options.file] if options.file else [f"-max_total_time={options.seconds}", *limits])
     FOLDER.mkdir(parents=True, exist_ok=True)
     failed = []

@@ -36,7 +36,7 @@ EPOCH, OTHER = 7, 8
 STEP_S = 1 / 30
 NOISE_PER_STEP, REPLAYED = 60, 0.05
 STORM, STORM_S, LONGEST_PAUSE_S = 400, 1.0, 10.0
-BOUND = 0.45  # mean error in spreads of the labels: the person as they move, even coarsely; another pose is above 1
+BOUND = 0.6  # mean error in spreads of the labels: the person as they move, even coarsely; another pose is above 1
 CALM = 6  # looks in a row that must be right
 ATTACKS = (
     "end", "end and another start", "one number far ahead", "numbers far ahead", "numbers to the edge", "a wrong pose",

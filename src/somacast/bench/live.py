@@ -37,6 +37,8 @@ from somacast.types import SomacastError
 FORMAT = "somacast live on one machine"
 LOADED_S = 30.0  # until a sender has loaded its networks
 VIEW_PX, EXTENT_M = 256, 2.2
+DISPLAY_S = 1 / 30
+SETTLE_S = 6.0  # who it is has been looked at several times by then, and the playout has found its offset
 _WRAP_S = TICK_SPAN / TICKS_PER_S
 
 
@@ -51,7 +53,7 @@ class LiveBench:
     """file for the results"""
     seconds: float = 20.0
     """length of the delay measurement"""
-    fps: float = 17.0
+    fps: float = 16.0
     """of the made camera"""
     starts: int = 10
     """how often a start over the narrow link is timed, with and without keys each"""
@@ -120,7 +122,7 @@ class _Sender:
 
 def _receive(transport: Transport, decoder: Any, screen: Any, until: Any, most_s: float) -> ReceiveSession:
     """Run a session until `until()` is true, at most most_s."""
-    session, stop = ReceiveSession(transport, decoder, [screen]), threading.Event()
+    session, stop = ReceiveSession(transport, decoder, [screen], DISPLAY_S), threading.Event()
     thread = threading.Thread(target=session.run, args=(stop,), daemon=True)
     thread.start()
     end = time.monotonic() + most_s
@@ -146,7 +148,7 @@ def measure_delay(config: LiveBench, decoder: Any) -> dict[str, Any]:
 
             def enough() -> bool:
                 if screen.first_s is not None and not end:
-                    end.append(time.monotonic() + 3 + config.seconds)
+                    end.append(time.monotonic() + SETTLE_S + config.seconds)
                 return bool(end) and time.monotonic() > end[0]
 
             session = _receive(transport, decoder, screen, enough, LOADED_S + config.seconds + 10)
@@ -154,7 +156,7 @@ def measure_delay(config: LiveBench, decoder: Any) -> dict[str, Any]:
             text = sender.end()
         if screen.first_s is None:
             raise SomacastError(f"live bench: nothing was received; the sender said: {text[-300:]}")
-    settled = screen.first_s + 3
+    settled = screen.first_s + SETTLE_S
     delays = [d for d, at in zip(screen.delays_s, screen.drawn_s, strict=True) if at > settled]
     drawn = [at for at in screen.drawn_s if at > settled]
     counts = session.receiver.counts

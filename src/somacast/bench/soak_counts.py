@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def resident_bytes() -> int:
         return 0
 
 
-def slope(values: list[float]) -> float | None:
+def slope(values: Sequence[float]) -> float | None:
     """Least-squares growth from one value to the next; None for fewer than three."""
     if len(values) < 3:
         return None

@@ -70,7 +70,7 @@ class Live:
     """file for the results"""
     seconds: float = 20.0
     """length of the delay measurement"""
-    fps: float = 17.0
+    fps: float = 16.0
     """of the made camera"""
     starts: int = 10
     """how often a start is timed, for each transport"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,8 @@ def run(argv: Sequence[str]) -> int:
     check_positive(fps=arguments.fps, seconds=arguments.seconds, height_m=arguments.height_m)
     if not 0 <= arguments.batch_ms <= 1000:
         raise SomacastError(f"--batch-ms {arguments.batch_ms}: expected 0 to 1000")
+    # Networks on one thread: beside camera, receiver or browser two threads wait for each other and take twice as long.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     options = transport_options(arguments.keys, arguments.insecure, None)
     from somacast.pipeline.sources import SourceOptions, open_source
 

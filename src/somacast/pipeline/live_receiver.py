@@ -32,6 +32,7 @@ from somacast.types import BitstreamError, Semantics, SomacastError
 
 REPLAY_WINDOW = 2048  # sequence numbers that are remembered; what is older is not let in
 SILENCE_S = 0.5  # of a sender before another start of it (epoch) or other numbers are believed
+ENDED_SILENCE_S = 0.2  # the same, of one that has said goodbye: motion after that takes it back
 REBORN_S, REBORN_PACKETS = 1.0, 4  # old numbers and nothing else: another start that drew the same epoch
 SAME_NUMBER = 4  # different packets of one sequence number are let in
 STARTS = 4  # of a sender that are remembered, so that packets of those before are replays
@@ -152,7 +153,8 @@ class LiveReceiver:
         while this one is alive. Nothing that is ignored keeps a stream alive."""
         stream = self._stream
         if stream is None or stream.epoch != packet.epoch:
-            if stream is not None and time_s - stream.heard_s < SILENCE_S and not self.ended:
+            silence_s = ENDED_SILENCE_S if self.ended else SILENCE_S
+            if stream is not None and time_s - stream.heard_s < silence_s:
                 self.counts.stale += 1
                 return None
             stream = self._starts.get(packet.epoch) or self._start(packet.epoch)

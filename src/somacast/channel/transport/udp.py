@@ -6,9 +6,9 @@
 What is protected, with keys: content, against reading, change, replay, mirroring, other rooms. A datagram that is not
 authentic is counted and answered by nothing. Each end draws a session at its start. Whoever sends *up* seals to the
 session of the sender, so that what a sender hears is of now. *Down* anybody may have recorded a whole session of
-yesterday: a receiver believes a session that it has not met for PROVE_S; after that only if it has shown (PROOF) that it
-hears this receiver's session of now, and so a way back is needed. Proven sessions win over others, and of equals the
-one that was met last. A sender's new start is taken at once when the old session has said BYE or was silent for
+yesterday: a receiver believes a session that it has not met for PROVE_S; after that only if it has shown (PROOF) that
+it hears this receiver's session of now, and so a way back is needed. Proven sessions win over others, and of equals
+the one that was met last. A sender's new start is taken at once when the old session has said BYE or was silent for
 lease_s, else after one round trip; an attacker can show an old session for PROVE_S, and only while the true sender is
 silent. Sessions that are over are remembered, the last MAX_RETIRED. Until a session is proven, no more than three times
 what came from it is sent to it.
@@ -38,7 +38,7 @@ from somacast.channel.transport.udp_wire import (
     split,
 )
 
-MOST_WAIT_S = 2.0  # until an identity is repeated, from FIRST_WAIT_S, doubling
+MOST_WAIT_S = 2.0  # until an identity is repeated: twice after FIRST_WAIT_S, then doubling
 SLOW_BPS = 50_000  # a link as slow as this may take that long to carry what is on its way
 IN_FLIGHT = 2  # parts of an identity
 JOINS_PER_S, JOINS_AT_ONCE = 50.0, 50  # answered, of receivers that are not known yet
@@ -57,7 +57,8 @@ class UdpSender(UdpEnd):
         self.most_peers = options.limits.peers
         self._sealer = self._secret.sealer(DOWN, self._session)
         self._part_bytes = min(PART_BYTES, options.mtu_bytes - FRAME_BYTES - PART_HEAD_BYTES)
-        self._number, self._parts = -1, [b""][:0]
+        self._number = -1
+        self._parts: list[bytes] = []  # of the identity
         self._blind = Route()  # of the target, while nobody has answered
         self._joins, self._joins_s = float(JOINS_AT_ONCE), 0.0
         self._thread.start()
@@ -102,19 +103,20 @@ class UdpSender(UdpEnd):
             return
         if route.number != self._number:
             route.number, route.sent, route.acked = self._number, 0, 0
-            route.due_s, route.wait_s = now_s, FIRST_WAIT_S
+            route.due_s, route.repeats = now_s, 0
         count = len(self._parts)
         flying = [k for k in range(count) if route.sent >> k & 1 and not route.acked >> k & 1]
         going = [k for k in range(count) if not route.sent >> k & 1][: max(IN_FLIGHT - len(flying), 0)]
         if flying and now_s >= route.due_s:
             going = flying + going
-            route.wait_s = min(2 * route.wait_s, MOST_WAIT_S)
+            route.repeats += 1
         for k in going:
             self._post(Kind.IDENTITY, self._parts[k], self._sealer, [address])
             route.sent |= 1 << k
         if going:
             most = sum(len(self._parts[k]) for k in {*flying, *going})
-            route.sent_s, route.due_s = now_s, now_s + route.wait_s + 8 * most / SLOW_BPS
+            wait_s = min(FIRST_WAIT_S * 2 ** max(min(route.repeats, 8) - 1, 0), MOST_WAIT_S)
+            route.sent_s, route.due_s = now_s, now_s + wait_s + 8 * most / SLOW_BPS
 
     def _tick(self, now_s: float) -> None:
         if self._target and now_s - self._sent_s >= self._keep_s:
@@ -141,7 +143,7 @@ class UdpSender(UdpEnd):
     def _met(self, peer: Peer, now_s: float) -> None:
         if self._target is not None and self._blind.number == self._number:  # it may have just been sent this way
             peer.route, self._blind = self._blind, Route()
-            peer.route.wait_s = FIRST_WAIT_S
+            peer.route.repeats = 0
             peer.route.due_s = min(peer.route.due_s, peer.route.sent_s + 2 * FIRST_WAIT_S)
 
     def _handle(self, kind: Kind, body: bytes, peer: Peer, now_s: float) -> None:
@@ -149,12 +151,10 @@ class UdpSender(UdpEnd):
             self.inbox.put(Lane.CONTROL, body, peer.name or peer.session.hex()[:8])
         elif kind is Kind.ACK:
             ack, route = read_ack(body), peer.route
-            if ack is None or route.number != self._number or ack[0] != self._number & 0xFFFF:
-                pass
-            elif route.acked | ack[1] != route.acked:
-                route.acked |= ack[1] & (1 << len(self._parts)) - 1
-                route.sent |= route.acked
-                route.wait_s = FIRST_WAIT_S
+            if ack is not None and route.number == self._number and ack[0] == self._number & 0xFFFF:
+                there = ack[1] & (1 << len(self._parts)) - 1
+                if there & ~route.acked:
+                    route.acked, route.sent, route.repeats = route.acked | there, route.sent | there, 0
         elif kind is Kind.ASK and now_s - peer.asked_s >= 0.1:
             peer.asked_s = now_s
             name = _NAME.fullmatch(body, len(NOBODY))
@@ -272,3 +272,4 @@ class UdpReceiver(UdpEnd):
         peer = self._sender(time.monotonic())
         if peer is not None:
             self._answer(peer, Kind.BYE, b"")
+        self._current = None

@@ -34,7 +34,7 @@ from somacast.types import SomacastError
 
 PROVE_S = 3.0
 MAX_RETIRED = 4096
-FIRST_WAIT_S = 0.25  # until something is repeated; doubles
+FIRST_WAIT_S = 0.25  # until something is repeated
 BUFFER_BYTES = 1 << 20
 _TICK_S, _READS_AT_ONCE = 0.02, 64
 Address = tuple  # as the socket module has it
@@ -49,7 +49,7 @@ class Route:
     acked: int = 0
     sent_s: float = 0.0
     due_s: float = 0.0
-    wait_s: float = FIRST_WAIT_S
+    repeats: int = 0
 
 
 @dataclass
@@ -125,7 +125,8 @@ class UdpEnd(Ends):
                     except OSError:  # some systems tell here that an earlier datagram found nobody
                         continue
                     with self._lock:
-                        self._take(data, address, time.monotonic())
+                        if not self._closed:
+                            self._take(data, address, time.monotonic())
                 with self._lock:
                     now = time.monotonic()
                     if now >= self._tick_s and not self._closed:
@@ -194,7 +195,9 @@ class UdpEnd(Ends):
         """Whether one more session can be told apart; the longest silent may have to go."""
         if len(self._peers) < self.most_peers:
             return True
-        oldest = next((peer for peer in self._peers.values() if self._evictable(peer, now_s)), None)
+        # Those that were never proven first: else replays could drive out a true sender that is away for a while.
+        order = sorted(self._peers.values(), key=lambda peer: peer.proven)
+        oldest = next((peer for peer in order if self._evictable(peer, now_s)), None)
         if oldest is None:
             return False
         # What was never proven may be a true sender that others crowd out: it may come again.
@@ -240,6 +243,7 @@ class UdpEnd(Ends):
             if self._thread.is_alive():
                 self._thread.join()
             self._socket.close()
+            self._peers.clear()
 
 
 def _room_key(options: TransportOptions) -> bytes | None:

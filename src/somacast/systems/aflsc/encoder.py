@@ -249,7 +249,9 @@ class Encoder:
         focal = float(frame.camera.fx) if frame.camera is not None else DEFAULT_FOCAL * max(height, width)
         return focal, focal / box.side
 
-    def label(self, frame: Frame, look: Look) -> tuple[np.ndarray, WeakCamera, float]:
+    def label(
+        self, frame: Frame, look: Look, outline_rounds: int = OUTLINE_ROUNDS
+    ) -> tuple[np.ndarray, WeakCamera, float]:
         """Labels of the coder, pulled towards the maps; of the height that is known, if it is; then with the outline of
         the body so found."""
         evidence = evidence_of(look.out)
@@ -267,7 +269,7 @@ class Encoder:
         given = (look.values, look.spread, evidence, distance)
         silhouette = look.silhouette.astype(np.float32)
         offset = self.space.offset_map(np.zeros(len(self.space.appearance_std), np.float32))
-        for _ in range(OUTLINE_ROUNDS):
+        for _ in range(outline_rounds):
             frames = self.refiner.joints(parameters)
             drawn = DrawnBody.of(self.space.state(values), offset, camera, self.crop_px)
             outline = find_outline(drawn, silhouette, frames)

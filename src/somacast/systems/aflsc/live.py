@@ -19,13 +19,14 @@ from somacast.semantics.vocabulary import Vocabulary
 from somacast.systems.aflsc.assemble import skinned_mesh
 from somacast.systems.aflsc.decoder import Decoder
 from somacast.systems.aflsc.drawn import WeakCamera
-from somacast.systems.aflsc.encoder import DOUBTED, FOUND, TRUNK, Encoder, Look
+from somacast.systems.aflsc.encoder import DOUBTED, FOUND, OUTLINE_ROUNDS, TRUNK, Encoder, Look
 from somacast.systems.aflsc.labels import PersonState
 from somacast.systems.aflsc.motion import MotionSpace, load_motion
 from somacast.types import Frame, Semantics, SomacastError
 
 LOST_CONFIDENCE = 0.04  # mean peak of the trunk's heat maps under which the person is looked for again
 LOST_FRAMES = 5
+LIVE_OUTLINE_ROUNDS = 0
 REMEMBERED_S = 20.0  # over which looks at who it is are averaged
 SHAPE_SPREAD = 0.15  # how far a frame's build may leave the running mean, in standard deviations
 BOX_SHARE = 0.6  # how much of the way the crop goes to where the person is
@@ -140,7 +141,7 @@ class Tracker:
             look.values[self._shape] = self._mean[self._shape]
             std = np.array([self.space.vocabulary.labels[i].std for i in self._shape])
             look.spread[self._shape] = np.minimum(look.spread[self._shape], SHAPE_SPREAD * std)
-        values, camera, _ = encoder.label(frame, look)
+        values, camera, _ = encoder.label(frame, look, OUTLINE_ROUNDS if self.mirrored else LIVE_OUTLINE_ROUNDS)
         values[self.space.vocabulary.group_indices("camera")] = encoder.place(frame, look, camera)
         self._follow(look)
         moving = values[self.motion.columns]
