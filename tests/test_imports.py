@@ -26,7 +26,13 @@ RANK = {
     "cli": 8,
 }  # fmt: skip
 # Stages of one rank are told apart where one hands to the next.
-SIDEWAYS = {("entropy", "bitstream"), ("capture", "human"), ("metrics", "human"), ("semantics", "channel"), ("bench", "viewer")}
+SIDEWAYS = {
+    ("entropy", "bitstream"),
+    ("capture", "human"),
+    ("metrics", "human"),
+    ("semantics", "channel"),
+    ("bench", "viewer"),
+}
 # What only extras bring: the files that may import it, wherever in the file. All else runs from a plain install.
 USERS_OF_EXTRAS = {
     "anny": ("data/body_export.py",),

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from live_cases import container
 from motion_cases import moving
-
 from somacast.bitstream.packets import Motion, unpack_packet
 from somacast.bitstream.video import is_video, read_records
 from somacast.channel.transport.base import Lane

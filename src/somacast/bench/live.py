@@ -170,8 +170,9 @@ def measure_delay(config: LiveBench, decoder: Any) -> dict[str, Any]:
     }
 
 
-def measure_starts(config: LiveBench, decoder: Any, keys: Path | None) -> dict[str, Any]:
-    """Seconds from the sender's first datagram on the narrow link to the first drawn picture of who was sent."""
+def measure_starts(config: LiveBench, decoder: Any, kind: str, keys: Path | None) -> dict[str, Any]:
+    """Seconds from the sender's first datagram on the narrow link to the first drawn picture of who was sent. kind:
+    "udp:" or "" (Zenoh)."""
     times, failures = [], 0
     profile = LinkProfile(
         capacity=1000 * config.rate_kbit_s, delay_s=config.rtt_ms / 2000, loss=config.loss, queue_bytes=6000
@@ -179,8 +180,10 @@ def measure_starts(config: LiveBench, decoder: Any, keys: Path | None) -> dict[s
     for number in range(config.starts):
         loaded = None if keys is None else load_keys(keys / "receiver")
         with (
-            open_receiver("127.0.0.1:0", "bench", TransportOptions(keys=loaded)) as transport,
-            UdpLinkEmulator("127.0.0.1:0", transport.address, profile, profile, seed=config.seed + number) as link,
+            open_receiver(f"{kind}127.0.0.1:0", "bench", TransportOptions(keys=loaded)) as transport,
+            UdpLinkEmulator(
+                "127.0.0.1:0", transport.address.removeprefix(kind), profile, profile, seed=config.seed + number
+            ) as link,
         ):
             screen, begun = _Screen(), []
 
@@ -191,7 +194,7 @@ def measure_starts(config: LiveBench, decoder: Any, keys: Path | None) -> dict[s
 
             host, port = link.address
             options = ["--room", "bench", "--fps", "15", *(["--keys", str(keys / "sender")] if keys else [])]
-            sender = _Sender(f"{host}:{port}", options)
+            sender = _Sender(f"{kind}{host}:{port}", options)
             try:
                 _receive(transport, decoder, screen, seen, LOADED_S + 15)
             finally:
@@ -222,8 +225,9 @@ def run(config: LiveBench) -> dict[str, Any]:
             "weights_sha256": weights_digests(),
             "delay": measure_delay(config, decoder),
             "starts": {
-                "plain": measure_starts(config, decoder, None),
-                "mutual TLS": measure_starts(config, decoder, keys),
+                "udp with keys": measure_starts(config, decoder, "udp:", keys),
+                "Zenoh with keys": measure_starts(config, decoder, "", keys),
+                "Zenoh without keys": measure_starts(config, decoder, "", None),
             },
         }
     write_atomically(config.json, (json.dumps(result, indent=1) + "\n").encode())

@@ -25,7 +25,9 @@ def transport_options(
         from somacast.channel.keys import load_keys
 
         loaded = load_keys(keys)
-    return TransportOptions(keys=loaded, insecure=insecure, listen=listen, name=name)
+    from somacast.systems.aflsc.motion import motion_digest
+
+    return TransportOptions(keys=loaded, insecure=insecure, listen=listen, name=name, digest=motion_digest())
 
 
 def host_port(text: str, what: str) -> tuple[str, int]:

@@ -22,7 +22,7 @@ class Arguments:
     """
 
     listen: str = DEFAULT_ADDRESS
-    """where senders find this receiver: HOST:PORT, or a .soma file to play"""
+    """where senders find this receiver: HOST:PORT, udp:HOST:PORT, or a .soma file to play"""
     connect: str | None = None
     """go to a relay or a listening sender instead of waiting"""
     room: str = "person"

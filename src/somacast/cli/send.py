@@ -28,7 +28,10 @@ class Arguments:
     source: tyro.conf.Positional[str]
     """webcam, webcam:1, a video or picture file, or synthetic:walking (standing, running, jumping, sitting, ...)"""
     to: str = DEFAULT_ADDRESS
-    """receiver or relay: HOST:PORT (zenoh), webrtc:http://HOST:PORT, or a .soma file to write"""
+    """receiver or relay: HOST:PORT (zenoh), udp:HOST:PORT (no handshake: soonest on screen), webrtc:http://HOST:PORT, or
+    a .soma file to write"""
+    listen: bool = False
+    """wait at that address for receivers instead of going there"""
     room: str = "person"
     """name of the stream, where several go through one relay"""
     keys: Path | None = None
@@ -60,7 +63,7 @@ def run(argv: Sequence[str]) -> int:
         raise SomacastError(f"--batch-ms {arguments.batch_ms}: expected 0 to 1000")
     # Networks on one thread: beside camera, receiver or browser two threads wait for each other and take twice as long.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    options = transport_options(arguments.keys, arguments.insecure, None)
+    options = transport_options(arguments.keys, arguments.insecure, arguments.listen or None)
     from somacast.pipeline.sources import SourceOptions, open_source
 
     realtime = not arguments.to.endswith(".soma")

@@ -119,8 +119,9 @@ class UdpSender(UdpEnd):
             route.sent_s, route.due_s = now_s, now_s + wait_s + 8 * most / SLOW_BPS
 
     def _tick(self, now_s: float) -> None:
-        if self._target and now_s - self._sent_s >= self._keep_s:
-            self._post(Kind.PROOF, NOBODY, self._sealer, [self._target])  # so that a receiver can answer
+        heard_s = next((peer.heard_s for peer in reversed(self._peers.values())), -1e9)
+        if self._target and now_s - max(self._sent_s, heard_s) >= 1.5 * self._keep_s:
+            self._post(Kind.PROOF, NOBODY, self._sealer, [self._target])  # so that a new receiver can answer
         for route, address in self._routes(now_s):
             self._push(route, address, now_s)
 
