@@ -1,11 +1,12 @@
 # `make demo` and `make test` do all the set-up in a fresh clone: Python 3.11+ and pip are enough.
-#   make demo [IMAGE=picture.jpg] [OUT=runs/demo]    make test [WORKERS=2] [PYTEST_ARGS=...]    make lint
+#   make demo [IMAGE=picture.jpg] [OUT=runs/demo]    make test [WORKERS=2] [PYTEST_ARGS=...]    make lint    make fuzz [SECONDS=60]
 PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
 OUT ?= runs/demo
 IMAGE ?=
 PYTEST_ARGS ?=
+SECONDS ?= 60
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.somacast-installed
@@ -13,7 +14,7 @@ STAMP := $(VENV)/.somacast-installed
 ONE_THREAD := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup demo test lint fuzz format clean
 
 help:
 	@sed -n '1,2s/^# //p' Makefile
@@ -37,6 +38,10 @@ lint: $(STAMP)
 
 test: lint
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+fuzz: $(STAMP)
+	$(BIN)/python -m pip install --quiet atheris
+	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

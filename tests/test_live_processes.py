@@ -1,4 +1,4 @@
-"""Live for real: a sender and a receiver in processes of their own, a bad link between them, a browser that looks on."""
+"""Live for real: sender and receiver in processes of their own, a bad link between them, a browser that looks on."""
 
 from __future__ import annotations
 

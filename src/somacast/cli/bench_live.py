@@ -182,12 +182,25 @@ def soak(argv: Sequence[str]) -> int:
     return 0
 
 
+def _page_readers() -> dict[str, Any]:
+    """The viewer's decoders with real messages for each."""
+    import numpy as np
+
+    from somacast.viewer import messages as m
+
+    pose = m.Pose(1, 2.0, np.tile([0.0, 0, 0, 1], (21, 1)), np.zeros(3))
+    page = [m.Hello().encode(), m.Drawn(3, 1e12).encode(), m.Want(1).encode()]
+    told = (m.Welcome(), pose, m.Status({"fps": 30.0}), m.Picture(b"x" * 50), m.Part(1, 0, 100, b"y" * 50))
+    server = [one.encode() for one in (*told, m.Person(1, b"z" * 50))]
+    return {"page": (m.decode_page, page), "server": (m.decode_server, server)}
+
+
 def hostile(argv: Sequence[str]) -> int:
     """Parse and run."""
     arguments = parse(Hostile, argv, "somacast bench hostile")
     options = _options(arguments, "json")
     from somacast.bench.hostile import HostileConfig, run_hostile
 
-    run_hostile(HostileConfig(json_path=arguments.json, **options))
+    run_hostile(HostileConfig(json_path=arguments.json, **options), _page_readers())
     print(f"{arguments.json}: {arguments.packets:,} packets")
     return 0

@@ -14,6 +14,8 @@ from somacast.cli.common import Device, check_device, check_positive, parse, sho
 from somacast.cli.live_common import DEFAULT_ADDRESS, StatusLine, rate_text, stopping, transport_options
 from somacast.types import SomacastError
 
+FILE_BATCH_S = 1.0  # nobody waits for a file
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -28,8 +30,8 @@ class Arguments:
     source: tyro.conf.Positional[str]
     """webcam, webcam:1, a video or picture file, or synthetic:walking (standing, running, jumping, sitting, ...)"""
     to: str = DEFAULT_ADDRESS
-    """receiver or relay: HOST:PORT (zenoh), udp:HOST:PORT (no handshake: soonest on screen), webrtc:http://HOST:PORT, or
-    a .soma file to write"""
+    """receiver or relay: HOST:PORT (zenoh), udp:HOST:PORT (no handshake: soonest on screen), webrtc:http://HOST:PORT,
+    or a .soma file to write"""
     listen: bool = False
     """wait at that address for receivers instead of going there"""
     room: str = "person"
@@ -71,7 +73,7 @@ def run(argv: Sequence[str]) -> int:
         arguments.source, SourceOptions(fps=arguments.fps, realtime=realtime, seconds=arguments.seconds)
     )
     device = check_device(arguments.device)
-    import secrets
+    import time
 
     from somacast.channel.transport.open import open_sender
     from somacast.pipeline.live import SendOptions, SendSession
@@ -83,10 +85,12 @@ def run(argv: Sequence[str]) -> int:
     with source, open_sender(arguments.to, arguments.room, options) as transport:
         show_notes(source.notes)
         live = LiveConfig(
-            batch_s=arguments.batch_ms / 1000, adapt=not arguments.no_adapt, header_bytes=transport.header_bytes
+            batch_s=arguments.batch_ms / 1000 or (0.0 if realtime else FILE_BATCH_S),
+            adapt=not arguments.no_adapt,
+            header_bytes=transport.header_bytes,
         )
         choice = SendOptions(live, arguments.height_m, arguments.picture)
-        session = SendSession(source, transport, tracker, choice, secrets.randbelow(256))
+        session = SendSession(source, transport, tracker, choice, int(time.time()) % 256)
         line = StatusLine()
         print(f"sending {arguments.source} to {arguments.to}, room {arguments.room}; Ctrl-C ends", flush=True)
         try:

@@ -67,16 +67,17 @@ def _describe_video(data: bytes) -> dict[str, Any]:
         },
         "layers": [], "groups": [], "labels": [], "notes": [], "packets": [],
     }  # fmt: skip
-    tick, frames, last, container_bytes = Unwrapper(TICK_SPAN // 2), 0, 0, b""
+    tick, frames, first, last, container_bytes = Unwrapper(TICK_SPAN // 2), 0, None, 0, b""
     for packet in read_records(data):
         body = unpack_packet(packet, digest).body
         row: dict[str, Any] = {"kind": type(body).__name__.lower(), "bytes": len(packet)}
         if isinstance(body, Motion):
             start = tick(body.tick) or 0
-            last = start + (body.count - 1) * body.step
+            first = start if first is None else first
+            last = start - first + (body.count - 1) * body.step
             frames += body.count
             row |= {
-                "time_s": round(start / TICKS_PER_S, 3), "frames": body.count, "network_state": body.state,
+                "time_s": round((start - first) / TICKS_PER_S, 3), "frames": body.count, "network_state": body.state,
                 "stands_alone": body.reference is None,
             }  # fmt: skip
         elif isinstance(body, Person):

@@ -6,6 +6,7 @@ that feed them. Times are time.monotonic(), on the wire too, so that on one mach
 
 from __future__ import annotations
 
+import gc
 import io
 import threading
 import time
@@ -32,6 +33,7 @@ LEARN_EARLY_S, LEARN_S, EARLY_S = 0.4, 2.0, 4.0  # how often, and for how long e
 PERSON_GAPS_S = (0.0, 1.0, 2.0, 5.0, 12.0, 30.0)  # between what is told of it; then the last
 PICTURE_S, PICTURE_PX, PICTURE_QUALITY = 0.5, 160, 40
 DISPLAY_S = 1 / 60
+LEAST_REBUILD_S = 0.5  # between rigs, however often somebody is told anew
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -65,6 +67,7 @@ class SendSession:
         done = threading.Event()
         service = threading.Thread(target=self._serve, args=(done, tell), name="send-service", daemon=True)
         service.start()
+        _still_memory()
         try:
             with one_blas_thread():
                 for taken in play(self.source, stop):
@@ -138,6 +141,12 @@ def small_jpeg(image: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
+def _still_memory() -> None:
+    """What is loaded by now stays: Python's collector need not look at it again, which takes up to 80 ms."""
+    gc.collect()
+    gc.freeze()
+
+
 class Output(Protocol):
     """Something that shows or keeps the received person. Called by the session's threads, must not block long."""
 
@@ -174,6 +183,7 @@ class ReceiveSession:
         """Until `stop` is set, `seconds` have passed, or a file has been played."""
         builder = threading.Thread(target=self._build, args=(stop,), name="receive-person", daemon=True)
         taker = threading.Thread(target=self._take, args=(stop,), name="receive-take", daemon=True)
+        _still_memory()
         builder.start()
         taker.start()
         start_s = told_s = time.monotonic()
@@ -214,7 +224,7 @@ class ReceiveSession:
                 with self._lock:
                     wire = len(arrival.data) + self.transport.header_bytes
                     self.receiver.take(arrival.lane, arrival.data, arrival.time_s, wire)
-                    who = (self.receiver.person_number, self.receiver.counts.restarts)
+                    who = (id(self.receiver.person), self.receiver.counts.restarts)
                 if who != number:
                     number = who
                     self._wanted.set()
@@ -231,6 +241,7 @@ class ReceiveSession:
             self._wanted.clear()
             if stop.is_set():
                 return
+            built_s = time.monotonic()
             with self._lock:
                 who, number = self.receiver.person, self.receiver.person_number
             try:
@@ -240,6 +251,7 @@ class ReceiveSession:
                         output.person(self.moving, number)
             except Exception as fault:  # a person that cannot be built must not end the session
                 self.faults = [*self.faults[-4:], f"{type(fault).__name__}: {fault}"]
+            stop.wait(max(built_s + LEAST_REBUILD_S - time.monotonic(), 0.0))
 
     def _show(self, now_s: float) -> None:
         with self._lock:
