@@ -68,10 +68,7 @@ def run(argv: Sequence[str]) -> int:
     options = transport_options(arguments.keys, arguments.insecure, arguments.listen or None)
     from somacast.pipeline.sources import SourceOptions, open_source
 
-    realtime = not arguments.to.endswith(".soma")
-    source = open_source(
-        arguments.source, SourceOptions(fps=arguments.fps, realtime=realtime, seconds=arguments.seconds)
-    )
+    source = open_source(arguments.source, SourceOptions(fps=arguments.fps, seconds=arguments.seconds))
     device = check_device(arguments.device)
     import time
 
@@ -85,7 +82,7 @@ def run(argv: Sequence[str]) -> int:
     with source, open_sender(arguments.to, arguments.room, options) as transport:
         show_notes(source.notes)
         live = LiveConfig(
-            batch_s=arguments.batch_ms / 1000 or (0.0 if realtime else FILE_BATCH_S),
+            batch_s=arguments.batch_ms / 1000 or (FILE_BATCH_S if arguments.to.endswith(".soma") else 0.0),
             adapt=not arguments.no_adapt,
             header_bytes=transport.header_bytes,
         )
