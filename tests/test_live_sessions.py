@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from live_cases import container
 from motion_cases import moving
-
 from somacast.channel.transport.memory import MemoryNetwork
 from somacast.human.body import load_body
 from somacast.pipeline.live import ReceiveSession

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 from functools import partial
 from typing import Any
 
+from somacast.channel.transport.signalling import cleaned_offer
 from somacast.types import SomacastError
 from somacast.viewer.clients import LinkClosedError, run_session
 
@@ -20,27 +20,7 @@ PART_BYTES = 16 << 10
 MAIN_BUFFER_BYTES = 32 << 10  # what may wait in the main channel
 POSE_BUFFER_BYTES = 2 << 10  # ten poses; beyond, new ones are dropped
 CONNECT_TIMEOUT_S = 15.0
-MAX_OFFER_LINES = 200
 _MAX_WAITING = 64  # messages of the page
-
-
-def cleaned_offer(body: bytes) -> str:
-    """The SDP of a JSON offer {"type": "offer", "sdp": ...}: one section, of data channels, without addresses.
-
-    Raises SomacastError for anything else.
-    """
-    try:
-        offer = json.loads(body)
-        sdp = offer["sdp"] if offer["type"] == "offer" else None
-    except (ValueError, TypeError, KeyError, RecursionError) as fault:
-        raise SomacastError("offer: expected JSON with an SDP offer, got something else") from fault
-    if not isinstance(sdp, str):
-        raise SomacastError("offer: expected JSON with an SDP offer, got something else")
-    lines = [line for line in sdp.splitlines() if not line.startswith(("a=candidate:", "a=end-of-candidates"))]
-    sections = [line for line in lines if line.startswith("m=")]
-    if len(lines) > MAX_OFFER_LINES or len(sections) != 1 or not sections[0].startswith("m=application "):
-        raise SomacastError("offer: expected one section of data channels and nothing else")
-    return "\r\n".join(lines) + "\r\n"
 
 
 class WebRtcPages:
