@@ -24,6 +24,7 @@ class Arguments:
     rendered .mp4.
 
     Example: somacast decode person.soma -o person.glb --preview person.png
+
     Example: somacast decode walk.soma -o walk.glb
     """
 

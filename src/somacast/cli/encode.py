@@ -20,6 +20,7 @@ class Arguments:
     second.
 
     Example: somacast encode person.jpg -o person.soma --budget-bytes 300 --report report.json
+
     Example: somacast encode walk.mp4 -o walk.soma --kbit-s 3
     """
 

@@ -12,8 +12,8 @@ from somacast.types import SomacastError
 
 VERBS = {
     "demo": "one person through the whole chain, with sizes, times and pictures",
-    "encode": "a picture of a person becomes a .soma file of a few hundred bytes",
-    "decode": "a .soma file becomes a coloured person in 3D (.glb, .ply, .obj)",
+    "encode": "a picture or video of a person becomes a .soma file of a few hundred bytes (a second)",
+    "decode": "a .soma file becomes a coloured person in 3D (.glb, .ply, .obj), or one who moves (.glb, .bvh, .mp4)",
     "send": "live: a camera, video, picture or made person to a receiver",
     "receive": "live: a person from a sender into a browser, a file, other programs",
     "view": "show a .soma file, a mesh or a live stream in the browser",
@@ -23,7 +23,7 @@ VERBS = {
     "info": "what is inside a .soma file: header, layers, bits of every label group",
     "train": "train the networks of a system",
     "evaluate": "measure a system on test people, as docs/protocol.md says",
-    "bench": "time and memory (speed, people); the README's table from the results (report)",
+    "bench": "the figures of the README, each by one command, and its tables from the results (report)",
     "data": "make synthetic people (synth), check an asset folder (check-assets)",
     "weights": "list and verify the weights inside the package",
 }

@@ -18,6 +18,7 @@ class Arguments:
     """Receive a person live and show them in the browser, record them, or hand them to other programs.
 
     Example: somacast receive --listen 127.0.0.1:7447 --view
+
     Example: somacast receive --connect relay.example.org:7447 --keys receiver --record me.glb --vmc 127.0.0.1:39539
     """
 

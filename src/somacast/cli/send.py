@@ -24,6 +24,7 @@ class Arguments:
     Off this machine both ends need keys (somacast keys), or --insecure for a link that is safe by other means.
 
     Example: somacast send webcam --to 192.0.2.7:7447 --keys sender
+
     Example: somacast send synthetic:walking --to 127.0.0.1:7447
     """
 

@@ -25,6 +25,7 @@ class Arguments:
     """Show a person in the browser: a .soma picture or video, a mesh, or what a relay or sender gives out live.
 
     Example: somacast view walk.soma
+
     Example: somacast view relay.example.org:7447 --keys receiver
     """
 

@@ -207,9 +207,9 @@ class LiveReceiver:
         self.ended, stream.old, stream.heard_s = False, 0, max(stream.heard_s, time_s)
         self.counts.undecodable += stream.decoder.unreferenced - before
         self.network_state = body.state
-        known = set(self.playout._times)
         times = [one.tick / TICKS_PER_S for one in told]
-        self.counts.repaired += sum(not one.own and t not in known for one, t in zip(told, times, strict=True))
+        new = [not self.playout.has(t) for t in times]
+        self.counts.repaired += sum(unknown and not one.own for unknown, one in zip(new, told, strict=True))
         self.playout.add(time_s, times, [self.motion.values(one.pose) for one in told], [one.own for one in told])
         own = sum(one.own for one in told)
         self.counts.frames += own

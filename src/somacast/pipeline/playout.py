@@ -101,6 +101,10 @@ class Playout:
         late = sorted(seconds for _, seconds in self._late)
         return late[min(int(self.config.share * len(late)), len(late) - 1)] + self.config.margin_s
 
+    def has(self, time_s: float) -> bool:
+        """Whether a frame, or a copy of it, of that sender's time is there."""
+        return time_s in self._values
+
     @property
     def newest_s(self) -> float | None:
         """Sender's time of the newest frame, None before the first."""
