@@ -193,7 +193,7 @@ def test_bits_grow_with_the_cost() -> None:
 def test_at_the_strongest_compression_a_label_lacks_the_floor_bits() -> None:
     """With equal embeddings everywhere tau alone decides: kept levels are all but FLOOR_BITS, or the minimum."""
     vocabulary = cases.space().vocabulary
-    model = aflsc_labels.fit_importance(cases.space())
+    model = aflsc_labels.fit_importance(cases.space().vocabulary)
     model.check(vocabulary)
     omega = importance(np.zeros(len(vocabulary.labels), np.int64), vocabulary, model)
     kept = kept_levels(compression(omega, 255, model), vocabulary)
@@ -210,7 +210,7 @@ def test_at_the_strongest_compression_a_label_lacks_the_floor_bits() -> None:
 
 def test_alike_labels_differ_in_nothing_but_the_first() -> None:
     vocabulary = cases.space().vocabulary
-    plain, alike = (aflsc_labels.fit_importance(cases.space(), alike=a) for a in (False, True))
+    plain, alike = (aflsc_labels.fit_importance(cases.space().vocabulary, alike=a) for a in (False, True))
     alike.check(vocabulary)
     classes = [i for i, label in enumerate(vocabulary.labels) if label.kind == "class"]
     others = np.setdiff1d(np.arange(len(alike.tau)), [vocabulary.positions["yaw"], *classes])
@@ -223,6 +223,6 @@ def test_alike_labels_differ_in_nothing_but_the_first() -> None:
 
 def test_tables_of_the_label_space_look_at_other_labels_or_not() -> None:
     space, values = cases.space(), cases.random_values(1500)
-    model = aflsc_labels.fit_importance(space)
+    model = aflsc_labels.fit_importance(space.vocabulary)
     assert np.any(aflsc_labels.build_tables(space, values, model).parents >= 0)
     assert np.all(aflsc_labels.build_tables(space, values, model, conditional=False).parents == -1)

@@ -36,7 +36,6 @@ SIDEWAYS = {
 # What only extras bring: the files that may import it, wherever in the file. All else runs from a plain install.
 USERS_OF_EXTRAS = {
     "anny": ("data/body_export.py",),
-    "aiohttp": (),
     "aiortc": ("channel/transport/", "viewer/"),
     "av": ("capture/video.py",),
     "cryptography": ("channel/keys.py", "channel/transport/udp"),

@@ -19,7 +19,6 @@ EXTRA_OF_PACKAGE = {
     "websockets": "live",
     "cryptography": "live",
     "aiortc": "webrtc",
-    "aiohttp": "webrtc",
     "sionna": "symbol",
     "DracoPy": "bench",
     "imageio_ffmpeg": "bench",
