@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 
 import somacast
-from somacast.human.io import save_mesh
-from somacast.human.preview import encode_png, turntable
-from somacast.pipeline.demo import built_in_person
-from somacast.types import SomacastError
+from somacast.errors import SomacastError
+from somacast.formats.meshes import save_mesh
+from somacast.geometry.preview import encode_png, turntable
+from somacast.pipeline.still.demo import built_in_person
 
 
 def main(arguments: list[str]) -> int:

@@ -10,9 +10,9 @@ import pytest
 
 import somacast
 from somacast import extras
-from somacast.bench.curves import draw_curves
+from somacast.bench.report.curves import draw_curves
 from somacast.cli.common import check_device
-from somacast.types import SomacastError
+from somacast.errors import SomacastError
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 DISTRIBUTION = {"imageio_ffmpeg": "imageio-ffmpeg", "warp": "anny"}  # where it has another name, or who brings it

@@ -13,44 +13,48 @@ import pytest
 import somacast
 
 PACKAGE = Path(somacast.__file__).parent
-# A room may import rooms of a lower rank, and itself. Weights stand low: who uses them verifies them at load.
+# A room may import rooms of a lower rank, and itself.
 RANK = {
-    "types": 0,
-    "files": 1, "extras": 1,
-    "weights": 2,
-    "capture": 3, "entropy": 3, "bitstream": 3, "human": 3, "metrics": 3,
-    "channel": 4, "semantics": 4, "data": 4,
-    "systems": 5,
-    "pipeline": 6, "train": 6,
-    "bench": 7, "viewer": 7,
-    "cli": 8,
+    "errors": 0,
+    "types": 1, "checks": 1, "timing": 1,
+    "files": 2, "extras": 2,
+    "weights": 3,  # low: who uses weights verifies them at load
+    "body": 4, "entropy": 4, "capture": 4,
+    "geometry": 5, "bitstream": 5,
+    "formats": 6, "metrics": 6,
+    "coding": 7, "nn": 7, "network": 7, "synthetic": 7,
+    "training": 8,
+    "systems": 9,
+    "pipeline": 10,
+    "bench": 11, "viewer": 11,
+    "cli": 12,
 }  # fmt: skip
-# Stages of one rank are told apart where one hands to the next.
+# Rooms of one rank of which one hands to the other.
 SIDEWAYS = {
-    ("entropy", "bitstream"),
-    ("capture", "human"),
-    ("metrics", "human"),
-    ("semantics", "channel"),
+    ("coding", "network"),
     ("bench", "viewer"),
 }
 # What only extras bring: the files that may import it, wherever in the file. All else runs from a plain install.
 USERS_OF_EXTRAS = {
-    "anny": ("data/body_export.py",),
-    "aiortc": ("channel/transport/", "viewer/"),
+    "anny": ("synthetic/body_export.py",),
+    "aiortc": ("network/transport/webrtc/", "viewer/"),
     "av": ("capture/video.py",),
-    "cryptography": ("channel/keys.py", "channel/transport/udp"),
+    "cryptography": ("network/keys.py", "network/transport/udp/"),
     "matplotlib": ("bench/",),
-    "onnx": ("train/",),
+    "onnx": ("training/", "systems/aflsc/training/"),
     "starlette": ("viewer/",),
     "uvicorn": ("viewer/",),
-    "zenoh": ("channel/transport/",),
-    "scipy": ("train/", "systems/aflsc/chart.py"),  # the chart is filled for training only
+    "zenoh": ("network/transport/zenoh/",),
+    "scipy": ("training/", "systems/aflsc/training/", "systems/aflsc/labels/chart.py"),
     "skimage": (),
-    "sionna": ("channel/symbol/coding.py",),
-    "torch": ("channel/symbol/coding.py", "train/", "semantics/", "systems/", "data/body_export.py", "cli/common.py"),
+    "sionna": ("network/channels/symbol/coding.py",),
+    "torch": (
+        "network/channels/symbol/coding.py", "training/", "nn/", "systems/", "synthetic/body_export.py",
+        "cli/common.py",
+    ),
     "warp": (),
-}
-WITHOUT_TORCH = ("bitstream", "entropy", "capture", "human", "metrics")
+}  # fmt: skip
+WITHOUT_TORCH = ("bitstream", "entropy", "capture", "body", "geometry", "formats", "coding", "metrics")
 
 
 def imports_of(path: Path) -> set[str]:
@@ -102,7 +106,9 @@ def test_imports_go_one_way():
 
 def test_the_check_sees_a_wrong_import(tmp_path):
     wrong = PACKAGE / "entropy" / "range_coder.py"
-    assert faults({wrong: {"somacast.pipeline.sender"}}) == ["entropy/range_coder.py imports somacast.pipeline.sender"]
+    assert faults({wrong: {"somacast.pipeline.still.sender"}}) == [
+        "entropy/range_coder.py imports somacast.pipeline.still.sender"
+    ]
     source = tmp_path / "late.py"
     source.write_text("def f():\n    from somacast.cli import main\n    import torch.nn\n")
     assert imports_of(source) >= {"somacast.cli.main", "torch.nn"}

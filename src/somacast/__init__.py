@@ -43,13 +43,13 @@ def encode(
 
     Raises SomacastError for a picture that cannot be used, a picture without a person, a budget that is too small.
     """
-    from somacast.pipeline.sender import Sender, frame_of
+    from somacast.pipeline.still.sender import Sender, frame_of
 
     return Sender(system, device).encode(frame_of(image, mask, height_m), budget_bytes).data
 
 
 def decode(data: bytes, *, device: str = "cpu") -> Human:
     """Turn the bytes of a .soma file into a person in 3D; BitstreamError if they are damaged or foreign."""
-    from somacast.pipeline.receiver import Receiver
+    from somacast.pipeline.still.receiver import Receiver
 
     return Receiver(device).decode(data).human

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from somacast.types import SomacastError
+from somacast.errors import SomacastError
 
 EXTRA_OF_PACKAGE = {
     "anny": "train",

@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from somacast.types import SomacastError
+from somacast.errors import SomacastError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

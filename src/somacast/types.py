@@ -7,23 +7,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 
-class SomacastError(ValueError):
-    """Bad input from the user: one line that says what was expected and what came."""
-
-
-class BitstreamError(SomacastError):
-    """A stream that cannot be decoded: damaged, cut, foreign, from other weights or a newer version."""
-
-
-def check_array(name: str, array: np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:
-    """Return `array` if its shape matches (None matches any length), else raise ValueError."""
-    if array.ndim != len(shape) or any(
-        want is not None and want != have for want, have in zip(shape, array.shape, strict=True)
-    ):
-        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
-    return array
-
-
 @dataclass(frozen=True)
 class Camera:
     """Pinhole camera, OpenCV convention: x right, y down, z forward; world to camera; pixel centres at .5.
@@ -104,7 +87,7 @@ class PointCloud:
 class Human:
     """A rebuilt person in the view frame: metres, x right, y up, z towards the sender's camera, pelvis at the origin.
 
-    joints [21, 3], rotations [21, 3, 3] world rotation relative to the T-pose (see human/skeleton.py);
+    joints [21, 3], rotations [21, 3, 3] world rotation relative to the T-pose (see body/skeleton.py);
     pelvis_m [3]: place of the pelvis in the sender's camera (OpenCV axes), if it was sent.
     """
 

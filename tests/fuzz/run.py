@@ -19,27 +19,28 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "runs" / "fuzz"
-MOST_BYTES = {
+MAX_BYTES = {
     "packet": 1300, "session": 4096, "motion": 1300, "still": 2000, "video": 4000, "report": 80, "control": 512,
     "page": 32, "server": 400,
 }  # fmt: skip
 INSTRUMENTED = (  # not the rooms with numba kernels, which cannot be
-    "somacast.bitstream", "somacast.entropy", "somacast.semantics", "somacast.systems.aflsc.codec",
-    "somacast.pipeline.live_receiver", "somacast.pipeline.live_sender", "somacast.pipeline.playout",
-    "somacast.pipeline.video", "somacast.channel.feedback", "somacast.channel.flight", "somacast.channel.measure",
-    "somacast.channel.monitor", "somacast.channel.rate_control", "somacast.viewer.messages",
+    "somacast.bitstream", "somacast.entropy", "somacast.coding", "somacast.systems.aflsc.labels.codec",
+    "somacast.pipeline.live.receiver", "somacast.pipeline.live.sender", "somacast.pipeline.live.playout",
+    "somacast.pipeline.video.files", "somacast.network.congestion.feedback", 
+    "somacast.network.congestion.flight", "somacast.network.congestion.measure",
+    "somacast.network.congestion.monitor", "somacast.network.congestion.rate_control", "somacast.viewer.messages",
 )  # fmt: skip
 SLOW_S = 5  # one input that takes longer is a hang (the machine may be busy and the code is instrumented)
-MOST_MIB = 2048
+MAX_MIB = 2048
 
 
 def target_packet() -> tuple[Callable[[bytes], None], list[bytes]]:
     """One datagram whose check is made right, to a receiver that has a session's first packets."""
-    from somacast.bench.hostile_session import Session
-    from somacast.bench.mutate import sealed_packet
-    from somacast.channel.transport.base import Lane
-    from somacast.pipeline.live_receiver import LiveReceiver
-    from somacast.systems.aflsc.motion import load_motion
+    from somacast.bench.robustness.fuzz_session import Session
+    from somacast.bench.robustness.mutate import sealed_packet
+    from somacast.network.transport.base import Lane
+    from somacast.pipeline.live.receiver import LiveReceiver
+    from somacast.systems.aflsc.live.motion import load_motion
 
     session = Session(0, picture_s=0.5)
     session.settle(2.0)
@@ -59,11 +60,11 @@ def target_packet() -> tuple[Callable[[bytes], None], list[bytes]]:
 
 def target_session() -> tuple[Callable[[bytes], None], list[bytes]]:
     """Many datagrams, each with a wait before it and its length, to one receiver."""
-    from somacast.bench.hostile_session import Session
-    from somacast.bench.mutate import sealed_packet
-    from somacast.channel.transport.base import Lane
-    from somacast.pipeline.live_receiver import LiveReceiver
-    from somacast.systems.aflsc.motion import load_motion
+    from somacast.bench.robustness.fuzz_session import Session
+    from somacast.bench.robustness.mutate import sealed_packet
+    from somacast.network.transport.base import Lane
+    from somacast.pipeline.live.receiver import LiveReceiver
+    from somacast.systems.aflsc.live.motion import load_motion
 
     session = Session(0, picture_s=0.5)
     session.settle(2.0)
@@ -89,11 +90,11 @@ def target_session() -> tuple[Callable[[bytes], None], list[bytes]]:
 
 def target_motion() -> tuple[Callable[[bytes], None], list[bytes]]:
     """The payload of a motion packet, its numbers from the first bytes."""
-    from somacast.bench.hostile_session import Session
+    from somacast.bench.robustness.fuzz_session import Session
     from somacast.bitstream.packets import Motion, unpack_packet
-    from somacast.semantics.motion_stream import MotionDecoder
-    from somacast.systems.aflsc.motion import load_motion
-    from somacast.types import BitstreamError
+    from somacast.coding.motion_stream import MotionDecoder
+    from somacast.errors import BitstreamError
+    from somacast.systems.aflsc.live.motion import load_motion
 
     session = Session(0)
     session.settle(2.0)
@@ -108,9 +109,9 @@ def target_motion() -> tuple[Callable[[bytes], None], list[bytes]]:
         decoder.decode(key, key.tick)
         step, count, state, mode, copies = data[:5]
         refers = key.tick if copies & 128 else None
-        told = tuple(range(4, 4 + 4 * (copies & 15), 4))
+        received = tuple(range(4, 4 + 4 * (copies & 15), 4))
         motion = Motion(
-            0, key.tick + 16, step or 1, 1 + count % 64, state, mode & 7, mode >> 3 & 3, data[5:], refers, told
+            0, key.tick + 16, step or 1, 1 + count % 64, state, mode & 7, mode >> 3 & 3, data[5:], refers, received
         )
         with contextlib.suppress(BitstreamError):
             decoder.decode(motion, motion.tick)
@@ -120,10 +121,10 @@ def target_motion() -> tuple[Callable[[bytes], None], list[bytes]]:
 
 def target_still() -> tuple[Callable[[bytes], None], list[bytes]]:
     """A .soma file of a still: as it is, and as the layers of one whose checks are right."""
-    from somacast.bench.live_stage import container
+    from somacast.bench.network.live_stage import container
     from somacast.bitstream.container import Container, pack, unpack
+    from somacast.errors import SomacastError
     from somacast.systems import registry
-    from somacast.types import SomacastError
 
     whole = container()
     good, _ = unpack(whole)
@@ -140,12 +141,12 @@ def target_still() -> tuple[Callable[[bytes], None], list[bytes]]:
 
 def target_video() -> tuple[Callable[[bytes], None], list[bytes]]:
     """A .soma video: as it is, and with the checks of its packets made right."""
-    from somacast.bench.hostile_readers import video
-    from somacast.bench.hostile_session import Session
-    from somacast.bench.mutate import sealed_packet
+    from somacast.bench.robustness.fuzz_readers import video
+    from somacast.bench.robustness.fuzz_session import Session
+    from somacast.bench.robustness.mutate import sealed_packet
     from somacast.bitstream.video import HEAD_BYTES, read_records, record
-    from somacast.pipeline.video import read_video
-    from somacast.types import BitstreamError
+    from somacast.errors import BitstreamError
+    from somacast.pipeline.video.files import read_video
 
     session = Session(0)
     session.settle(2.0)
@@ -165,10 +166,10 @@ def target_report() -> tuple[Callable[[bytes], None], list[bytes]]:
     """Feedback alone."""
     import numpy as np
 
-    from somacast.bench.hostile_readers import reports
-    from somacast.bench.mutate import sealed_report
-    from somacast.channel.feedback import parse_report
-    from somacast.types import BitstreamError
+    from somacast.bench.robustness.fuzz_readers import reports
+    from somacast.bench.robustness.mutate import sealed_report
+    from somacast.errors import BitstreamError
+    from somacast.network.congestion.feedback import parse_report
 
     def run(data: bytes) -> None:
         for one in (data, sealed_report(data)):
@@ -182,11 +183,11 @@ def target_control() -> tuple[Callable[[bytes], None], list[bytes]]:
     """Pieces of 40 bytes as feedback, one after the other, to a sender that goes on sending."""
     import numpy as np
 
-    from somacast.bench.hostile_readers import reports
-    from somacast.bench.live_stage import moving
-    from somacast.bench.mutate import sealed_report
-    from somacast.pipeline.live_sender import LiveConfig, LiveSender
-    from somacast.systems.aflsc.motion import load_motion, motion_digest
+    from somacast.bench.network.live_stage import moving
+    from somacast.bench.robustness.fuzz_readers import reports
+    from somacast.bench.robustness.mutate import sealed_report
+    from somacast.pipeline.live.sender import LiveConfig, LiveSender
+    from somacast.systems.aflsc.live.motion import load_motion, motion_digest
 
     values, seeds = moving(), reports(np.random.default_rng(0))
 
@@ -204,19 +205,19 @@ def target_control() -> tuple[Callable[[bytes], None], list[bytes]]:
 
 def target_page() -> tuple[Callable[[bytes], None], list[bytes]]:
     """Messages of the receiver's page."""
-    from somacast.types import BitstreamError
-    from somacast.viewer.messages import Drawn, Hello, Want, decode_page
+    from somacast.errors import BitstreamError
+    from somacast.viewer.messages import Hello, Rendered, Want, decode_page
 
     def run(data: bytes) -> None:
         with contextlib.suppress(BitstreamError):
             decode_page(data)
 
-    return run, [Hello().encode(), Drawn(3, 1e12).encode(), Want(1).encode()]
+    return run, [Hello().encode(), Rendered(3, 1e12).encode(), Want(1).encode()]
 
 
 def target_server() -> tuple[Callable[[bytes], None], list[bytes]]:
     """Messages of the receiver's server, as other viewers read them."""
-    from somacast.types import BitstreamError
+    from somacast.errors import BitstreamError
     from somacast.viewer.messages import Part, Picture, Status, Welcome, decode_server
 
     def run(data: bytes) -> None:
@@ -242,7 +243,7 @@ def fuzz(name: str, arguments: list[str]) -> None:
     corpus = FOLDER / name
     corpus.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(seeds):
-        (corpus / f"seed_{number:04d}").write_bytes(seed[: MOST_BYTES[name]])
+        (corpus / f"seed_{number:04d}").write_bytes(seed[: MAX_BYTES[name]])
     atheris.Setup([name, *arguments, *([] if any(Path(a).is_file() for a in arguments) else [str(corpus)])], run)
     atheris.Fuzz()
 
@@ -262,7 +263,7 @@ def main() -> int:
         return 2
     names = [*TARGETS] if options.target == "all" else [options.target]
     if options.inside:
-        limits = [f"-max_len={MOST_BYTES[names[0]]}", f"-timeout={SLOW_S}", f"-rss_limit_mb={MOST_MIB}",
+        limits = [f"-max_len={MAX_BYTES[names[0]]}", f"-timeout={SLOW_S}", f"-rss_limit_mb={MAX_MIB}",
                   f"-artifact_prefix={FOLDER}/{names[0]}_", "-len_control=0"]  # fmt: skip
         fuzz(names[0], [options.file] if options.file else [f"-max_total_time={options.seconds}", *limits])
     FOLDER.mkdir(parents=True, exist_ok=True)

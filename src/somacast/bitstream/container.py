@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import google_crc32c
 
 from somacast.bitstream.systems import system_id, system_name
-from somacast.types import BitstreamError, SomacastError
+from somacast.errors import BitstreamError, SomacastError
 
 MAGIC = b"\x9eS"  # no text begins so: UTF-8 never has such a first byte, and it is no letter in Latin-1
 VERSION = 2

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import google_crc32c
 
 from somacast.bitstream.container import DIGEST_BYTES
-from somacast.types import BitstreamError, SomacastError
+from somacast.errors import BitstreamError, SomacastError
 
 VERSION = 1
 MAX_PACKET_BYTES = 1200  # fits every link's datagrams

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from somacast.types import BitstreamError, SomacastError
+from somacast.errors import BitstreamError, SomacastError
 
 SYSTEM_IDS: dict[str, int] = {
     "aflsc": 1,

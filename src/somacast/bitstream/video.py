@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from somacast.bitstream.container import DIGEST_BYTES, MAGIC
 from somacast.bitstream.packets import MAX_PERSON_BYTES
 from somacast.bitstream.systems import system_id, system_name
-from somacast.types import BitstreamError
+from somacast.errors import BitstreamError
 
 VIDEO_VERSION = 3
 HEAD_BYTES = len(MAGIC) + 2 + DIGEST_BYTES

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Generic, NamedTuple, TypeVar
 
-from somacast.types import SomacastError
+from somacast.errors import SomacastError
 
 T = TypeVar("T")
 

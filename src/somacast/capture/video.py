@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from somacast.errors import SomacastError
 from somacast.extras import require
 from somacast.files import check_output_path, write_atomically
-from somacast.types import SomacastError
 
 MAX_SIDE_PX = 1280  # of what is handed on, unless told otherwise
 MIN_SIDE_PX = 64

@@ -12,9 +12,9 @@ from typing import Annotated, TypeVar
 
 import tyro
 
+from somacast.errors import SomacastError
 from somacast.extras import installed, require
 from somacast.files import check_output_path
-from somacast.types import SomacastError
 from somacast.weights.sessions import onnx_runs_on
 
 T = TypeVar("T")

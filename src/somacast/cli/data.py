@@ -10,17 +10,17 @@ from typing import Literal
 import tyro
 
 from somacast.cli.common import Device, check_device, check_positive, parse
-from somacast.types import SomacastError
+from somacast.errors import SomacastError
 
 SUBVERBS = {
-    "synth": "write a data set of made people: pictures and everything that is true about them",
+    "synth": "write a data set of synthetic people: pictures and everything that is true about them",
     "check-assets": "name every fault of an asset folder",
 }
 
 
 @dataclass(frozen=True)
 class Synth:
-    """Write a data set of made people with a manifest (seed, versions, licences, digest).
+    """Write a data set of synthetic people with a manifest (seed, versions, licences, digest).
 
     The same seed gives the same bytes on any number of processes; an interrupted run goes on where it stopped.
 
@@ -91,7 +91,7 @@ def synth(argv: Sequence[str]) -> int:
         if folder and not folder.is_dir():
             raise SomacastError(f"{folder}: no such folder")
     check_device(arguments.device)
-    from somacast.data.synth import SynthConfig, synthesise
+    from somacast.synthetic.datasets.writer import SynthConfig, synthesise
 
     options = {name: value for name, value in vars(arguments).items() if name != "device"}
     manifest = synthesise(SynthConfig(**options))
@@ -104,7 +104,7 @@ def check(argv: Sequence[str]) -> int:
     arguments = parse(CheckAssets, argv, "somacast data check-assets")
     if not arguments.folder.is_dir():
         raise SomacastError(f"{arguments.folder}: no such folder; expected one with assets")
-    from somacast.data.assets import check_assets
+    from somacast.synthetic.wardrobe.assets import check_assets
 
     faults = check_assets(arguments.folder)
     for fault in faults:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from somacast.cli.common import Device, check_device, check_output, milliseconds, parse, read_file, show_notes
-from somacast.types import SomacastError
+from somacast.errors import SomacastError
 
 VIDEO_SUFFIXES = (".mp4", ".webm")
 LARGEST_BYTES = 64 << 20  # of a video; a still has a few hundred
@@ -55,7 +55,7 @@ def run(argv: Sequence[str]) -> int:
         return _video(arguments, data, device)
     if arguments.out.suffix.lower() in VIDEO_SUFFIXES:
         raise SomacastError(f"{arguments.out}: {arguments.file} holds one picture; expected .glb, .ply, .obj or .bvh")
-    from somacast.pipeline.receiver import Receiver
+    from somacast.pipeline.still.receiver import Receiver
 
     result = Receiver(device).decode(data)
     show_notes(result.notes)
@@ -63,7 +63,7 @@ def run(argv: Sequence[str]) -> int:
     _write_still(arguments, result.human)
     if arguments.preview:
         from somacast.files import write_atomically
-        from somacast.human.preview import encode_png, turntable
+        from somacast.geometry.preview import encode_png, turntable
 
         write_atomically(arguments.preview, encode_png(turntable(mesh)))
     size = f"{len(mesh.vertices):,} vertices, {len(mesh.faces):,} triangles"
@@ -75,16 +75,16 @@ def run(argv: Sequence[str]) -> int:
 def _write_still(arguments: Arguments, human: Any) -> None:
     """Mesh, rigged mesh or skeleton of one picture."""
     from somacast.files import write_atomically
-    from somacast.human.io import save_mesh
+    from somacast.formats.meshes import save_mesh
 
     if arguments.out.suffix.lower() == ".bvh":
-        from somacast.human.bvh import encode_bvh
-        from somacast.human.rig import Motion
+        from somacast.formats.bvh import encode_bvh
+        from somacast.formats.rig import Motion
 
         motion = Motion(human.rotations[None], human.joints[:1])
         write_atomically(arguments.out, encode_bvh(human.joints, human.rotations, motion).encode())
     elif arguments.rig:
-        from somacast.human.rig import encode_rigged_glb, rig_human
+        from somacast.formats.rig import encode_rigged_glb, rig_human
 
         write_atomically(arguments.out, encode_rigged_glb(rig_human(human), matte=True))
     else:
@@ -95,9 +95,9 @@ def _video(arguments: Arguments, data: bytes, device: str) -> int:
     """A person who moves."""
     import time
 
-    from somacast.pipeline.animate import write_video_person
-    from somacast.pipeline.video import read_video
-    from somacast.systems.aflsc.decoder import Decoder
+    from somacast.pipeline.video.animate import write_video_person
+    from somacast.pipeline.video.files import read_video
+    from somacast.systems.aflsc.receiver.decoder import Decoder
 
     start = time.perf_counter()
     video = read_video(data)

@@ -14,13 +14,13 @@ from somacast.cli.common import Device, check_device, milliseconds, parse, show_
 class Arguments:
     """Send one person through the whole chain and write the results.
 
-    Without --image a made person is used. Written are person.soma, person.glb and contact_sheet.png.
+    Without --image a synthetic person is used. Written are person.soma, person.glb and contact_sheet.png.
 
     Example: somacast demo --image person.jpg --out runs/demo
     """
 
     image: Path | None = None
-    """picture of a person; a made person if not given"""
+    """picture of a person; a synthetic person if not given"""
     out: Path = Path("runs/demo")
     """folder for the results, made if needed"""
     device: Device = "cpu"
@@ -30,7 +30,7 @@ def run(argv: Sequence[str]) -> int:
     """Parse, run, print."""
     arguments = parse(Arguments, argv, "somacast demo")
     device = check_device(arguments.device)
-    from somacast.pipeline.demo import run_demo
+    from somacast.pipeline.still.demo import run_demo
 
     show(run_demo(arguments.image, arguments.out, device))
     return 0
@@ -50,7 +50,7 @@ def show(result: dict[str, Any]) -> None:
     sizes.add_row("[bold].soma file[/bold]", f"[bold]{soma_bytes:,}[/bold]", "1", "a coloured 3D person")
     picture = result["picture"]
     rows = [(f"picture {picture['path'].name}", picture["bytes"], "the file as it is")]
-    rows += [(rival.name, rival.size_bytes, rival.remark) for rival in result["rivals"]]
+    rows += [(baseline.name, baseline.size_bytes, baseline.remark) for baseline in result["rivals"]]
     for name, size_bytes, remark in rows:
         known = size_bytes is not None
         sizes.add_row(

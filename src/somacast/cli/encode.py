@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from somacast.cli.common import Device, check_device, check_output, check_positive, parse, show_notes
-from somacast.types import SomacastError
+from somacast.errors import SomacastError
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,13 @@ def run(argv: Sequence[str]) -> int:
         return _video(arguments)
     if arguments.kbit_s or arguments.seconds:
         raise SomacastError(f"--kbit-s and --seconds are for videos; expected one, got {arguments.image}")
-    from somacast.capture.images import read_image
+    from somacast.capture.pictures import read_image
 
     frame = read_image(arguments.image, arguments.mask)  # before the networks: a wrong file is told at once
     frame.height_m = arguments.height_m
     device = check_device(arguments.device)
     from somacast.files import write_atomically
-    from somacast.pipeline.sender import Sender
+    from somacast.pipeline.still.sender import Sender
 
     result = Sender(arguments.system, device).encode(frame, arguments.budget_bytes)
     write_atomically(arguments.out, result.data)
@@ -96,8 +96,8 @@ def _video(arguments: Arguments) -> int:
     from rich.console import Console
 
     from somacast.files import write_atomically
-    from somacast.pipeline.video import encode_video
-    from somacast.systems.aflsc.live import Tracker
+    from somacast.pipeline.video.files import encode_video
+    from somacast.systems.aflsc.live.tracker import Tracker
     from somacast.weights.sessions import one_blas_thread
 
     with source, Console(stderr=True).status("looking at the first frame") as line, one_blas_thread():

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from somacast.cli.common import Device, check_device, check_output, check_positive, parse
-from somacast.types import SomacastError
+from somacast.errors import SomacastError
 
 SYNTHETIC_TEST = "synthetic-test"
 
@@ -59,7 +59,7 @@ def run(argv: Sequence[str]) -> int:
     if arguments.assets and not arguments.assets.is_dir():
         raise SomacastError(f"{arguments.assets}: no such folder; expected one with assets")
     device = check_device(arguments.device)
-    from somacast.bench.evaluate import EvaluateConfig, evaluate_system
+    from somacast.bench.quality.evaluate import EvaluateConfig, evaluate_system
 
     options = {name: value for name, value in vars(arguments).items() if name not in ("json", "device")}
     evaluate_system(EvaluateConfig(json_path=arguments.json, device=device, **options))

@@ -35,7 +35,7 @@ def run(argv: Sequence[str]) -> int:
     arguments = parse(Arguments, argv, "somacast info")
     check_device(arguments.device)
     data = read_file(arguments.file, "a .soma file", LARGEST_BYTES)
-    from somacast.pipeline.inspect import describe
+    from somacast.pipeline.still.inspect import describe
 
     description = describe(data)
     if arguments.json:

@@ -7,14 +7,14 @@ import os
 import sys
 from collections.abc import Sequence
 
+from somacast.errors import SomacastError
 from somacast.extras import EXTRA_OF_PACKAGE, lacking
-from somacast.types import SomacastError
 
 VERBS = {
     "demo": "one person through the whole chain, with sizes, times and pictures",
     "encode": "a picture or video of a person becomes a .soma file of a few hundred bytes (a second)",
     "decode": "a .soma file becomes a coloured person in 3D (.glb, .ply, .obj), or one who moves (.glb, .bvh, .mp4)",
-    "send": "live: a camera, video, picture or made person to a receiver",
+    "send": "live: a camera, video, picture or synthetic person to a receiver",
     "receive": "live: a person from a sender into a browser, a file, other programs",
     "view": "show a .soma file, a mesh or a live stream in the browser",
     "relay": "live: hand one sender on to many receivers",
@@ -26,6 +26,10 @@ VERBS = {
     "bench": "the figures of the README, each by one command, and its tables from the results (report)",
     "data": "make synthetic people (synth), check an asset folder (check-assets)",
     "weights": "list and verify the weights inside the package",
+}
+# Where a verb lives below cli/, if not in a module of its name.
+_MODULES = {verb: f"live.{verb}" for verb in ("send", "receive", "view", "relay", "keys", "emulate")} | {
+    "bench": "bench.verbs"
 }
 EXIT_USER_ERROR, EXIT_OWN_ERROR, EXIT_INTERRUPTED, EXIT_PIPE = 2, 1, 130, 141
 
@@ -69,7 +73,7 @@ def dispatch(verbs: dict[str, str], prog: str, module_prefix: str, arguments: li
         return 0
     if verb not in verbs:
         raise SomacastError(f"unknown verb {verb!r}: expected one of {', '.join(verbs)} (see {prog} --help)")
-    return importlib.import_module(module_prefix + verb.replace("-", "_")).run(rest)
+    return importlib.import_module(module_prefix + _MODULES.get(verb, verb)).run(rest)
 
 
 def listing(verbs: dict[str, str], prog: str) -> str:

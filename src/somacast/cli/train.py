@@ -1,4 +1,4 @@
-"""`somacast train`: the networks of a system, from made people; `somacast train ablations`: variants of a run;
+"""`somacast train`: the networks of a system, from synthetic people; `somacast train ablations`: variants of a run;
 `somacast train motion`: the tables of the motion coder."""
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from pathlib import Path
 import tyro
 
 from somacast.cli.common import Device, check_device, check_output, check_positive, parse
+from somacast.errors import SomacastError
 from somacast.extras import require
-from somacast.types import SomacastError
 
 TRAINABLE = ("aflsc",)
 
@@ -113,7 +113,7 @@ def run(argv: Sequence[str]) -> int:
     for package in ("torch", "onnx", "scipy"):
         require(package, "training")
     device = check_device(arguments.device, needs_torch=True)
-    from somacast.train import aflsc
+    from somacast.systems.aflsc.training import recipe as aflsc
 
     aflsc.main(
         aflsc.TrainConfig(
@@ -137,7 +137,7 @@ def ablations(argv: Sequence[str]) -> int:
     check_positive(minutes=arguments.minutes, shards=arguments.shards, threads=arguments.threads)
     require("torch", "training")
     device = check_device(arguments.device, needs_torch=True)
-    from somacast.train.ablations import AblationConfig, main
+    from somacast.systems.aflsc.training.ablations import AblationConfig, main
 
     print(main(AblationConfig(**{**vars(arguments), "device": device})))
     return 0
@@ -149,7 +149,7 @@ def motion(argv: Sequence[str]) -> int:
     check_output(arguments.out, (".safetensors",))
     check_positive(poses=arguments.poses)
     check_device(arguments.device)
-    from somacast.train.motion import MotionRecipe, main
+    from somacast.systems.aflsc.training.motion import MotionRecipe, main
 
     found = main(MotionRecipe(poses=arguments.poses, seed=arguments.seed, assets=arguments.assets), arguments.out)
     print(f"{arguments.out}: {found['labels']} labels, {found['bytes']:,} bytes")

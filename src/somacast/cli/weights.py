@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from somacast.cli.common import Device, check_device, parse
-from somacast.types import SomacastError
+from somacast.errors import SomacastError
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from somacast.types import BitstreamError
+from somacast.errors import BitstreamError
 
 Table = Sequence[int] | np.ndarray  # plain lists are faster than arrays here
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from somacast.human.raster import MID_GREY, render_orthographic
+from somacast.errors import SomacastError
+from somacast.geometry.rasteriser import MID_GREY, render_orthographic
 from somacast.metrics.image import iou, mask_box, mse, psnr_of, ssim_map
 from somacast.metrics.shape import SAMPLES, compare_surfaces, mpjpe, pa_mpjpe
-from somacast.types import Mesh, SomacastError
+from somacast.types import Mesh
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from somacast.types import SomacastError
+from somacast.errors import SomacastError
 
 
 class MonotoneCurve:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numba as nb
 import numpy as np
 
-from somacast.human.nearest import PointTree
-from somacast.human.sample import draw_on_faces
+from somacast.geometry.nearest import PointTree
+from somacast.geometry.sampling import draw_on_faces
 from somacast.types import Mesh
 
 SAMPLES = 100_000

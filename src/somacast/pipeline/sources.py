@@ -1,4 +1,4 @@
-"""Where frames come from, under one interface: webcam, video, picture or a made person.
+"""Where frames come from, under one interface: webcam, video, picture or a synthetic person.
 
     open_source("webcam:1" | "walk.mp4" | "me.jpg" | "synthetic:walking") -> Source
     source.due_s -> when to ask; source.next_frame(now_s) -> SourceFrame, or None at the end
@@ -21,13 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
-from somacast.capture.images import read_image
 from somacast.capture.latest import LatestReader
+from somacast.capture.pictures import read_image
 from somacast.capture.video import MAX_SIDE_PX, Picture, VideoSource, open_video, open_webcam
-from somacast.channel.checks import shown
-from somacast.data.builtin_motion import BUILTIN_ACTIONS
-from somacast.data.walker import SyntheticWalker, Truth, WalkerConfig
-from somacast.types import Frame, SomacastError
+from somacast.checks import shown
+from somacast.errors import SomacastError
+from somacast.synthetic.motion.builtin import BUILTIN_ACTIONS
+from somacast.synthetic.walker import SyntheticWalker, Truth, WalkerConfig
+from somacast.types import Frame
 
 FORMS = f"webcam, webcam:1, a video, a picture, or synthetic:{{{','.join(BUILTIN_ACTIONS)}}}"
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".jp2", ".j2k", ".ppm", ".pgm", ".tga")
@@ -40,7 +41,7 @@ _ANY_TIME = -math.inf
 @dataclass(frozen=True)
 class SourceFrame:
     """time_s: of the source, 0 at its first frame; captured_s: of the caller's clock, when the picture was there;
-    truth: of a made person."""
+    truth: of a synthetic person."""
 
     time_s: float
     captured_s: float
@@ -50,9 +51,9 @@ class SourceFrame:
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """fps: of pictures, made people, and as a wish of webcams; realtime: files play in real time and drop what comes
-    late (False: every frame, as fast as asked); seconds: end after that (None: the source's own end);
-    max_side_px: larger frames are reduced; size_px: of made pictures; walker: everything else about made people."""
+    """fps: of pictures, synthetic people, and as a wish of webcams; realtime: files play in real time and drop what
+    comes late (False: every frame, as fast as asked); seconds: end after that (None: the source's own end);
+    max_side_px: larger frames are reduced; size_px: of synthetic pictures; walker: all else about synthetic people."""
 
     fps: float = 30.0
     realtime: bool = True
@@ -145,7 +146,7 @@ class StillSource(_Paced):
 
 
 class SyntheticSource(_Paced):
-    """A made person, with the truth. `walker` draws them."""
+    """A synthetic person, with the truth. `walker` draws them."""
 
     def __init__(self, action: str, options: SourceOptions):
         super().__init__(f"synthetic:{action}", options.fps, options.realtime, options.seconds)
@@ -286,7 +287,7 @@ def play(
 
 
 def names_a_video(spec: str) -> bool:
-    """Whether `spec` names something that moves: a made person, a webcam, or a file with the name of a video."""
+    """Whether `spec` names something that moves: a synthetic person, a webcam, or a file with the name of a video."""
     return spec.startswith(("synthetic:", "webcam")) or Path(spec).suffix.lower() in VIDEOS
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from somacast.types import Frame, Human, Semantics, SomacastError
+from somacast.errors import SomacastError
+from somacast.types import Frame, Human, Semantics
 
 
 class Encoder(Protocol):
-    """Sender's half. The report holds what was found, see pipeline/sender.py."""
+    """Sender's half. The report holds what was found, see pipeline/still/sender.py."""
 
     def encode(self, frames: list[Frame], budget_bytes: int | None = None) -> tuple[Semantics, dict]: ...
 
@@ -44,12 +45,12 @@ class Aflsc:
     name: str = "aflsc"
 
     def encoder(self, device: str = "cpu") -> Encoder:
-        from somacast.systems.aflsc.encoder import Encoder as AflscEncoder
+        from somacast.systems.aflsc.sender.encoder import Encoder as AflscEncoder
 
         return AflscEncoder(device)
 
     def decoder(self, device: str = "cpu") -> Decoder:
-        from somacast.systems.aflsc.decoder import Decoder as AflscDecoder
+        from somacast.systems.aflsc.receiver.decoder import Decoder as AflscDecoder
 
         return AflscDecoder(device)
 
@@ -66,7 +67,7 @@ class Aflsc:
 
     @staticmethod
     def _codec():
-        from somacast.systems.aflsc.networks import load_tables
+        from somacast.systems.aflsc.networks.loading import load_tables
 
         return load_tables().codec
 

@@ -10,10 +10,10 @@ import asyncio
 import time
 from typing import Protocol
 
-from somacast.types import BitstreamError
+from somacast.errors import BitstreamError
 from somacast.viewer.feed import PersonFeed, Subscription
 from somacast.viewer.guard import Bucket
-from somacast.viewer.messages import PICTURES, VERSION, Drawn, Hello, Want, Welcome, decode_page
+from somacast.viewer.messages import PICTURES, VERSION, Hello, Rendered, Want, Welcome, decode_page
 
 HELLO_TIMEOUT_S = 5.0
 SEND_TIMEOUT_S = 10.0
@@ -143,8 +143,8 @@ async def _incoming(
         message = _decoded(await link.receive())
         if not rate.take(time.monotonic()):
             raise _EndError(CLOSE_RATE, f"expected at most {PAGE_MESSAGES_PER_S:g} messages a second, got more")
-        if isinstance(message, Drawn):
-            feed.drawn(message.frame, message.time_ms / 1000)
+        if isinstance(message, Rendered):
+            feed.rendered(message.frame, message.time_ms / 1000)
         elif isinstance(message, Want):
             subscription.pictures = allow_picture and bool(message.flags & PICTURES)
             more.set()

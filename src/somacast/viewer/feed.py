@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from somacast.human.skeleton import JOINT_COUNT
-from somacast.types import SomacastError, check_array
+from somacast.body.skeleton import JOINT_COUNT
+from somacast.checks import check_array
+from somacast.errors import SomacastError
 from somacast.viewer.messages import (
     MAX_PERSON_BYTES,
     MAX_PICTURE_BYTES,
@@ -49,10 +50,10 @@ class PersonFeed:
     def __init__(
         self,
         snapshot: Callable[[], bytes | None] | None = None,
-        on_drawn: Callable[[int, float], None] | None = None,
+        on_rendered: Callable[[int, float], None] | None = None,
     ) -> None:
         self.snapshot = snapshot
-        self.on_drawn = on_drawn
+        self.on_rendered = on_rendered
         self._lock = threading.Lock()
         self._subscriptions: set[Subscription] = set()
         self._latest: dict[str, bytes] = {}  # encoded messages by kind: person, pose, status, picture
@@ -74,12 +75,12 @@ class PersonFeed:
 
         Raises SomacastError for numbers that are not finite or a quaternion of length 0, ValueError for other shapes.
         """
-        turns = check_array("rotations_local", np.asarray(rotations_local, np.float64), (JOINT_COUNT, 4))
+        quaternions = check_array("rotations_local", np.asarray(rotations_local, np.float64), (JOINT_COUNT, 4))
         pelvis = check_array("pelvis_m", np.asarray(pelvis_m, np.float64), (3,))
-        length = np.linalg.norm(turns, axis=1, keepdims=True)
+        length = np.linalg.norm(quaternions, axis=1, keepdims=True)
         if not (math.isfinite(time_s) and np.isfinite(pelvis).all() and np.isfinite(length).all() and length.all()):
             raise SomacastError("pose: expected finite numbers and quaternions longer than 0, got others")
-        self._put("pose", Pose(frame % U32, float(time_s), turns / length, pelvis).encode())
+        self._put("pose", Pose(frame % U32, float(time_s), quaternions / length, pelvis).encode())
 
     def set_status(self, status: Mapping[str, Any]) -> None:
         """Numbers and notes beside the person; keys: messages.STATUS_KEYS. Raises SomacastError for others."""
@@ -112,9 +113,9 @@ class PersonFeed:
             self._subscriptions.add(subscription)
         return subscription
 
-    def drawn(self, frame: int, time_s: float) -> None:
+    def rendered(self, frame: int, time_s: float) -> None:
         """A page reports; see on_drawn."""
-        callback = self.on_drawn
+        callback = self.on_rendered
         if callback is not None:
             try:
                 callback(frame, time_s)

@@ -36,8 +36,9 @@ from typing import Any
 
 import numpy as np
 
-from somacast.human.skeleton import JOINT_COUNT
-from somacast.types import BitstreamError, SomacastError, check_array
+from somacast.body.skeleton import JOINT_COUNT
+from somacast.checks import check_array
+from somacast.errors import BitstreamError, SomacastError
 
 VERSION = 1
 PICTURES = 1  # flag: allowed (server), wanted (page)
@@ -129,9 +130,9 @@ class Pose:
 
     def encode(self) -> bytes:
         """196 bytes."""
-        turns = np.rint(np.asarray(self.rotations_local, np.float64) * UNIT).clip(-UNIT, UNIT).astype("<i2")
+        quaternions = np.rint(np.asarray(self.rotations_local, np.float64) * UNIT).clip(-UNIT, UNIT).astype("<i2")
         head = struct.pack("<B3xId3f", 3, self.frame & 0xFFFFFFFF, self.time_s, *(float(v) for v in self.pelvis_m))
-        return head + check_array("rotations_local", turns, (JOINT_COUNT, 4)).tobytes()
+        return head + check_array("rotations_local", quaternions, (JOINT_COUNT, 4)).tobytes()
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ class Hello:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Rendered:
     """The page has drawn the pose of `frame`, first at `time_ms` (Unix time, its own clock)."""
 
     frame: int
@@ -210,7 +211,7 @@ class Want:
 
 
 ServerMessage = Welcome | Person | Pose | Status | Picture | Part
-PageMessage = Hello | Drawn | Want
+PageMessage = Hello | Rendered | Want
 
 
 def decode_page(data: bytes) -> PageMessage:
@@ -226,7 +227,7 @@ def decode_page(data: bytes) -> PageMessage:
     frame, time_ms = struct.unpack_from("<4xId", data)
     if not math.isfinite(time_ms):
         raise BitstreamError("page: expected a finite time, got another")
-    return Drawn(frame, time_ms)
+    return Rendered(frame, time_ms)
 
 
 def decode_server(data: bytes) -> ServerMessage:
@@ -238,10 +239,10 @@ def decode_server(data: bytes) -> ServerMessage:
         return Person(struct.unpack_from("<I", data, 4)[0], data[8:])
     if kind == 3 and size == 28 + 8 * JOINT_COUNT:
         frame, time_s, *pelvis = struct.unpack_from("<4xId3f", data)
-        turns = np.frombuffer(data, "<i2", offset=28).reshape(JOINT_COUNT, 4).astype(np.float32) / UNIT
+        quaternions = np.frombuffer(data, "<i2", offset=28).reshape(JOINT_COUNT, 4).astype(np.float32) / UNIT
         if not (math.isfinite(time_s) and np.isfinite(pelvis).all()):
             raise BitstreamError("pose: expected finite numbers, got others")
-        return Pose(frame, time_s, turns, np.array(pelvis, np.float32))
+        return Pose(frame, time_s, quaternions, np.array(pelvis, np.float32))
     if kind == 4 and 4 <= size <= 4 + MAX_STATUS_BYTES:
         try:
             values = json.loads(data[4:])

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from somacast.bitstream.packets import TICK_SPAN, TICKS_PER_S
-from somacast.human.io import encode_glb
-from somacast.human.rig import encode_rigged_glb, posed
-from somacast.human.rotations import matrix_to_quaternion
-from somacast.human.skeleton import local_rotations
-from somacast.pipeline.outputs import Floor
-from somacast.pipeline.video import MovingPerson
+from somacast.body.rotations import matrix_to_quaternion
+from somacast.body.skeleton import local_rotations
+from somacast.formats.meshes import encode_glb
+from somacast.formats.rig import encode_rigged_glb, posed
+from somacast.pipeline.live.outputs import Floor
+from somacast.pipeline.video.files import MovingPerson
 from somacast.viewer.feed import PersonFeed
 
 _WRAP_S = TICK_SPAN / TICKS_PER_S
@@ -25,7 +25,7 @@ class ViewerOutput:
     """Shows a session in browsers. `delays_s`: from the sender's camera to the page, where both share a clock."""
 
     def __init__(self, title: str = ""):
-        self.feed = PersonFeed(self.snapshot, self._drawn)
+        self.feed = PersonFeed(self.snapshot, self._rendered)
         self.title = title
         self.delays_s: deque[float] = deque(maxlen=2000)
         self._moving: MovingPerson | None = None
@@ -46,8 +46,8 @@ class ViewerOutput:
         place = self._floor.place(moving.rig, rotations, pelvis_m)
         with self._lock:
             self._pose = rotations, place
-        turns = matrix_to_quaternion(local_rotations(rotations))
-        self.feed.set_pose(now_s, turns, place, tick % (1 << 32))
+        quaternions = matrix_to_quaternion(local_rotations(rotations))
+        self.feed.set_pose(now_s, quaternions, place, tick % (1 << 32))
 
     def status(self, status: dict[str, Any]) -> None:
         received = status["received"] + status.get("lost", 0)
@@ -74,7 +74,7 @@ class ViewerOutput:
         mesh = moving.rig.mesh if pose is None else posed(moving.rig, *pose)
         return encode_glb(mesh, matte=True)
 
-    def _drawn(self, frame: int, time_s: float) -> None:
+    def _rendered(self, frame: int, time_s: float) -> None:
         """A page drew the pose of a tick at Unix time_s: on one machine the sender's clock is ours."""
         monotonic_s = time.monotonic() - (time.time() - time_s)
         delay_s = (monotonic_s - frame / TICKS_PER_S) % _WRAP_S

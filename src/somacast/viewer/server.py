@@ -26,8 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from somacast.errors import SomacastError
 from somacast.extras import installed, require
-from somacast.types import SomacastError
 from somacast.viewer.clients import LinkClosedError, run_session
 from somacast.viewer.feed import PersonFeed
 from somacast.viewer.guard import (

@@ -12,8 +12,8 @@ import ipaddress
 from functools import partial
 from typing import Any
 
-from somacast.channel.transport.signalling import cleaned_offer
-from somacast.types import SomacastError
+from somacast.errors import SomacastError
+from somacast.network.transport.webrtc.signalling import cleaned_offer
 from somacast.viewer.clients import LinkClosedError, run_session
 
 PART_BYTES = 16 << 10

@@ -8,8 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from somacast.errors import SomacastError
 from somacast.files import write_atomically
-from somacast.types import SomacastError
 
 FOLDER = Path(__file__).parent
 MANIFEST = "manifest.json"

@@ -45,7 +45,9 @@ def onnx_runs_on(device: str) -> bool:
         return True
     import onnxruntime
 
-    return CUDA in onnxruntime.get_available_providers() and CUDA in open_session("finder.onnx", device).get_providers()
+    return (
+        CUDA in onnxruntime.get_available_providers() and CUDA in open_session("detector.onnx", device).get_providers()
+    )
 
 
 def one_blas_thread() -> AbstractContextManager:

@@ -1,0 +1,123 @@
+"""A sender and a receiver of one stream on a simulated clock, joined by link models: for benchmarks and tests.
+
+label values of a motion -> LiveSender -> Link -> LiveReceiver -> what is shown, and feedback back through a Link
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from somacast.network.channels.packet.link import Link
+from somacast.network.transport.base import Lane
+from somacast.pipeline.live.receiver import LiveReceiver, Shown
+from somacast.pipeline.live.sender import LiveConfig, LiveSender
+from somacast.synthetic.motion.builtin import builtin_clip
+from somacast.synthetic.scenes import draw_view
+from somacast.systems import registry
+from somacast.systems.aflsc.live.motion import load_motion, motion_digest
+from somacast.systems.aflsc.training.motion import values_of
+from somacast.types import Semantics
+
+STEP_S = 1 / 120
+
+
+def moving(action: str = "walking", seconds: float = 6.0, fps: float = 30.0, seed: int = 5) -> np.ndarray:
+    """Values [T, M] of the labels that move, of a motion of the test split from a test view."""
+    rng = np.random.default_rng(seed)
+    rotations, path = builtin_clip(rng, action, seconds, fps, "test")
+    return values_of(load_motion(), draw_view(rng, "test") @ rotations, path, rng)
+
+
+def container(values: np.ndarray | None = None) -> bytes:
+    """A still of somebody average in a pose of the motion."""
+    space = load_motion().space
+    full = np.array([label.mean for label in space.vocabulary.labels])
+    if values is not None:
+        full[load_motion().columns] = values
+    symbols = space.vocabulary.quantise(full[None])[0]
+    return registry.get("aflsc").pack(Semantics("aflsc", symbols, b""))
+
+
+@dataclass
+class Stage:
+    """Runs both ends. up: from sender to receiver; down: back; values [T, M]: of the labels that move, played as a loop
+    at `fps`; who: a .soma container; tamper: what becomes of a live datagram on its way. shown: what is to be seen, by
+    time."""
+
+    up: Link = field(default_factory=Link)
+    down: Link = field(default_factory=Link)
+    config: LiveConfig = LiveConfig()
+    values: np.ndarray = field(default_factory=lambda: moving())
+    fps: float = 30.0
+    who: bytes | None = None
+    tamper: Callable[[bytes], list[bytes]] = lambda data: [data]
+    epoch: int = 7
+
+    def __post_init__(self) -> None:
+        self.space = load_motion()
+        self.receiver = LiveReceiver(self.space, motion_digest())
+        self.now = 0.0
+        self.reliable: list[tuple[float, bytes]] = []
+        self.shown: list[tuple[float, Shown]] = []
+        self.next_frame = 0
+        self.start_sender(self.epoch)
+
+    def start_sender(self, epoch: int) -> None:
+        self.sender = LiveSender(self.space, motion_digest(), self._send, self.config, epoch)
+
+    def _send(self, lane: Lane, data: bytes) -> bool:
+        if lane is Lane.IDENTITY:
+            self.reliable.append((self.now + 0.1, data))
+        else:
+            for one in self.tamper(data):
+                self.up.send(self.now, one, self.config.header_bytes)
+        return True
+
+    def true_values(self, time_s: float) -> np.ndarray:
+        place = time_s * self.fps % (len(self.values) - 1)
+        low = int(place)
+        a, b = self.values[low], self.values[low + 1]
+        step = np.where(self.space.model.circular, (b - a + np.pi) % (2 * np.pi) - np.pi, b - a)
+        return a + (place - low) * step
+
+    def run(self, seconds: float, tell_at: float | None = 0.0, frames: bool = True) -> Stage:
+        end = self.now + seconds
+        while self.now < end:
+            self.now = round((self.now + STEP_S) / STEP_S) * STEP_S
+            now = self.now
+            if tell_at is not None and now >= tell_at:
+                self.sender.person(now, self.who or container(self.true_values(now)))
+                tell_at = None
+            if frames and now >= self.next_frame / self.fps:
+                self.sender.frame(self.next_frame / self.fps, self.true_values(self.next_frame / self.fps), now)
+                self.next_frame += 1
+            elif not frames:
+                self.next_frame = int(now * self.fps) + 1
+            self.sender.poll(now)
+            for delivery in self.up.receive(now):
+                wire = len(delivery.payload) + self.config.header_bytes
+                self.receiver.take(Lane.LIVE, delivery.payload, delivery.time_s, wire)
+            for time_s, data in [r for r in self.reliable if r[0] <= now]:
+                self.receiver.take(Lane.IDENTITY, data, time_s)
+            self.reliable = [r for r in self.reliable if r[0] > now]
+            if self.receiver.recorder.due(now):
+                self.down.send(now, self.receiver.report(now), self.config.header_bytes)
+            for delivery in self.down.receive(now):
+                self.sender.control(delivery.time_s, delivery.payload, "receiver")
+            found = self.receiver.pose(now)
+            if found is not None:
+                self.shown.append((now, found))
+        return self
+
+    def errors(self, after_s: float = 1.0) -> np.ndarray:
+        """How far what is shown is from what was true at the sender's time: mean over labels, in their spreads."""
+        std = np.array([x.std if x.kind == "scalar" else 1.0 for x in self.space.model.vocabulary.labels])
+        rows = [
+            np.abs(found.values - self.true_values(max(found.sender_s, 0.0))) / std
+            for time_s, found in self.shown
+            if time_s >= after_s
+        ]
+        return np.stack(rows).mean(1)

@@ -1,0 +1,376 @@
+"""`somacast evaluate`: a system on test people by the protocol of docs/protocol.md, results as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import somacast
+from somacast.errors import SomacastError
+from somacast.files import check_output_path, write_atomically
+from somacast.metrics.protocol import ProtocolConfig, evaluate_pair, summarise
+from somacast.synthetic.datasets.loaders import EvalItem, count_items, load_items
+from somacast.types import Human, Mesh
+
+FORMAT = "somacast evaluation"
+TILE_PX = 192
+SHEET_SCORE = "ssim_box"  # by which the sheet's worst, median and best people are chosen
+_NOT_AVERAGED = ("name", "action", "yaw_deg")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What is measured. data: folder or "synthetic-test"; format: of the folder; people: None for all of a folder and
+    40 made ones; tell_height: the sender is told how tall each person stands; sheet: a PNG of the worst, the median and
+    the best person; protocol: of the comparison."""
+
+    system: str
+    data: str
+    json_path: Path
+    format: str = "synthetic"
+    people: int | None = None
+    assets: Path | None = None
+    seed: int = 0
+    device: str = "cpu"
+    budget_bytes: int | None = None
+    tell_height: bool = False
+    sheet: Path | None = None
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
+
+
+@dataclass
+class Measured:
+    """rows: figures of the people that came through, name and action among them; failures: name, action, stage,
+    message of those that did not; tiles: name to pictures for the sheet; the rest is of the first that came through."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[dict[str, str]] = field(default_factory=list)
+    tiles: dict[str, np.ndarray] = field(default_factory=dict)
+    warm_up_s: float | None = None
+    peak_after_first_bytes: int | None = None
+
+
+# -- one person -------------------------------------------------------------------------------------------------------
+
+
+def peak_memory() -> int:
+    """The most memory this process has ever held, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def place_result(human: Human, item: EvalItem) -> tuple[Mesh, np.ndarray | None]:
+    """The result's mesh and joints where the truth stands: pelvis at the origin, or the middle of its bounding box if
+    the truth has no joints. Joints are None unless both sides have them. SomacastError if there is no mesh."""
+    if human.mesh is None or not len(human.mesh.faces):
+        raise SomacastError("the receiver gave no mesh; expected one with triangles")
+    mesh, joints = human.mesh, human.joints
+    if item.truth_joints is None:
+        origin = (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2
+        joints = None
+    elif joints is not None:
+        origin = joints[0]
+        joints = joints - joints[0]
+    else:
+        origin = np.zeros(3)
+    return Mesh((mesh.vertices - origin).astype(np.float32), mesh.faces, mesh.colors), joints
+
+
+def run_chain(sender: Any, receiver: Any, item: EvalItem, path: Path, budget_bytes: int | None) -> tuple[Human, dict]:
+    """Picture -> file -> person; also bytes of the file and seconds by stage. SomacastError names the stage."""
+    start = time.perf_counter()
+    try:
+        sent = sender.encode(item.frame, budget_bytes)
+        write_atomically(path, sent.data)
+    except SomacastError as fault:
+        raise _StageFault("sender", fault) from fault
+    between = time.perf_counter()
+    try:
+        got = receiver.decode(path.read_bytes())
+    except SomacastError as fault:
+        raise _StageFault("receiver", fault) from fault
+    end = time.perf_counter()
+    row: dict[str, float] = {"bytes": path.stat().st_size}
+    row |= {"encode_s": between - start, "decode_s": end - between, "picture_to_mesh_s": end - start}
+    for half, times in (("sender", sent.report.get("stage_times_s", {})), ("receiver", got.stage_times_s)):
+        row |= {f"{half}_{name}_s": seconds for name, seconds in times.items()}
+    return got.human, row
+
+
+class _StageFault(SomacastError):
+    def __init__(self, stage: str, fault: Exception):
+        super().__init__(str(fault))
+        self.stage = stage
+
+
+def measure_item(sender: Any, receiver: Any, item: EvalItem, path: Path, config: EvaluateConfig) -> tuple[dict, Mesh]:
+    """All figures of one person, and the result's mesh as it was compared."""
+    human, row = run_chain(sender, receiver, item, path, config.budget_bytes)
+    try:
+        result, joints = place_result(human, item)
+        truth_joints = None if joints is None else item.truth_joints
+        row |= evaluate_pair(item.truth, result, truth_joints, joints, config.protocol)
+    except SomacastError as fault:
+        raise _StageFault("comparison", fault) from fault
+    return {"name": item.name, "action": item.action, "yaw_deg": item.yaw_deg, **row}, result
+
+
+def measure(
+    sender: Any, receiver: Any, items: Iterable[EvalItem], total: int | None, config: EvaluateConfig
+) -> Measured:
+    """Every item through the chain; one that fails becomes a row of `failures` and the rest go on.
+
+    The first person that comes through is run once more before, untimed, so that loading counts for nobody.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    out = Measured()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "person.soma"
+        for item in track(items, config.system, total, console=Console(stderr=True)):
+            if config.tell_height:
+                if item.height_m is None:
+                    raise SomacastError(f"{item.name}: expected a person whose height is known, as of synthetic-test")
+                item.frame.height_m = item.height_m
+            try:
+                if out.warm_up_s is None:
+                    start = time.perf_counter()
+                    run_chain(sender, receiver, item, path, config.budget_bytes)
+                    out.warm_up_s = time.perf_counter() - start
+                    out.peak_after_first_bytes = peak_memory()
+                row, result = measure_item(sender, receiver, item, path, config)
+            except _StageFault as fault:
+                out.failures.append(
+                    {"name": item.name, "action": item.action, "stage": fault.stage, "message": str(fault)}
+                )
+                continue
+            out.rows.append(row)
+            if config.sheet:
+                out.tiles[item.name] = _tile(item, result)
+    return out
+
+
+# -- all together -----------------------------------------------------------------------------------------------------
+
+
+def _numbers(row: dict[str, Any]) -> dict[str, float]:
+    return {k: v for k, v in row.items() if k not in _NOT_AVERAGED}
+
+
+def yaw_bin(yaw_deg: float) -> str:
+    """front (within 60 degrees of facing the camera), side, or back (beyond 120)."""
+    turn = abs((yaw_deg + 180) % 360 - 180)
+    return "front" if turn < 60 else "side" if turn <= 120 else "back"
+
+
+def tables(measured: Measured) -> dict[str, Any]:
+    """Means by action, in total and by yaw; spread of bytes and times. Failures are counted beside, never averaged."""
+    rows = measured.rows
+    actions: dict[str, list[dict[str, float]]] = {}
+    by_facing: dict[str, list[dict[str, float]]] = {"front": [], "side": [], "back": []}
+    for row in rows:
+        actions.setdefault(row["action"], []).append(_numbers(row))
+        if row["yaw_deg"] is not None:
+            by_facing[yaw_bin(row["yaw_deg"])].append(_numbers(row))
+    failed: dict[str, int] = {}
+    for row in measured.failures:
+        failed[row["action"]] = failed.get(row["action"], 0) + 1
+    out: dict[str, Any] = {"people": len(rows) + len(measured.failures), "failed": len(measured.failures)}
+    out |= {"failed_by_action": failed, "actions": {}, "total": {}, "counts": {}, "by_yaw": {}, "spread": {}}
+    if rows:
+        out |= summarise(actions)
+        by_yaw = summarise(by_facing) if any(by_facing.values()) else {"actions": {}, "counts": {}}
+        out["by_yaw"] = {k: {"people": by_yaw["counts"][k], **v} for k, v in by_yaw["actions"].items()}
+        for name in ("bytes", "encode_s", "decode_s", "picture_to_mesh_s"):
+            values = np.array([row[name] for row in rows], np.float64)
+            out["spread"][name] = {
+                "mean": float(values.mean()),
+                "median": float(np.median(values)),
+                "p95": float(np.percentile(values, 95)),
+                "max": float(values.max()),
+            }
+    return out
+
+
+def git_commit(folder: Path) -> str | None:
+    """Commit of the working copy that holds `folder`, with "+changes" if it is not clean; None outside of one."""
+    try:
+        commit, changes = (
+            subprocess.run(
+                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20, check=True
+            )
+            for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit.stdout.strip() + ("+changes" if changes.stdout.strip() else "")
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores this process may use, threads of torch if it is loaded, system."""
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    found: dict[str, Any] = {"cpu": model, "cores": cores, "system": f"{platform.system()} {platform.machine()}"}
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        found["torch_threads"] = torch.get_num_threads()
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Of Python, Somacast and the packages that figures depend on."""
+    found = {"python": platform.python_version(), "somacast": somacast.__version__}
+    for name in ("numpy", "scipy", "numba", "pillow", "torch", "scikit-image"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def weights_digests() -> dict[str, str]:
+    """The sha256 of every weights file in the package by name, as the manifest states it."""
+    from somacast.weights.manifest import list_weights
+
+    return {entry["file"]: entry["sha256"] for entry in list_weights()}
+
+
+def load_halves(system: str, device: str) -> tuple[Any, Any]:
+    """Sender and receiver of a system, loaded."""
+    from somacast.pipeline.still.receiver import Receiver
+    from somacast.pipeline.still.sender import Sender
+
+    receiver = Receiver(device)
+    receiver.load(system)
+    return Sender(system, device), receiver
+
+
+def evaluate_system(config: EvaluateConfig) -> dict[str, Any]:
+    """Measure, write the JSON (and the sheet), print the table; returns what was written.
+
+    Raises SomacastError for data or an output that cannot be used. A picture that fails is no error of this function:
+    it is listed under "failures".
+    """
+    for path in (config.json_path, config.sheet):
+        if path:
+            check_output_path(path)
+    total = count_items(config.data, config.format, config.people)
+    start = time.perf_counter()
+    sender, receiver = load_halves(config.system, config.device)
+    load_s = time.perf_counter() - start
+    items = load_items(config.data, config.format, config.people, config.assets, config.seed)
+    measured = measure(sender, receiver, items, total, config)
+    settings = {k: v for k, v in asdict(config).items() if k not in ("json_path", "sheet")}
+    settings["data"] = Path(config.data).name
+    settings["assets"] = config.assets.name if config.assets else None
+    result: dict[str, Any] = {
+        "format": FORMAT,
+        "system": config.system,
+        "config": settings,
+        "seed": config.seed,
+        "device": config.device,
+        "commit": git_commit(Path(__file__).parent),
+        "weights_sha256": weights_digests(),
+        "machine": machine(),
+        "versions": versions(),
+        "results": tables(measured),
+        "load_s": load_s,
+        "first_person_s": measured.warm_up_s,
+        "peak_memory_after_first_person_bytes": measured.peak_after_first_bytes,
+        "peak_memory_bytes": peak_memory(),
+        "failures": measured.failures,
+        "people": measured.rows,
+    }
+    text = json.dumps(_rounded(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(config.json_path, text.encode())
+    if config.sheet and measured.tiles:
+        write_atomically(config.sheet, _sheet(measured))
+    print_table(result)
+    return result
+
+
+def _rounded(value: Any) -> Any:
+    """Floats to six digits, NaN to None: what JSON and a reader of diffs can bear."""
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(v) for v in value]
+    if isinstance(value, (float, np.floating)):
+        return float(f"{value:.6g}") if np.isfinite(value) else None
+    if isinstance(value, np.integer):
+        return int(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+# -- for people to look at --------------------------------------------------------------------------------------------
+
+_COLUMNS = (  # figure, heading, factor, places
+    ("bytes", "bytes", 1, 0), ("ssim_whole", "SSIM", 1, 3), ("ssim_box", "SSIM box", 1, 3), ("mse", "MSE", 1, 4),
+    ("centred_chamfer_m", "Chamfer cm", 100, 2), ("mpjpe_m", "MPJPE mm", 1000, 0), ("pa_mpjpe_m", "PA mm", 1000, 0),
+    ("picture_to_mesh_s", "ms", 1000, 0),
+)  # fmt: skip
+
+
+def print_table(result: dict[str, Any]) -> None:
+    """Means by action and in total on stdout, failures below."""
+    from rich.console import Console
+    from rich.table import Table
+
+    found = result["results"]
+    table = Table(title=f"{result['system']} on {found['people']} people")
+    for heading in ("action", "people", *(column[1] for column in _COLUMNS)):
+        table.add_column(heading, justify="left" if heading == "action" else "right")
+    for action, row in [*found["actions"].items(), ("total", found["total"])]:
+        count = found["counts"].get(action, sum(found["counts"].values()))
+        cells = [f"{row[n] * factor:.{places}f}" if n in row else "" for n, _, factor, places in _COLUMNS]
+        table.add_row(action, str(count), *cells)
+    console = Console()
+    console.print(table)
+    for row in result["failures"]:
+        console.print(f"failed: {row['name']} ({row['action']}) in the {row['stage']}: {row['message']}", markup=False)
+
+
+def _tile(item: EvalItem, result: Mesh) -> np.ndarray:
+    """Input beside four views of the truth, above four views of the result: uint8."""
+    from PIL import Image
+
+    from somacast.geometry.preview import to_bytes_image, turntable
+
+    views = [to_bytes_image(turntable(mesh, size=TILE_PX)) for mesh in (item.truth, result)]
+    picture = Image.fromarray(to_bytes_image(item.frame.image))
+    picture.thumbnail((2 * TILE_PX, 2 * TILE_PX))
+    left = np.full((2 * TILE_PX, 2 * TILE_PX, 3), 250, np.uint8)
+    left[: picture.height, : picture.width] = np.asarray(picture)
+    return np.concatenate([left, np.concatenate(views, 0)], 1)
+
+
+def _sheet(measured: Measured) -> bytes:
+    from somacast.geometry.preview import contact_sheet, encode_png
+
+    ranked = sorted(measured.rows, key=lambda row: row[SHEET_SCORE])
+    chosen = {"worst": ranked[0], "median": ranked[len(ranked) // 2], "best": ranked[-1]}
+    tiles = [
+        (f"{rank}: {row['name']} {row['action']}, SSIM box {row[SHEET_SCORE]:.3f}, {row['bytes']} B",
+         measured.tiles[row["name"]])
+        for rank, row in chosen.items()
+    ]  # fmt: skip
+    return encode_png(contact_sheet(tiles, columns=1))

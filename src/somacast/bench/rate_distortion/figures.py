@@ -1,0 +1,174 @@
+"""What `somacast bench rd` shows: curves, a sheet of pictures, tables for the terminal and for the README."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from somacast.bench.rate_distortion.curves import BEST_PICTURE, QUALITIES, Quality, points_of
+from somacast.bench.rate_distortion.person import PersonResult, silhouette_of
+from somacast.bench.rate_distortion.systems import OURS
+from somacast.extras import require
+from somacast.synthetic.datasets.loaders import EvalItem
+from somacast.systems.baselines.picture.codecs import PICTURE_CODECS
+from somacast.systems.baselines.picture.search import REFERENCE_PX, PersonCrop
+
+VIEW_PX = REFERENCE_PX
+# Colours that are told apart by people who see red and green alike (after Okabe and Ito); ours is black.
+_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C6D31")
+_TITLES = {"aflsc": "AFLSC", "aflsc-literal": "AFLSC, paper-literal", "jpeg": "JPEG", "webp": "WebP", "avif": "AVIF",
+           "svt-av1": "SVT-AV1", "vvc": "VVC", "draco": "Draco mesh"}  # fmt: skip
+README_BUDGETS_BYTES = (100, 200, 400, 800, 1600, 5000)
+
+
+def title_of(name: str) -> str:
+    """A system's name for people."""
+    return _TITLES.get(name, name)
+
+
+def _style(name: str, number: int) -> dict[str, Any]:
+    if name.startswith(OURS):
+        return {"color": "black", "linewidth": 2.4 if name == OURS else 1.2, "zorder": 5,
+                "linestyle": "-" if name == OURS else ":", "marker": "o" if name == OURS else "."}  # fmt: skip
+    mesh = name not in PICTURE_CODECS
+    return {"color": _COLORS[number % len(_COLORS)], "linewidth": 1.3, "marker": "s" if mesh else ".",
+            "linestyle": "--" if mesh else "-"}  # fmt: skip
+
+
+def draw_rd(result: dict[str, Any]) -> bytes:
+    """A PNG of the curves in a result of `rd.measure_rd`: one panel for each figure, bytes on a logarithmic axis.
+
+    SomacastError without matplotlib.
+    """
+    require("matplotlib", "drawing the curves")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    found = result["results"]["systems"]
+    figure = Figure(figsize=(11, 8), layout="constrained", dpi=110)
+    FigureCanvasAgg(figure)
+    baselines = [name for name in found if not name.startswith(OURS)]
+    for panel, quality in enumerate(QUALITIES):
+        axes = figure.add_subplot(2, 2, panel + 1)
+        for name, table in found.items():
+            points = points_of(table, quality)
+            if points:
+                sizes, values = zip(*sorted(points), strict=True)
+                shown = [quality.factor * quality.sign * value for value in values]
+                style = _style(name, baselines.index(name) if name in baselines else 0)
+                axes.plot(sizes, shown, label=title_of(name), markersize=4, **style)
+        axes.set_xscale("log")
+        axes.set_title(quality.title + (" (less is better)" if quality.sign < 0 else ""), fontsize=10)
+        axes.set_xlabel("bytes of the file", fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.3, which="both")
+        if panel == 0:
+            axes.legend(fontsize=8)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def draw_sheet(item: EvalItem, result: PersonResult, pictures: Sequence[str]) -> bytes:
+    """A PNG: the truth, then for each budget kept AFLSC's result beside that of the best picture codec (by SSIM in the
+    box), each with the picture that was sent and four views of the mesh."""
+    from somacast.geometry.preview import contact_sheet, encode_png, to_bytes_image, turntable
+
+    reference = PersonCrop.of(item.frame.image, silhouette_of(item), ()).reference
+    blank = np.full((VIEW_PX, VIEW_PX, 3), 250, np.uint8)
+
+    def strip(picture: np.ndarray | None, mesh: Any) -> np.ndarray:
+        views = to_bytes_image(turntable(mesh, size=VIEW_PX))
+        return np.concatenate([blank if picture is None else picture, views], 1)
+
+    tiles = [("truth: picture (crop) and mesh", strip(reference, item.truth)), ("", np.concatenate([blank] * 5, 1))]
+    for budget in sorted({budget for _, budget in result.kept}):
+        baselines = [name for name in pictures if (name, budget) in result.kept]
+        best = max(baselines, key=lambda name: result.kept[name, budget].row["ssim_box"], default=None)
+        for name, caption in ((OURS, "AFLSC"), (best, f"best picture codec, {title_of(best or 'none')}")):
+            kept = result.kept.get((name, budget)) if name else None
+            if kept is None:
+                tiles.append((f"{budget} B, {caption}: nothing fits", np.concatenate([blank] * 5, 1)))
+                continue
+            caption_text = f"{budget} B, {caption}: {kept.row['bytes']} B, SSIM box {kept.row['ssim_box']:.3f}"
+            tiles.append((caption_text, strip(kept.picture, kept.mesh)))
+    return encode_png(contact_sheet(tiles, columns=2))
+
+
+# -- tables -----------------------------------------------------------------------------------------------------------
+
+
+def _value(row: dict[str, Any] | None, quality: Quality) -> str:
+    """A mean for a table; "-" where nothing fits, with the share of people who came through if it is not everybody."""
+    if not row or not row["people"] or row.get(quality.key) is None:
+        return "-"
+    lost = row["too_small"] + row["failed"]
+    share = f" ({row['people']} of {row['people'] + lost})" if lost else ""
+    return f"{quality.factor * row[quality.key]:.{quality.digits}f}{share}"
+
+
+def _rate(row: dict[str, Any]) -> str:
+    return f"{row['bd_rate_percent']:+.0f} %" if row["bd_rate_percent"] is not None else "none"
+
+
+def print_rd(result: dict[str, Any]) -> None:
+    """Means and delta rates on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    found, console = result["results"], Console()
+    for quality in QUALITIES[:3]:
+        table = Table(title=f"{quality.title}, {found['people'] - found['failed']} people")
+        budgets = [str(b) for b in sorted(result["config"]["budgets_bytes"])]
+        for heading in ("system", *(f"{b} B" for b in budgets)):
+            table.add_column(heading, justify="left" if heading == "system" else "right")
+        for name, rows in found["systems"].items():
+            table.add_row(title_of(name), *(_value(rows.get(b), quality) for b in budgets))
+        console.print(table)
+    for key, baselines in found.get("bd_rate", {}).items():
+        for name, row in baselines.items():
+            note = f" ({row['note']})" if row["note"] else ""
+            console.print(f"BD-rate of AFLSC against {title_of(name)}, {key}: {_rate(row)}{note}", markup=False)
+    for person in result["people"]:
+        if person["fault"]:
+            console.print(f"failed: {person['name']} ({person['action']}): {person['fault']}", markup=False)
+
+
+def readme_lines(result: dict[str, Any], figure: str, sheet: str | None) -> list[str]:
+    """Markdown of a result: means at some budgets, delta rates, the curves; paths of the pictures as links."""
+    found, config = result["results"], result["config"]
+    budgets = [b for b in README_BUDGETS_BYTES if b in config["budgets_bytes"]] or config["budgets_bytes"][:6]
+    quality = QUALITIES[0]
+    lines = ["", "### Against other ways to send the person", ""]
+    lines.append(
+        f"{quality.title}, mean of {found['people'] - found['failed']} people, at some budgets (rivals' pictures are "
+        f"rebuilt by our own networks at the receiver; `-`: nothing fits; "
+        f"{config['protocol']['samples']:,} samples on each surface):"
+    )
+    heads = ["system", *(f"{b} B" for b in budgets)]
+    lines += ["", f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
+    for name, rows in found["systems"].items():
+        lines.append(f"| {' | '.join([title_of(name), *(_value(rows.get(str(b)), quality) for b in budgets)])} |")
+    rates = found.get("bd_rate", {})
+    if rates:
+        shown = [q for q in QUALITIES if q.key in rates]
+        heads = ["BD-rate of AFLSC against", *(q.title.split(" cm")[0].split(" dB")[0] for q in shown)]
+        lines += ["", f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
+        notes: list[str] = []
+        for name in rates[shown[0].key]:
+            cells = []
+            for q in shown:
+                row = rates[q.key][name]
+                cells.append(_rate(row))
+                if row["note"] and name == BEST_PICTURE:
+                    notes.append(f"{q.title}: {row['note']}")
+            lines.append(f"| {' | '.join([title_of(name), *cells])} |")
+        lines += ["", "`none`: it cannot be told, for the reason given in the file." if not notes else
+                  f"`none`: it cannot be told. Against the best picture codec: {'; '.join(notes)}."]  # fmt: skip
+    lines += ["", f"![Quality against bytes]({figure})"]
+    if sheet:
+        lines += ["", f"![AFLSC beside the best picture codec at the same number of bytes]({sheet})"]
+    return lines

@@ -1,0 +1,283 @@
+"""`somacast bench rd`: quality against bytes, AFLSC and its rivals on the same people; results as JSON and figures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from somacast.bench.quality.evaluate import _rounded, git_commit, machine, versions, weights_digests
+from somacast.bench.rate_distortion.curves import compare_all, mean_rows
+from somacast.bench.rate_distortion.person import PersonBench, PersonConfig, known_pictures, own_budgets
+from somacast.bench.rate_distortion.systems import OURS, SYSTEMS, Halves, check_systems
+from somacast.errors import SomacastError
+from somacast.extras import require
+from somacast.files import check_output_path, write_atomically
+from somacast.metrics.protocol import ProtocolConfig
+from somacast.synthetic.datasets.loaders import EvalItem, count_items, load_items
+from somacast.systems.baselines.picture.codecs import PICTURE_CODECS, SIDES_PX
+
+FORMAT = "somacast rate-distortion"
+CACHE_VERSION = 2  # to be raised when rows of the same config would come out otherwise
+BUDGETS_BYTES = (100, 140, 200, 280, 400, 560, 800, 1100, 1600, 2300, 3400, 5000)
+SHEET_BUDGETS_BYTES = (100, 400, 1600)
+SAMPLES = 20_000  # on each surface: a twelfth of the time that the protocol's 100,000 take
+
+
+@dataclass(frozen=True)
+class RdConfig:
+    """What is measured. data, format, people, assets, seed: as EvaluateConfig; sides_px: of coded pictures, some of
+    SIDES_PX; flat: rivals' pictures get a background of one colour; workers: processes; cache: folder of finished
+    people, so that a run that was stopped goes on; known: JSON of an earlier run on the same people, whose settings of
+    pictures are taken over; protocol: of the comparison."""
+
+    json_path: Path
+    budgets_bytes: tuple[int, ...] = BUDGETS_BYTES
+    systems: tuple[str, ...] = SYSTEMS
+    people: int = 8
+    data: str = "synthetic-test"
+    format: str = "synthetic"
+    assets: Path | None = None
+    seed: int = 0
+    device: str = "cpu"
+    sides_px: tuple[int, ...] = tuple(side for side in SIDES_PX if side != 160)
+    flat: bool = False
+    workers: int = 1
+    cache: Path | None = None
+    known: Path | None = None
+    protocol: ProtocolConfig = field(default_factory=lambda: ProtocolConfig(samples=SAMPLES))
+
+    @property
+    def figure_path(self) -> Path:
+        """The curves, beside the JSON."""
+        return self.json_path.with_suffix(".png")
+
+    @property
+    def sheet_path(self) -> Path:
+        """The pictures, beside the JSON."""
+        return self.json_path.with_name(self.json_path.stem + "_pictures.png")
+
+    def of_person(self, number: int) -> PersonConfig:
+        """What is done with one person; pictures are kept of the first."""
+        keep = own_budgets(SHEET_BUDGETS_BYTES, self.budgets_bytes) if number == 0 else ()
+        people = earlier_people(self)
+        known = known_pictures(people[number]) if number < len(people) else {}
+        return PersonConfig(self.budgets_bytes, self.systems, self.sides_px, self.flat, self.protocol, keep, known)
+
+
+def check_config(config: RdConfig) -> None:
+    """SomacastError for a setting that cannot work, before any work is done."""
+    check_systems(config.systems)
+    require("matplotlib", "drawing the curves")
+    earlier_people(config)
+    budgets = config.budgets_bytes
+    if not budgets or min(budgets) < 1 or len(set(budgets)) != len(budgets):
+        raise SomacastError(f"budgets: expected different numbers of bytes above 0, got {list(budgets)}")
+    if not config.sides_px or not set(config.sides_px) <= set(SIDES_PX):
+        raise SomacastError(f"sides: expected some of {SIDES_PX}, got {list(config.sides_px)}")
+    if min(config.people, config.workers, config.protocol.samples) < 1:
+        raise SomacastError("people, workers and samples: expected numbers above 0")
+    for path in (config.json_path, config.figure_path, config.sheet_path):
+        check_output_path(path)
+
+
+def earlier_people(config: RdConfig) -> list[dict[str, Any]]:
+    """People of the earlier run that `known` names, [] without one; SomacastError if its pictures are not ours."""
+    if config.known is None:
+        return []
+    try:
+        earlier = json.loads(config.known.read_text())
+        settings, people = earlier["config"], earlier["people"]
+        assets = config.assets.name if config.assets else None
+        same = [("data", Path(config.data).name), ("format", config.format), ("seed", config.seed), ("assets", assets),
+                ("sides_px", list(config.sides_px)), ("flat", config.flat)]  # fmt: skip
+        other = [f"{name} {settings[name]}" for name, value in same if settings[name] != value]
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise SomacastError(f"{config.known}: expected the JSON of an earlier run ({fault})") from fault
+    if other:
+        raise SomacastError(f"{config.known}: expected a run with the same settings, got {', '.join(other)}")
+    return people
+
+
+# -- cache ------------------------------------------------------------------------------------------------------------
+
+
+def cache_key(config: RdConfig) -> str:
+    """Twelve digits that change with the weights and with every setting that a person's figures depend on."""
+    settings = {
+        k: v for k, v in asdict(config).items() if k not in ("json_path", "workers", "cache", "people", "known")
+    }
+    settings |= {"weights": weights_digests(), "version": CACHE_VERSION}
+    return hashlib.sha256(json.dumps(_rounded(settings), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _stored(folder: Path, number: int) -> dict[str, Any] | None:
+    """A finished person, or None; a damaged file counts as none. The first person comes with its sheet."""
+    try:
+        found = json.loads((folder / f"{number:06d}.json").read_text())
+    except (OSError, ValueError):
+        return None
+    if number == 0 and not found.get("fault") and not (folder / "sheet.png").is_file():
+        return None
+    return found
+
+
+# -- people, here or in other processes -------------------------------------------------------------------------------
+
+_WORKER: dict[str, Any] = {}
+
+
+def _start_worker(systems: tuple[str, ...], device: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is for the parent, which ends its workers
+    _WORKER["halves"] = Halves(systems, device)
+
+
+def _work(task: tuple[int, EvalItem, RdConfig, Path]) -> int:
+    number, item, config, folder = task
+    measure_person(number, item, _WORKER["halves"], config, folder)
+    return number
+
+
+def measure_person(
+    number: int, item: EvalItem, halves: Halves, config: RdConfig, folder: Path, tick: Callable[[], None] = lambda: None
+) -> None:
+    """All systems on one person; its rows go to `folder`, with the sheet if it is the first."""
+    from somacast.bench.rate_distortion.figures import draw_sheet
+
+    with tempfile.TemporaryDirectory() as place:
+        result = PersonBench(item, halves, config.of_person(number), Path(place)).run(tick)
+    if number == 0 and not result.fault:
+        write_atomically(folder / "sheet.png", draw_sheet(item, result, list(PICTURE_CODECS)))
+    text = json.dumps(_rounded(result.plain()), indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(folder / f"{number:06d}.json", text.encode())
+
+
+def _measure_missing(config: RdConfig, folder: Path, total: int) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("person x system", total=total * len(config.systems))
+
+        def missing() -> Iterator[tuple[int, EvalItem, RdConfig, Path]]:
+            items = load_items(config.data, config.format, config.people, config.assets, config.seed)
+            for number, item in enumerate(items):
+                if _stored(folder, number) is None:
+                    yield number, item, config, folder
+
+        def finished() -> int:
+            return sum(_stored(folder, number) is not None for number in range(total))
+
+        bar.update(task, completed=finished() * len(config.systems))
+        if finished() == total:
+            return
+        if config.workers == 1:
+            halves = Halves(config.systems, config.device)
+            for number, item, _, _ in missing():
+                measure_person(number, item, halves, config, folder, lambda: bar.advance(task))
+                bar.update(task, completed=finished() * len(config.systems))  # one that failed had no system's tick
+            return
+        context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of loaded libraries
+        with context.Pool(config.workers, _start_worker, (config.systems, config.device)) as pool:
+            for _ in pool.imap_unordered(_work, missing()):
+                bar.advance(task, len(config.systems))
+
+
+# -- all together -----------------------------------------------------------------------------------------------------
+
+
+def tables(config: RdConfig, people: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Means over the people by system and budget; people whom the sender could not send at all are left out."""
+    counted = [person for person in people if not person["fault"]]
+    return {
+        name: {
+            str(budget): mean_rows([person["rows"][name][str(budget)] for person in counted])
+            for budget in sorted(config.budgets_bytes)
+        }
+        for name in config.systems
+    }
+
+
+def measure_rd(config: RdConfig) -> dict[str, Any]:
+    """Measure, write JSON, curves and pictures, print the table; returns what the JSON holds.
+
+    SomacastError for settings, data, outputs or missing packages, before any work is done.
+    """
+    check_config(config)
+    total = count_items(config.data, config.format, config.people)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = (config.cache or Path(temporary)) / cache_key(config)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as fault:
+            raise SomacastError(f"{folder}: the cache cannot be made ({fault.strerror})") from fault
+        _measure_missing(config, folder, total)
+        found = [_stored(folder, number) for number in range(total)]
+        people = [person for person in found if person is not None]
+        if len(people) != total:
+            raise SomacastError(f"{folder}: expected {total} people, found {len(people)}; somebody else deletes there")
+        sheet = (folder / "sheet.png").read_bytes() if (folder / "sheet.png").is_file() else None
+    result = _result(config, people)
+    text = json.dumps(_rounded(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(config.json_path, text.encode())
+    from somacast.bench.rate_distortion.figures import draw_rd, print_rd
+
+    result = json.loads(text)
+    if any(not person["fault"] for person in people):
+        write_atomically(config.figure_path, draw_rd(result))
+    if sheet:
+        write_atomically(config.sheet_path, sheet)
+    print_rd(result)
+    return result
+
+
+def _result(config: RdConfig, people: list[dict[str, Any]]) -> dict[str, Any]:
+    settings = {k: v for k, v in asdict(replace(config, assets=None)).items() if k not in ("json_path", "cache")}
+    settings["data"] = Path(config.data).name
+    settings["known"] = config.known.name if config.known else None
+    settings["assets"] = config.assets.name if config.assets else None
+    means = tables(config, people)
+    pictures = [name for name in config.systems if name in PICTURE_CODECS]
+    seconds = {
+        name: sum(p["seconds"].get(name, 0.0) for p in people) / max(sum(not p["fault"] for p in people), 1)
+        for name in config.systems
+    }
+    return {
+        "format": FORMAT,
+        "system": OURS,
+        "config": settings,
+        "seed": config.seed,
+        "device": config.device,
+        "commit": git_commit(Path(__file__).parent),
+        "weights_sha256": weights_digests(),
+        "machine": machine(),
+        "versions": versions() | _more_versions(),
+        "results": {
+            "people": len(people),
+            "failed": sum(bool(p["fault"]) for p in people),
+            "systems": means,
+            **(compare_all(means, OURS, pictures) if OURS in means else {}),
+            "seconds_per_person": seconds,
+        },
+        "people": people,
+    }
+
+
+def _more_versions() -> dict[str, str]:
+    """Of what codes the rivals' files."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in ("imageio-ffmpeg", "DracoPy"):
+        try:
+            found[name.lower()] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

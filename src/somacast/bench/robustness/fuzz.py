@@ -1,0 +1,101 @@
+"""`somacast bench fuzz`: a million changed packets for everything that reads bytes of others; as JSON.
+
+noise     packets changed on the way, and replays, between the real ones of a session: the person must be shown as
+          if they were not there
+forged    packets with a right check, in storms with pauses: they may show a wrong person, not crash, grow or stall
+single    a few forged packets made for one purpose each: how long until the person is right again
+readers   reports, stills, videos, arrivals at the inbox, and messages of the page, changed
+
+The check of a packet is against damage, not against attackers: who knows the weights can make it right. Against those
+stands the transport, which is authenticated. This measures what is left to do for somebody who gets past that.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from somacast.bench.quality.evaluate import git_commit, machine, versions, weights_digests
+from somacast.bench.robustness.fuzz_readers import Readers, attack_readers
+from somacast.bench.robustness.fuzz_session import attack_forged, attack_noise, attack_single
+from somacast.bench.robustness.soak_counts import rounded
+from somacast.checks import check_count
+from somacast.errors import SomacastError
+from somacast.files import check_output_path, write_atomically
+from somacast.synthetic.datasets.writer import one_thread_each
+
+FORMAT = "somacast hostile"
+SHARES = {"noise": 0.5, "forged": 0.2, "readers": 0.3}
+PARTS = {"noise": attack_noise, "forged": attack_forged, "single": attack_single}
+
+
+@dataclass(frozen=True)
+class FuzzConfig:
+    """packets: in all; processes: 1 or 2; seed: of all chance."""
+
+    json_path: Path | None = None
+    packets: int = 1_000_000
+    processes: int = 2
+    seed: int = 0
+
+
+def check_config(config: FuzzConfig) -> None:
+    """SomacastError for a setting that cannot work."""
+    check_count("packets", config.packets, 100, 100_000_000)
+    check_count("processes", config.processes, 1, 2)
+    check_count("seed", config.seed)
+
+
+def _run(name: str, packets: int, seed: int, readers: Readers) -> dict[str, Any]:
+    began_s = time.process_time()
+    found = attack_readers(packets, seed, readers) if name == "readers" else PARTS[name](packets, seed)
+    return found | {"cpu_s": time.process_time() - began_s}
+
+
+def run_fuzz(config: FuzzConfig, readers: Readers | None = None) -> dict[str, Any]:
+    """Run it; the figures, written to config.json_path if that is given. readers: decoders of rooms that this one does
+    not know, with real messages. SomacastError for settings out of range, and if something escaped."""
+    check_config(config)
+    readers = dict(readers or {})
+    if config.json_path is not None:
+        check_output_path(config.json_path)
+    began_s = time.perf_counter()
+    jobs = [("single", 0), *((name, round(share * config.packets)) for name, share in SHARES.items())]
+    jobs.sort(key=lambda job: ("forged", "noise", "readers", "single").index(job[0]))  # the longest first
+    if config.processes == 1:
+        parts = {name: _run(name, count, config.seed, readers) for name, count in jobs}
+    else:
+        context = multiprocessing.get_context("spawn")
+        with one_thread_each(), ProcessPoolExecutor(config.processes, context) as pool:
+            running = {name: pool.submit(_run, name, count, config.seed, readers) for name, count in jobs}
+            parts = {name: future.result() for name, future in running.items()}
+    total = {
+        "packets": sum(part["packets"] for part in parts.values()),
+        "escaped": sum(part["escaped"] for part in parts.values()),
+        "longest_s": max(part["longest_s"] for part in parts.values()),
+        "largest_allocation_bytes": max(part["largest_allocation_bytes"] for part in parts.values()),
+        "longest_stall_s": max(part.get("longest_stall_s", 0.0) for part in parts.values()),
+        "grown_bytes": max(part.get("grown_bytes", 0) for part in parts.values()),
+        "wall_s": time.perf_counter() - began_s,
+    }
+    result = {
+        "format": FORMAT, "config": {k: v for k, v in asdict(config).items() if k != "json_path"},
+        "commit": git_commit(Path(__file__).parent), "machine": machine(), "versions": versions(),
+        "weights": weights_digests(), "results": rounded({"total": total, **parts}),
+    }  # fmt: skip
+    if config.json_path is not None:
+        write_atomically(config.json_path, (json.dumps(result, indent=1) + "\n").encode())
+    if total["escaped"]:
+        raise SomacastError(f"hostile: {total['escaped']} packets raised what they must not: {parts}")
+    return result
+
+
+if __name__ == "__main__":
+    import tyro
+
+    print(json.dumps(run_fuzz(tyro.cli(FuzzConfig))["results"], indent=1))

@@ -1,0 +1,75 @@
+"""Sender: where a landmark network that has seen many photographs believes the body to be.
+
+BlazePose GHUM Full (Bazarevsky et al. 2020, arXiv:2006.10204; Apache-2.0), a named addition to the paper: the
+multi-task ViT learns from synthetic people only and takes these landmarks as a hint beside the picture.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from somacast.weights.sessions import open_session
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+WEIGHTS = "landmarks.onnx"
+LANDMARK_COUNT = 33  # BlazePose also gives six auxiliary points, which are left out
+LANDMARK_VALUES = 8  # x, y, z in crop sides, visibility, presence, world x, y, z in metres
+INPUT_PX = 256
+LANDMARK_EXTENT = 0.96  # of the side of a person's box, median of 512 synthetic people
+_PAIRS = ((1, 4), (2, 5), (3, 6), (7, 8), (9, 10), *((k, k + 1) for k in range(11, LANDMARK_COUNT, 2)))
+MIRRORED = np.arange(LANDMARK_COUNT)
+for _a, _b in _PAIRS:
+    MIRRORED[_a], MIRRORED[_b] = _b, _a
+
+
+@lru_cache(maxsize=1)
+def load_landmarks() -> InferenceSession:
+    """The landmark network: image [B, 3, 256, 256] in [0, 1] -> landmarks [B, 195], world [B, 117], score [B, 1]."""
+    return open_session(WEIGHTS)
+
+
+def find_landmarks(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Crops [N, 256, 256, 3] float32 in [0, 1] to landmarks [N, 33, 8] float32 and scores [N] in [0, 1]: how surely
+    there is a person.
+
+    x, y from the crop's centre in crop sides (y down), z in crop sides (from the hips, away from the camera);
+    visibility and presence in [0, 1]; world place in metres from the middle of the hips: x right, y up, z to the
+    camera.
+    """
+    if images.ndim != 4 or images.shape[1:] != (INPUT_PX, INPUT_PX, 3):
+        raise ValueError(f"expected crops [N, {INPUT_PX}, {INPUT_PX}, 3], got {list(images.shape)}")
+    fed = np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
+    found = load_landmarks().run(["landmarks", "world", "score"], {"image": fed})
+    points, world, score = (np.asarray(a) for a in found)
+    points = points.reshape(len(images), -1, 5)[:, :LANDMARK_COUNT]
+    out = np.empty((len(images), LANDMARK_COUNT, LANDMARK_VALUES), np.float32)
+    out[..., :3] = points[..., :3] / INPUT_PX
+    out[..., :2] -= 0.5
+    out[..., 3:5] = 1 / (1 + np.exp(-np.clip(points[..., 3:], -20, 20)))
+    out[..., 5:] = world.reshape(len(images), -1, 3)[:, :LANDMARK_COUNT] * [1, -1, -1]
+    return out, score[:, 0]
+
+
+def mirror_landmarks(landmarks: np.ndarray) -> np.ndarray:
+    """Landmarks [..., 33, 8] of the mirror image."""
+    out = landmarks[..., MIRRORED, :].copy()
+    out[..., [0, 5]] *= -1
+    return out
+
+
+def box_of_landmarks(landmarks: np.ndarray) -> tuple[np.ndarray, float]:
+    """Centre [2] and side of the square around a person with landmarks [33, 8], in crop sides from the crop's centre.
+
+    No landmark is on the top of the head: it is taken to be as far above the ears as three quarters of the way from
+    the shoulders to them.
+    """
+    points = landmarks[:, :2]
+    ears, shoulders = points[[7, 8]].mean(0), points[[11, 12]].mean(0)
+    points = np.concatenate([points, (ears + 0.75 * (ears - shoulders))[None]])
+    low, high = points.min(0), points.max(0)
+    return (low + high) / 2, float((high - low).max()) / LANDMARK_EXTENT

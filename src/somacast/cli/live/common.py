@@ -1,0 +1,78 @@
+"""What the live verbs share: how a transport is opened from the command line, Ctrl-C, the status line."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from somacast.errors import SomacastError
+from somacast.network.transport.base import TransportOptions
+
+DEFAULT_ADDRESS = "127.0.0.1:7447"
+
+
+def transport_options(
+    keys: Path | None, insecure: bool, listen: bool | None, name: str | None = None
+) -> TransportOptions:
+    """Options of `open_sender` and `open_receiver`; keys are read here, so that a fault is told at once."""
+    loaded = None
+    if keys is not None:
+        from somacast.network.keys import load_keys
+
+        loaded = load_keys(keys)
+    from somacast.systems.aflsc.live.motion import motion_digest
+
+    return TransportOptions(keys=loaded, insecure=insecure, listen=listen, name=name, digest=motion_digest())
+
+
+def host_port(text: str, what: str) -> tuple[str, int]:
+    """HOST:PORT; SomacastError for anything else."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise SomacastError(f"{what} {text}: expected HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+@contextlib.contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set: the session then ends by itself, and cleanly."""
+    stop = threading.Event()
+
+    def ask(number: int, frame: Any) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class StatusLine:
+    """One line on stderr that is written over; where nobody watches, a line every few seconds."""
+
+    def __init__(self, every: int = 10):
+        self.live, self.every, self._count, self._width = sys.stderr.isatty(), every, 0, 0
+
+    def show(self, text: str) -> None:
+        self._count += 1
+        if self.live:
+            print("\r" + text.ljust(self._width), end="", file=sys.stderr, flush=True)
+            self._width = len(text)
+        elif self._count % self.every == 1:
+            print(text, file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        if self.live and self._width:
+            print(file=sys.stderr)
+
+
+def rate_text(status: dict[str, Any]) -> str:
+    """What both ends say alike: fps, kbit/s, network state."""
+    return f"{status['fps']:4.1f} fps  {status['kbit_s']:5.1f} kbit/s  f {status['network_state'] / 255:.2f}"

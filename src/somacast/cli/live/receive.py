@@ -1,0 +1,114 @@
+"""`somacast receive`: a live person from a sender: into a browser, a file, other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from somacast.cli.common import Device, check_device, check_output, check_positive, parse
+from somacast.cli.live.common import DEFAULT_ADDRESS, StatusLine, host_port, rate_text, stopping, transport_options
+
+RECORDED = (".soma", ".glb", ".bvh")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Receive a person live and show them in the browser, record them, or hand them to other programs.
+
+    Example: somacast receive --listen 127.0.0.1:7447 --view
+
+    Example: somacast receive --connect relay.example.org:7447 --keys receiver --record me.glb --vmc 127.0.0.1:39539
+    """
+
+    listen: str = DEFAULT_ADDRESS
+    """where senders find this receiver: HOST:PORT, udp:HOST:PORT, or a .soma file to play"""
+    connect: str | None = None
+    """go to a relay or a listening sender instead of waiting"""
+    room: str = "person"
+    """name of the stream"""
+    keys: Path | None = None
+    """folder with this machine's keys"""
+    insecure: bool = False
+    """leave this machine without encryption"""
+    name: str | None = None
+    """by which the sender knows this receiver"""
+    view: bool = False
+    """serve a page that shows the person, and print its address"""
+    view_port: int = 0
+    """port of the page, 0: any free one"""
+    show_picture: bool = False
+    """let the page show the sender's own picture, where one is sent"""
+    record: Path | None = None
+    """file to write at the end: .soma (labels), .glb (rigged, animated) or .bvh"""
+    vmc: str | None = None
+    """HOST:PORT of a program that listens for VMC, such as 127.0.0.1:39539"""
+    seconds: float | None = None
+    """end after that long"""
+    device: Device = "cpu"
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parse, open, receive until the end or Ctrl-C."""
+    arguments = parse(Arguments, argv, "somacast receive")
+    check_positive(seconds=arguments.seconds)
+    if arguments.record:
+        check_output(arguments.record, RECORDED)
+    vmc = host_port(arguments.vmc, "--vmc") if arguments.vmc else None
+    options = transport_options(arguments.keys, arguments.insecure, arguments.connect is None, arguments.name)
+    device = check_device(arguments.device)
+    return receive(arguments, arguments.connect or arguments.listen, options, vmc, device)
+
+
+def receive(arguments: Any, address: str, options: Any, vmc: tuple[str, int] | None, device: str) -> int:
+    """The session of `receive` and `view`; arguments: room, view, view_port, show_picture, record, seconds."""
+    import contextlib
+
+    from somacast.network.transport.open import open_receiver
+    from somacast.pipeline.live.outputs import FileOutput, VmcOutput
+    from somacast.pipeline.live.sessions import ReceiveSession
+    from somacast.systems.aflsc.receiver.decoder import Decoder
+
+    with contextlib.ExitStack() as stack:
+        transport = stack.enter_context(open_receiver(address, arguments.room, options))
+        outputs: list[Any] = []
+        recorder = FileOutput(arguments.record) if arguments.record else None
+        outputs += [recorder] if recorder else []
+        if vmc:
+            outputs.append(VmcOutput(*vmc))
+            stack.callback(outputs[-1].close)
+        if arguments.view:
+            from somacast.viewer.output import ViewerOutput
+            from somacast.viewer.server import ViewerServer
+
+            shown = ViewerOutput(f"room {arguments.room}")
+            server = ViewerServer(shown.feed, port=arguments.view_port, allow_picture=arguments.show_picture)
+            stack.enter_context(server)
+            outputs.append(shown)
+            print(f"open {server.url}", flush=True)
+        session = ReceiveSession(transport, Decoder(device), outputs)
+        print(f"receiving room {arguments.room} at {address}; Ctrl-C ends", flush=True)
+        line = StatusLine()
+        try:
+            with stopping() as stop:
+                session.run(stop, lambda status: line.show(_text(status)), arguments.seconds)
+        finally:
+            line.end()
+            if recorder is not None:
+                print(recorder.write(session.receiver.person))
+    counts = session.receiver.counts
+    print(f"received {counts.frames} frames in {counts.received} datagrams, {counts.received_bytes:,} bytes")
+    return 0
+
+
+def _text(status: dict[str, Any]) -> str:
+    if not status["alive"]:
+        return "waiting for a sender" + "".join(f"  {note}" for note in status["notes"][-1:])
+    parts = [rate_text(status)]
+    if status["bytes_per_frame"] is not None:
+        parts.append(f"{status['bytes_per_frame']:.0f} B a frame")
+    parts.append(f"loss {100 * status['loss']:.0f} %")
+    if status["missing"]:
+        parts.append("not yet told: " + ", ".join(status["missing"]))
+    return "  ".join(parts)

@@ -1,0 +1,92 @@
+"""`somacast relay`: pass senders' people on to many receivers."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import tyro
+
+from somacast.cli.common import parse
+
+STATUS_S = 2.0
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Run a relay: senders and receivers connect to it, and every receiver of a room gets what its sender sends.
+
+    Example: somacast relay --listen 0.0.0.0:7447 --keys relay
+    """
+
+    listen: str = "127.0.0.1:7447"
+    """HOST:PORT to wait at; only this machine if not given"""
+    connect: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """HOST:PORT of another relay, once for each"""
+    keys: Path | None = None
+    """folder of this machine's keys (somacast keys); needed for anything off this machine"""
+    insecure: bool = False
+    """go without keys, in the clear, where everyone on the way can look on and join in"""
+    receivers: int = 1000
+    """the most senders, receivers and relays that may be connected here at once"""
+    quiet: bool = False
+    """no status line"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parse, relay until Ctrl-C or SIGTERM."""
+    arguments = parse(Arguments, argv, "somacast relay")
+    from somacast.network.keys import load_keys
+    from somacast.network.transport.base import Limits, TransportOptions
+    from somacast.network.transport.zenoh.config import Place
+    from somacast.network.transport.zenoh.relay import Relay
+
+    options = TransportOptions(
+        keys=load_keys(arguments.keys) if arguments.keys else None,
+        insecure=arguments.insecure,
+        limits=Limits(peers=arguments.receivers),
+    )
+    stop = threading.Event()
+    old = _stop_on_sigterm(stop)
+    try:
+        with Relay([Place.parse(arguments.listen)], [Place.parse(one) for one in arguments.connect], options) as relay:
+            print(f"relay at {relay.address}, {'with keys' if options.keys else 'without keys'}; Ctrl-C ends it")
+            sys.stdout.flush()
+            _watch(relay, stop, arguments.quiet)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        if old is not None:
+            signal.signal(signal.SIGTERM, old)
+    print("relay ended")
+    return 0
+
+
+def _stop_on_sigterm(stop: threading.Event):
+    """Make SIGTERM end the relay as Ctrl-C does; the handler before it, None where only the main thread may."""
+    if threading.current_thread() is not threading.main_thread():
+        return None
+
+    def ended(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    return signal.signal(signal.SIGTERM, ended)
+
+
+def _watch(relay, stop: threading.Event, quiet: bool) -> None:
+    """A line on stderr, over itself on a terminal, anew on change elsewhere."""
+    before, terminal = None, sys.stderr.isatty()
+    while not stop.wait(STATUS_S if before is not None else 0.0):
+        ends, relays, rooms = counts = relay.counts()
+        line = f"connected: {ends} senders and receivers, {relays} relays; identities kept: {rooms}"
+        if not quiet and (terminal or counts != before):
+            print(f"\r{line}\x1b[K" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True)
+        before = counts
+    if terminal and not quiet:
+        print(file=sys.stderr)

@@ -1,0 +1,114 @@
+"""`somacast send`: a camera, video, picture or synthetic person, live to a receiver."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from somacast.cli.common import Device, check_device, check_positive, parse, show_notes
+from somacast.cli.live.common import DEFAULT_ADDRESS, StatusLine, rate_text, stopping, transport_options
+from somacast.errors import SomacastError
+
+FILE_BATCH_S = 1.0  # nobody waits for a file
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Send a person live: what moves in every frame, who it is once and then ever better.
+
+    Off this machine both ends need keys (somacast keys), or --insecure for a link that is safe by other means.
+
+    Example: somacast send webcam --to 192.0.2.7:7447 --keys sender
+
+    Example: somacast send synthetic:walking --to 127.0.0.1:7447
+    """
+
+    source: tyro.conf.Positional[str]
+    """webcam, webcam:1, a video or picture file, or synthetic:walking (standing, running, jumping, sitting, ...)"""
+    to: str = DEFAULT_ADDRESS
+    """receiver or relay: HOST:PORT (zenoh), udp:HOST:PORT (no handshake: soonest on screen), webrtc:http://HOST:PORT,
+    or a .soma file to write"""
+    listen: bool = False
+    """wait at that address for receivers instead of going there"""
+    room: str = "person"
+    """name of the stream, where several go through one relay"""
+    keys: Path | None = None
+    """folder with this machine's keys"""
+    insecure: bool = False
+    """leave this machine without encryption"""
+    batch_ms: float = 0.0
+    """how long frames may wait to share a datagram: 100 saves two thirds of the headers"""
+    fps: float = 30.0
+    """frames a second asked of the camera, and of synthetic people and pictures"""
+    picture: bool = False
+    """send a small picture beside the person, for receivers that may show it"""
+    height_m: float | None = None
+    """how tall the person stands, barefoot, in metres"""
+    careful: bool = False
+    """look at every frame and its mirror image: slower, a little surer"""
+    no_adapt: bool = False
+    """no rate control: everything at full quality whatever the link carries"""
+    seconds: float | None = None
+    """end after that long"""
+    device: Device = "cpu"
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parse, open, send until the end or Ctrl-C."""
+    arguments = parse(Arguments, argv, "somacast send")
+    check_positive(fps=arguments.fps, seconds=arguments.seconds, height_m=arguments.height_m)
+    if not 0 <= arguments.batch_ms <= 1000:
+        raise SomacastError(f"--batch-ms {arguments.batch_ms}: expected 0 to 1000")
+    # Networks on one thread: beside camera, receiver or browser two threads wait for each other and take twice as long.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    options = transport_options(arguments.keys, arguments.insecure, arguments.listen or None)
+    from somacast.pipeline.sources import SourceOptions, open_source
+
+    source = open_source(arguments.source, SourceOptions(fps=arguments.fps, seconds=arguments.seconds))
+    device = check_device(arguments.device)
+    import time
+
+    from somacast.network.transport.open import open_sender
+    from somacast.pipeline.live.sender import LiveConfig
+    from somacast.pipeline.live.sessions import SendOptions, SendSession
+    from somacast.systems.aflsc.live.tracker import Tracker
+
+    tracker = Tracker(device, mirrored=arguments.careful)
+    tracker.warm_up()  # before anybody waits for the first frame
+    with source, open_sender(arguments.to, arguments.room, options) as transport:
+        show_notes(source.notes)
+        live = LiveConfig(
+            batch_s=arguments.batch_ms / 1000 or (FILE_BATCH_S if arguments.to.endswith(".soma") else 0.0),
+            adapt=not arguments.no_adapt,
+            header_bytes=transport.header_bytes,
+        )
+        choice = SendOptions(live, arguments.height_m, arguments.picture)
+        session = SendSession(source, transport, tracker, choice, int(time.time()) % 256)
+        line = StatusLine()
+        print(f"sending {arguments.source} to {arguments.to}, room {arguments.room}; Ctrl-C ends", flush=True)
+        try:
+            with stopping() as stop:
+                session.run(stop, lambda status: line.show(_text(status)))
+        finally:
+            line.end()
+    counts = session.sender.counts
+    print(f"sent {counts.frames} frames in {counts.packets} datagrams, {counts.payload_bytes:,} bytes of payload")
+    return 0
+
+
+def _text(status: dict[str, Any]) -> str:
+    parts = [rate_text(status)]
+    if status["rate_bps"] is not None and status["peers"]:
+        parts.append(f"link {status['rate_bps'] / 1000:.0f} kbit/s")
+    if status["round_trip_s"] is not None:
+        parts.append(f"there and back {1000 * status['round_trip_s']:.0f} ms")
+    parts.append(f"loss {100 * status['loss']:.0f} %")
+    if status["encode_ms"] is not None:
+        parts.append(f"looking {status['encode_ms']:.0f} ms")
+    parts.append(f"{status['peers']} receivers" if status["peers"] != 1 else "1 receiver")
+    return "  ".join(parts) + (f"  {status['note']}" if status["note"] else "")

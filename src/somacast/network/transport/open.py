@@ -1,0 +1,81 @@
+"""Addresses: `memory:NAME`, `zenoh:HOST:PORT` or plain `HOST:PORT`, `udp:HOST:PORT`, `webrtc:http://HOST:PORT`, and
+files whose names end in `.soma`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from somacast.checks import shown
+from somacast.errors import SomacastError
+from somacast.network.transport.base import Transport, TransportOptions
+
+EXPECTED = "expected memory:NAME, HOST:PORT, zenoh:HOST:PORT, udp:HOST:PORT, webrtc:http://HOST:PORT or FILE.soma"
+DEFAULT_ROOM = "person"
+
+
+def open_sender(address: str, room: str = DEFAULT_ROOM, options: TransportOptions | None = None) -> Transport:
+    """The sending end at an address. Nobody need be there yet.
+
+    Raises SomacastError, in one line, for an address that is none, that cannot be used, or that leaves this machine
+    without keys.
+    """
+    kind, rest = _split(address)
+    options = options or TransportOptions()
+    if kind == "memory":
+        from somacast.network.transport import memory
+
+        return memory.room(rest, room, options.limits).sender()
+    if kind == "file":
+        from somacast.network.transport.file import FileSender
+
+        return FileSender(Path(rest), options.digest, options.limits)
+    if kind == "udp":
+        from somacast.network.transport.udp.transport import UdpSender
+
+        return UdpSender(rest, room, options)
+    if kind == "webrtc":
+        from somacast.network.transport.webrtc.channels import WebRtcSender
+
+        return WebRtcSender(rest, room, options)
+    from somacast.network.transport.zenoh.ends import ZenohSender
+
+    return ZenohSender(rest, room, options)
+
+
+def open_receiver(address: str, room: str = DEFAULT_ROOM, options: TransportOptions | None = None) -> Transport:
+    """A receiving end at an address; otherwise as open_sender."""
+    kind, rest = _split(address)
+    options = options or TransportOptions()
+    if kind == "memory":
+        from somacast.network.transport import memory
+
+        return memory.room(rest, room, options.limits).receiver(options.name)
+    if kind == "file":
+        from somacast.network.transport.file import FileReceiver
+
+        return FileReceiver(Path(rest), options.limits)
+    if kind == "udp":
+        from somacast.network.transport.udp.transport import UdpReceiver
+
+        return UdpReceiver(rest, room, options)
+    if kind == "webrtc":
+        from somacast.network.transport.webrtc.channels import WebRtcReceiver
+
+        return WebRtcReceiver(rest, room, options)
+    from somacast.network.transport.zenoh.ends import ZenohReceiver
+
+    return ZenohReceiver(rest, room, options)
+
+
+def _split(address: str) -> tuple[str, str]:
+    """Kind and rest of an address."""
+    if not isinstance(address, str):
+        raise SomacastError(f"address: {EXPECTED}, got {shown(address)}")
+    kind, colon, rest = address.partition(":")
+    if address.endswith(".soma"):
+        return "file", address
+    if colon and kind in ("memory", "zenoh", "udp", "webrtc"):
+        return kind, rest
+    if "/" in address or not colon or kind == "file":
+        raise SomacastError(f"address: {EXPECTED}, got {shown(address)}")
+    return "zenoh", address

@@ -1,0 +1,164 @@
+"""The whole story in one call: a picture, a few hundred bytes, a person in 3D, and what that is worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from somacast.body.skeleton import JOINT_PARENT
+from somacast.capture.cropping import SquareBox, box_of_mask, square_crop
+from somacast.capture.pictures import read_image
+from somacast.errors import SomacastError
+from somacast.files import write_atomically
+from somacast.formats.meshes import save_mesh
+from somacast.geometry.preview import contact_sheet as lay_out
+from somacast.geometry.preview import encode_png, to_bytes_image, turntable
+from somacast.pipeline.still.baselines import CROP_PX, Baseline, draco_baseline, picture_baselines
+from somacast.pipeline.still.receiver import Receiver, ReceiverResult
+from somacast.pipeline.still.sender import Sender, SenderResult
+from somacast.timing import StageClock
+from somacast.types import Frame
+
+BUILT_IN_SEED = 11
+BUILT_IN_SIZE_PX = 384
+TILE_PX = 320
+
+
+def run_demo(image: Path | None, out: Path, device: str = "cpu") -> dict[str, Any]:
+    """Send one person through the whole chain and write everything into the folder `out` (made if needed).
+
+    Writes person.soma, person.glb, contact_sheet.png and, for the built-in person, input.png.
+
+    Returns
+    -------
+    dict with `soma_bytes`, `picture` (file and bytes), `rivals` (list of Rival), `stage_times_s`, `files` (name ->
+    path), `notes` and `report` (as `encode --report`).
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        raise SomacastError(f"{out}: the output folder cannot be made ({fault.strerror})") from fault
+    files: dict[str, Path] = {}
+    if image is None:
+        image = files["input"] = out / "input.png"
+        write_atomically(image, encode_png(built_in_person()))
+    frame = read_image(image)
+
+    clock = StageClock()
+    with clock.stage("load"):
+        sender, receiver = Sender("aflsc", device), Receiver(device)
+        receiver.load("aflsc")
+    sent = sender.encode(frame)
+    got = receiver.decode(sent.data)
+    got.stage_times_s.pop("load", None)
+
+    files |= {"soma": out / "person.soma", "glb": out / "person.glb", "contact_sheet": out / "contact_sheet.png"}
+    write_atomically(files["soma"], sent.data)
+    save_mesh(got.mesh(), files["glb"])
+    write_atomically(files["contact_sheet"], encode_png(contact_sheet(frame, sent, got)))
+    times_s = clock.times_s | {f"sender: {k}": v for k, v in sent.report["stage_times_s"].items()}
+    times_s |= {f"receiver: {k}": v for k, v in got.stage_times_s.items()}
+    return {
+        "soma_bytes": len(sent.data),
+        "picture": {"path": image, "bytes": image.stat().st_size},
+        "rivals": baselines(frame, sent, got),
+        "stage_times_s": times_s,
+        "files": files,
+        "notes": [*sent.report["notes"], *got.notes],
+        "report": sent.report,
+    }
+
+
+def built_in_person() -> np.ndarray:
+    """The picture of a synthetic person [S, S, 3] uint8, the same on every machine; unseen in training."""
+    from somacast.synthetic.samples import SceneConfig, SyntheticPeople
+
+    scene = SceneConfig(size_px=BUILT_IN_SIZE_PX, views_per_person=1)
+    people = SyntheticPeople("test", seed=BUILT_IN_SEED, config=scene, actions=("walking",))
+    return next(people.samples(0)).image
+
+
+def baselines(frame: Frame, sent: SenderResult, got: ReceiverResult) -> list[Baseline]:
+    """The same person by other means: picture codecs on the person crop, Draco on the rebuilt mesh."""
+    crop, mask = person_crop(frame, sent)
+    return [*picture_baselines(crop, mask), draco_baseline(got.mesh())]
+
+
+def person_crop(frame: Frame, sent: SenderResult) -> tuple[np.ndarray, np.ndarray | None]:
+    """The square around the person at 256 px, [256, 256, 3], and its mask [256, 256] if there is one."""
+    if frame.mask is not None:
+        box = box_of_mask(frame.mask, margin=0.05)
+        return square_crop(frame.image, box, CROP_PX), square_crop(frame.mask, box, CROP_PX)
+    if "image" in sent.maps:
+        crop, mask = np.asarray(sent.maps["image"], np.float32), sent.maps.get("silhouette")
+        full = SquareBox(crop.shape[1] / 2, crop.shape[0] / 2, crop.shape[0])
+        return square_crop(crop, full, CROP_PX), None if mask is None else _resized(mask, CROP_PX)
+    height, width = frame.image.shape[:2]
+    return square_crop(frame.image, SquareBox(width / 2, height / 2, max(height, width)), CROP_PX), None
+
+
+def _resized(plane: np.ndarray, size_px: int) -> np.ndarray:
+    plane = np.asarray(plane, np.float32)
+    return square_crop(plane, SquareBox(plane.shape[1] / 2, plane.shape[0] / 2, plane.shape[0]), size_px)
+
+
+def contact_sheet(frame: Frame, sent: SenderResult, got: ReceiverResult) -> np.ndarray:
+    """Input, silhouette, depth, keypoints and four views of the result on one sheet, [H, W, 3] float32."""
+    tiles = [("input", _fitted(frame.image, TILE_PX))]
+    maps = sent.maps
+    if "silhouette" in maps:
+        tiles.append(("silhouette", _resized(maps["silhouette"], TILE_PX)))
+    if "depth_m" in maps:
+        tiles.append(("depth", depth_picture(_nearest(maps["depth_m"], TILE_PX))))
+    if "joints_px" in maps and "image" in maps:
+        tiles.append(("keypoints", keypoint_picture(np.asarray(maps["image"]), np.asarray(maps["joints_px"]))))
+    views = turntable(got.mesh(), size=TILE_PX)
+    for i, name in enumerate(("result, front", "from its left", "from behind", "from its right")):
+        tiles.append((name, views[:, i * TILE_PX : (i + 1) * TILE_PX]))
+    return lay_out(tiles, columns=4)
+
+
+def _fitted(image: np.ndarray, height_px: int) -> np.ndarray:
+    """A picture brought to a height, so that a large photograph does not make a large sheet."""
+    from PIL import Image
+
+    pixels = Image.fromarray(to_bytes_image(image))
+    width_px = max(1, min(3 * height_px, round(pixels.width * height_px / pixels.height)))
+    return np.asarray(pixels.resize((width_px, height_px), Image.Resampling.LANCZOS))
+
+
+def _nearest(plane: np.ndarray, size_px: int) -> np.ndarray:
+    """Enlarged without mixing: depth has holes (NaN) that must not spread."""
+    rows = (np.arange(size_px) + 0.5) * plane.shape[0] / size_px
+    columns = (np.arange(size_px) + 0.5) * plane.shape[1] / size_px
+    return np.asarray(plane)[rows.astype(int)[:, None], columns.astype(int)]
+
+
+def depth_picture(depth_m: np.ndarray) -> np.ndarray:
+    """Depth [H, W] in metres (NaN outside) to [H, W, 3]: near is warm and bright, far is cold and dark."""
+    known = np.isfinite(depth_m)
+    out = np.full((*depth_m.shape, 3), 0.95, np.float32)
+    if known.any():
+        near, far = np.percentile(depth_m[known], [1, 99])
+        t = np.clip((depth_m[known] - near) / max(far - near, 1e-6), 0, 1)
+        stops = np.array([[1.0, 0.93, 0.6], [0.95, 0.5, 0.3], [0.6, 0.2, 0.5], [0.12, 0.1, 0.35]])
+        out[known] = np.stack([np.interp(t, np.linspace(0, 1, len(stops)), stops[:, c]) for c in range(3)], -1)
+    return out
+
+
+def keypoint_picture(image: np.ndarray, joints_px: np.ndarray) -> np.ndarray:
+    """The crop with the skeleton drawn on it: image [S, S, 3], joints [21, 2] in its pixels -> [T, T, 3] uint8."""
+    from PIL import Image, ImageDraw
+
+    scale = TILE_PX / image.shape[0]
+    canvas = Image.fromarray(to_bytes_image(image)).resize((TILE_PX, TILE_PX), Image.Resampling.BILINEAR)
+    draw = ImageDraw.Draw(canvas)
+    places = [(float(x) * scale, float(y) * scale) for x, y in joints_px[:, :2]]
+    for joint, parent in enumerate(JOINT_PARENT):
+        if parent >= 0:
+            draw.line([places[parent], places[joint]], fill=(255, 210, 60), width=3)
+    for x, y in places:
+        draw.ellipse([x - 4, y - 4, x + 4, y + 4], fill=(220, 40, 60), outline=(255, 255, 255))
+    return np.asarray(canvas)

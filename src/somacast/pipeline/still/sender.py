@@ -1,0 +1,134 @@
+"""The sender, whole on one screen: capture -> semantics -> entropy -> bitstream.
+
+frame --encoder--> Semantics --pack--> bytes of a .soma file
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from somacast.capture.pictures import PictureFrame, frame_from_array, read_image
+from somacast.errors import SomacastError
+from somacast.systems import registry
+from somacast.timing import StageClock
+from somacast.types import Frame
+from somacast.weights.sessions import one_blas_thread
+
+
+@dataclass
+class SenderResult:
+    """data: the .soma file. report: what was found, plain values ready for JSON; lengths in pixels refer to the
+    picture file. maps: what the encoder saw, in pixels of its crop: image [S, S, 3], silhouette, depth_m [H, W] (NaN
+    outside), joints_px [21, 2]; empty if it has none."""
+
+    data: bytes
+    report: dict[str, Any]
+    frame: Frame
+    maps: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+class Sender:
+    """Holds the loaded encoder of one system, so that further pictures cost no loading."""
+
+    def __init__(self, system: str = "aflsc", device: str = "cpu"):
+        self.system = registry.get(system)
+        self.encoder = self.system.encoder(device)
+
+    def encode(self, frame: Frame, budget_bytes: int | None = None, network_state: int = 0) -> SenderResult:
+        """One frame to the bytes of a .soma file of at most `budget_bytes`. network_state: f of eq. 18 as 0 (send all)
+        .. 255, see `channel.monitor.NetworkMonitor.network_state`; the more, the coarser the less important labels.
+
+        Raises SomacastError if there is no person in the frame or the budget is too small for any person.
+        """
+        if not 0 <= network_state <= 255:
+            raise SomacastError(f"network state: expected a whole number from 0 to 255, got {network_state}")
+        clock = StageClock()
+        with clock.stage("semantics"), one_blas_thread():
+            semantics, found = self.encoder.encode([frame], budget_bytes)
+            semantics.network_state = network_state
+        with clock.stage("bitstream"):
+            data = self.system.pack(semantics, budget_bytes)
+        report = dict(found)
+        maps = report.pop("maps", {})
+        if isinstance(frame, PictureFrame):
+            report = in_source_pixels(report, frame.source_scale)
+        report["bytes"] = len(data)
+        report["notes"] = [*frame.notes, *(note for note in report.get("notes", []) if note not in frame.notes)]
+        report["stage_times_s"] = {**report.get("stage_times_s", {}), **clock.times_s}
+        return SenderResult(data, plain(report), frame, maps)
+
+
+def frame_of(image: Any, mask: Any = None, height_m: float | None = None) -> Frame:
+    """A frame from what `somacast.encode` takes: path, array, Pillow image or Frame; mask as path or array; height in
+    metres. A frame that is given is not changed."""
+    frame = _picture_of(image, mask)
+    return frame if height_m is None else replace(frame, height_m=height_m)
+
+
+def _picture_of(image: Any, mask: Any) -> Frame:
+    if isinstance(image, Frame):
+        if mask is None:
+            return image
+        return replace(image, mask=frame_from_array(image.image, _mask_array(mask)).mask, notes=list(image.notes))
+    if isinstance(image, (str, Path)):
+        if mask is None or isinstance(mask, (str, Path)):
+            return read_image(image, mask)
+        frame = read_image(image)
+        frame.mask = frame_from_array(frame.image, _mask_array(mask)).mask
+        return frame
+    if hasattr(image, "convert") and hasattr(image, "mode"):  # a Pillow image, without importing Pillow for it
+        image = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+    try:
+        array = np.asarray(image)
+    except (TypeError, ValueError) as fault:
+        raise SomacastError(f"image: expected a path, array, Pillow image or Frame, got {type(image)}") from fault
+    return frame_from_array(array, None if mask is None else _mask_array(mask))
+
+
+def _mask_array(mask: Any) -> np.ndarray:
+    if isinstance(mask, (str, Path)):
+        from PIL import Image
+
+        return np.asarray(Image.open(mask).convert("L"))
+    return np.asarray(mask)
+
+
+def in_source_pixels(value: Any, scale: tuple[float, float], key: str = "") -> Any:
+    """A report whose values under keys ending in `_px` are in frame pixels, brought to pixels of the picture file.
+
+    Such a value is a list of numbers with x and y in turn ([x, y], [x0, y0, x1, y1], ...) or nested lists of those.
+    """
+    if isinstance(value, dict):
+        return {k: in_source_pixels(v, scale, k if k.endswith("_px") else key) for k, v in value.items()}
+    if not key:
+        return value
+    if isinstance(value, (np.ndarray, list, tuple)):
+        if len(value) and np.ndim(value[0]):
+            return [in_source_pixels(v, scale, key) for v in value]
+        return [float(v) * scale[i % 2] for i, v in enumerate(value)]
+    if isinstance(value, (int, float)):
+        return float(value) * scale[0]
+    return value
+
+
+def plain(value: Any) -> Any:
+    """NumPy values and tuples to what JSON knows; numbers that are not finite become None."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,207 @@
+"""AFLSC live: one picture after the other to what moves and who it is, and back to a body that can be driven.
+
+picture -> Tracker.look -> values of the labels that move (each frame)
+                   .learn -> who it is: running means of the other labels (now and then) -> .soma container
+container -> live_rig -> Rig in T-pose, which joint rotations drive from then on: no diffusion per frame
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from somacast.body.table import TPOSE, load_body
+from somacast.capture.cropping import SquareBox
+from somacast.capture.detector import NO_PERSON, find_people
+from somacast.coding.vocabulary import Vocabulary
+from somacast.errors import SomacastError
+from somacast.formats.rig import Rig, body_joint_weights
+from somacast.systems.aflsc.labels.space import PersonState
+from somacast.systems.aflsc.live.motion import MotionSpace, load_motion
+from somacast.systems.aflsc.receiver.assemble import skinned_mesh
+from somacast.systems.aflsc.receiver.decoder import Decoder
+from somacast.systems.aflsc.sender.encoder import ALIGNMENT_ROUNDS, DOUBTED, FOUND, TRUNK, Encoder, Look
+from somacast.systems.aflsc.sender.rendered_body import WeakCamera
+from somacast.types import Frame, Semantics
+
+LOST_CONFIDENCE = 0.04  # mean peak of the trunk's heat maps under which the person is looked for again
+LOST_FRAMES = 5
+LIVE_ALIGNMENT_ROUNDS = 0
+REMEMBERED_S = 20.0  # over which looks at who it is are averaged
+SHAPE_STD = 0.15  # how far a frame's build may leave the running mean, in standard deviations
+BOX_SHARE = 0.6  # how much of the way the crop goes to where the person is
+# One Euro filter: cut-off at rest, and how it opens with speed; chosen on synthetic people (docs/log.md).
+CUTOFF_HZ, OPENING = 1.5, 1.5
+
+
+@dataclass
+class OneEuro:
+    """Low-pass filter of rows of numbers whose cut-off rises with their speed (in `unit`s a second); `turns`: columns
+    that are angles. Casiez, Roussel, Vogel: 1 Euro Filter, CHI 2012."""
+
+    unit: np.ndarray
+    circular: np.ndarray
+    cutoff_hz: float = CUTOFF_HZ
+    opening: float = OPENING
+    _time_s: float | None = None
+    _value: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    _speed: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    def __call__(self, time_s: float, value: np.ndarray) -> np.ndarray:
+        """The filtered row; a time that does not go on, or a gap of a second, starts anew."""
+        gap = 0.0 if self._time_s is None else time_s - self._time_s
+        if not 0 < gap < 1:
+            self._time_s, self._value, self._speed = time_s, value.copy(), np.zeros_like(value)
+            return value
+        step = value - self._value
+        step = np.where(self.circular, (step + np.pi) % (2 * np.pi) - np.pi, step)
+        self._speed += _share(1.0, gap) * (step / gap - self._speed)
+        cutoff = self.cutoff_hz + self.opening * np.abs(self._speed) / self.unit
+        self._value = self._value + _share(cutoff, gap) * step
+        self._value = np.where(self.circular, (self._value + np.pi) % (2 * np.pi) - np.pi, self._value)
+        self._time_s = time_s
+        return self._value.copy()
+
+
+def _share(cutoff_hz: np.ndarray | float, gap_s: float) -> np.ndarray | float:
+    return 1 / (1 + 1 / (2 * np.pi * cutoff_hz * gap_s))
+
+
+@dataclass
+class Seen:
+    """One frame: values of the labels that move [M], filtered; all label values as they were found [L]; confidence of
+    the trunk; what is needed to learn from it later."""
+
+    moving: np.ndarray
+    values: np.ndarray
+    confidence: float
+    frame: Frame
+    look: Look
+    camera: WeakCamera
+
+
+class Tracker:
+    """Follows one person through the frames of one camera. Not for several threads."""
+
+    def __init__(
+        self, device: str = "cpu", smooth: bool = True, mirrored: bool = False, encoder: Encoder | None = None
+    ):
+        self.encoder = encoder or Encoder(device)
+        self.motion: MotionSpace = load_motion()
+        self.space = self.encoder.space
+        self.smooth, self.mirrored = smooth, mirrored
+        self.notes: list[str] = []
+        self._box: SquareBox | None = None
+        self._misses = 0
+        labels = self.motion.model.vocabulary.labels
+        self._filter = OneEuro(
+            np.array([label.std if label.kind == "scalar" else 1.0 for label in labels]), self.motion.model.circular
+        )
+        self._mean = np.array([label.mean for label in self.space.vocabulary.labels])
+        self._weight = np.zeros(len(self._mean))
+        self._votes = [np.zeros(max(label.alphabets[0], 1)) for label in self.space.vocabulary.labels]
+        self._learnt_s: float | None = None
+        self._shape = self.space.vocabulary.group_indices("shape")
+
+    def warm_up(self) -> None:
+        """Run everything once on a blank picture, so that the first frame does not pay for loading."""
+        blank = Frame(np.full((256, 256, 3), 0.5, np.float32))
+        box = SquareBox(128.0, 128.0, 256.0)
+        find_people(blank.image)
+        look = self.encoder.look(blank, box, None, self.mirrored)
+        values, camera, _ = self.encoder.label(blank, look)
+        self.encoder.appearance(blank, look, values, camera)
+
+    def look(self, frame: Frame, time_s: float) -> Seen:
+        """What moves in a frame of time `time_s`. SomacastError if no person is seen; the next frame is then searched
+        anew after a few such."""
+        encoder = self.encoder
+        if self._box is None:
+            box, notes, sure = encoder.find(frame)
+            box, landmarks, score = encoder.locate(frame, box)
+            look = encoder.look(frame, box, landmarks)
+            closer = encoder.closer(look)
+            if closer is not None:
+                look = encoder.look(frame, closer, None)
+            cut = any("edge" in note for note in notes)
+            confidence = float(look.out["confidence"][TRUNK].mean())
+            if not (FOUND if sure and not cut else DOUBTED).accepts(score, confidence):
+                raise SomacastError("; ".join([NO_PERSON, *(note for note in notes if "edge" in note)]))
+            self.notes = notes
+        else:
+            look = encoder.look(frame, self._box, None, self.mirrored)
+            confidence = float(look.out["confidence"][TRUNK].mean())
+            if confidence < LOST_CONFIDENCE:
+                self._misses += 1
+                if self._misses >= LOST_FRAMES:
+                    self._box = None
+                raise SomacastError(NO_PERSON)
+        self._misses = 0
+        if self._weight[self._shape].min() > 0:  # the build is known better from all frames than from one
+            look.values[self._shape] = self._mean[self._shape]
+            std = np.array([self.space.vocabulary.labels[i].std for i in self._shape])
+            look.value_std[self._shape] = np.minimum(look.value_std[self._shape], SHAPE_STD * std)
+        values, camera, _ = encoder.label(frame, look, ALIGNMENT_ROUNDS if self.mirrored else LIVE_ALIGNMENT_ROUNDS)
+        values[self.space.vocabulary.group_indices("camera")] = encoder.place(frame, look, camera)
+        self._follow(look)
+        moving = values[self.motion.columns]
+        if self.smooth:
+            moving = self._filter(time_s, moving)
+        return Seen(moving, values, confidence, frame, look, camera)
+
+    def _follow(self, look: Look) -> None:
+        """The crop of the next frame: part of the way to where this one shows the person."""
+        closer = self.encoder.closer(look)
+        here = look.box
+        if closer is None:
+            self._box = here
+            return
+        mix = {
+            name: (1 - BOX_SHARE) * getattr(here, name) + BOX_SHARE * getattr(closer, name)
+            for name in ("cx", "cy", "side")
+        }
+        self._box = SquareBox(mix["cx"], mix["cy"], mix["side"])
+
+    def learn(self, seen: Seen, time_s: float) -> Semantics:
+        """Take a frame into account for who it is: symbols of all labels, at running means, in this frame's pose."""
+        values, share = self.encoder.appearance(seen.frame, seen.look, seen.values, seen.camera)
+        gap = 0.0 if self._learnt_s is None else max(time_s - self._learnt_s, 0.0)
+        self._learnt_s = time_s
+        weight = max(seen.confidence, 1e-3) * max(share, 0.05)
+        self._weight *= np.exp(-gap / REMEMBERED_S)
+        rows = self.motion.resting
+        self._weight[rows] += weight
+        self._mean[rows] += weight / self._weight[rows] * (values[rows] - self._mean[rows])
+        out = values.copy()
+        out[rows] = self._mean[rows]
+        for index in rows:
+            if self.space.vocabulary.labels[index].kind == "class":
+                self._votes[index] *= np.exp(-gap / REMEMBERED_S)
+                self._votes[index][round(float(values[index]))] += weight
+                out[index] = int(self._votes[index].argmax())
+        out[self.motion.columns] = seen.moving
+        symbols = self.space.vocabulary.quantise(out[None])[0]
+        return Semantics("aflsc", symbols, self.encoder.digest)
+
+
+def missing_groups(vocabulary: Vocabulary, symbols: np.ndarray) -> dict[str, int]:
+    """Labels by group that a receiver does not have, of symbols [L, levels]; groups that lack none are left out."""
+    lacking = symbols[:, 0] < 0
+    counts = {group: int(lacking[vocabulary.group_indices(group)].sum()) for group in vocabulary.groups}
+    return {group: count for group, count in counts.items() if count}
+
+
+def live_rig(decoder: Decoder, semantics: Semantics | None) -> tuple[Rig, PersonState]:
+    """The person in T-pose, hung on the joints, from symbols in which anything may be missing (None: everything): the
+    receiver's mixture prior says what nobody told."""
+    if semantics is None:
+        vocabulary = decoder.space.vocabulary
+        blank = np.full((len(vocabulary.labels), vocabulary.levels), -1, np.int16)
+        semantics = Semantics("aflsc", blank, b"\0\0\0")
+    state, color, offset = decoder.restore(semantics)
+    state.rotations = np.array(TPOSE)
+    mesh = skinned_mesh(state, color, offset)
+    body = load_body()
+    joints = body.joints(body.rest(state.shape)[1], state.rotations)
+    return Rig(mesh, joints - joints[0], np.array(TPOSE, np.float64), body_joint_weights()), state

@@ -1,0 +1,131 @@
+"""Receiver, last step: chart and pose -> oriented, coloured cloud -> watertight mesh (Algorithm 2 line 24, eq. 28)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from somacast.body.table import BODY_VERTICES, hand_and_jaw_rotations, load_body, skin_vertices, vertex_normals
+from somacast.geometry.nearest import PointTree
+from somacast.geometry.surface import SurfaceConfig, reconstruct_surface
+from somacast.systems.aflsc.labels.chart import OFFSET_HIGH_M, OFFSET_LOW_M, load_chart
+from somacast.systems.aflsc.labels.space import PersonState
+from somacast.types import Human, Mesh, PointCloud
+
+CLOUD_POINTS = 40_000
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the cloud's points sit: body face, barycentric [N, 3], and their texels in the chart."""
+
+    face: np.ndarray
+    bary: np.ndarray
+    texel: tuple[np.ndarray, np.ndarray]
+    vertex_texel: tuple[np.ndarray, np.ndarray]
+
+
+def _nearest_inside(uv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Texel of the chart next to each UV [N, 2] that lies inside an island."""
+    inside = load_chart().inside
+    size = len(inside)
+    y = np.clip(((1 - uv[:, 1]) * size).astype(int), 0, size - 1)
+    x = np.clip((uv[:, 0] * size).astype(int), 0, size - 1)
+    texels = np.argwhere(inside)
+    rows, columns = texels[PointTree(texels).query(np.stack([y, x], 1))[1]].T
+    return rows, columns
+
+
+def _inner_faces() -> np.ndarray:
+    """Body faces that no one sees (mouth cavity, behind the eyes): a ray from them meets the body from inside."""
+    from somacast.systems.aflsc.labels.chart import _run_cast
+
+    body = load_body()
+    rest = np.ascontiguousarray(body.shape_mean[:BODY_VERTICES], np.float32)
+    tri = np.ascontiguousarray(rest[body.faces])
+    normal = np.cross(tri[:, 1] - tri[:, 0], tri[:, 2] - tri[:, 0])
+    normal = (normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+    centre = tri.mean(1) + 1e-3 * normal
+    head = np.isin(body.bone_joint[body.skin_index[body.faces[:, 0], 0]], [4])
+    out = np.zeros(len(tri), bool)
+    # kind 2 lets every hit count: the last one within reach tells whether something closes the way out
+    t, f = _run_cast(centre[head], normal[head], tri, np.full(len(tri), 2, np.uint8))
+    closed = (f >= 0) & (t > 2e-3) & (t < 0.12)
+    out[np.flatnonzero(head)[closed]] = True
+    return out
+
+
+@lru_cache(maxsize=1)
+def _layout(points: int = CLOUD_POINTS) -> _Layout:
+    """The same area-uniform points on the mean body for everyone; drawn once with a fixed seed."""
+    body = load_body()
+    rest = body.shape_mean[:BODY_VERTICES]
+    tri = rest[body.faces]
+    area = np.linalg.norm(np.cross(tri[:, 1] - tri[:, 0], tri[:, 2] - tri[:, 0]), axis=1)
+    joint = body.bone_joint[body.skin_index[body.faces[:, 0], body.skin_weight[body.faces[:, 0]].argmax(1)]]
+    area = area * np.where(np.isin(joint, [4, 8, 12]), 2.0, 1.0)  # head and hands are small and matter
+    area[_inner_faces()] = 0
+    rng = np.random.default_rng(20)
+    face = rng.choice(len(area), points, p=area / area.sum())
+    r1, r2 = np.sqrt(rng.random(points)), rng.random(points)
+    bary = np.stack([1 - r1, r1 * (1 - r2), r1 * r2], 1).astype(np.float32)
+    uv = (body.uvs[body.face_uvs[face]] * bary[..., None]).sum(1)
+    vertex_uv = np.zeros((BODY_VERTICES, 2), np.float32)
+    vertex_uv[body.faces.ravel()] = body.uvs[body.face_uvs.ravel()]
+    return _Layout(face, bary, _nearest_inside(uv), _nearest_inside(vertex_uv))
+
+
+def texel_of_vertex(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column [N] in the chart of skin vertices [N]."""
+    rows, columns = _layout().vertex_texel
+    return rows[vertices], columns[vertices]
+
+
+def displaced_body(state: PersonState, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Posed skin moved out by the chart's offsets: vertices [13380, 3], vertex normals, joints [21, 3], pelvis at 0."""
+    body = load_body()
+    rest, bones = body.rest(state.shape)
+    normal = np.empty_like(rest)
+    vertex_normals(rest, body.faces, normal)
+    rows, columns = _layout().vertex_texel
+    outward = np.clip(offset[rows, columns], OFFSET_LOW_M, OFFSET_HIGH_M).astype(np.float32)
+    moved = np.ascontiguousarray(rest + outward[:, None] * normal)
+    transform, joints = body.transforms(bones, state.rotations, hand_and_jaw_rotations(*state.curl))
+    out = np.empty_like(moved)
+    skin_vertices(moved, body.skin_index[:BODY_VERTICES], body.skin_weight[:BODY_VERTICES], transform, out)
+    out -= joints[0]
+    vertex_normals(out, body.faces, normal)
+    return out, normal, joints - joints[0]
+
+
+def point_cloud(state: PersonState, color: np.ndarray, offset: np.ndarray) -> tuple[PointCloud, np.ndarray]:
+    """Chart maps (colour [H, W, 3] in [0, 1], offset [H, W] metres) and pose to the cloud and the joints [21, 3]."""
+    vertices, normals, joints = displaced_body(state, offset)
+    layout = _layout()
+    corner = load_body().faces[layout.face]
+    points = np.einsum("nkc,nk->nc", vertices[corner], layout.bary)
+    normal = np.einsum("nkc,nk->nc", normals[corner], layout.bary)
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-8)
+    cloud = PointCloud(points.astype(np.float32), normal.astype(np.float32), np.clip(color[layout.texel], 0, 1))
+    return cloud, joints
+
+
+def skinned_mesh(state: PersonState, color: np.ndarray, offset: np.ndarray) -> Mesh:
+    """The displaced body itself as a mesh (not watertight): quick previews and the sender's look at its own result."""
+    vertices, _, _ = displaced_body(state, offset)
+    body = load_body()
+    faces = body.faces[~_inner_faces()]
+    return Mesh(vertices, faces, np.clip(color[_layout().vertex_texel], 0, 1).astype(np.float32))
+
+
+def build_human(
+    state: PersonState, color: np.ndarray, offset: np.ndarray, surface: SurfaceConfig | None = None
+) -> Human:
+    """The person as a watertight coloured mesh with cloud, joints and rotations."""
+    cloud, joints = point_cloud(state, color, offset)
+    mesh = reconstruct_surface(cloud, surface or SurfaceConfig())
+    x, y, log_depth = (float(v) for v in state.pelvis)
+    depth = float(np.exp(np.clip(log_depth, -3, 5)))
+    return Human(mesh, cloud, joints, state.rotations, np.array([x * depth, y * depth, depth], np.float32))

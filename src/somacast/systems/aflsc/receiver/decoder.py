@@ -1,0 +1,96 @@
+"""The receiver of AFLSC (Algorithm 2, eq. 19-28): symbols -> mixture -> features -> diffusion -> cloud -> mesh."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from somacast.extras import require
+from somacast.geometry.surface import SurfaceConfig
+from somacast.systems.aflsc.labels.chart import OFFSET_UNIT_M, load_chart
+from somacast.systems.aflsc.labels.codec import label_inputs
+from somacast.systems.aflsc.labels.space import COLOR_UNIT, RESIDUAL_UNIT, PersonState
+from somacast.systems.aflsc.networks.loading import load_fast_receiver, load_receiver, load_tables
+from somacast.systems.aflsc.receiver.assemble import build_human
+from somacast.types import Human, Semantics
+from somacast.weights.sessions import onnx_runs_on
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """steps: 1 to 8 denoising steps; sample: draw z' and X_T (seed) instead of their modes; literal: the paper's
+    steps (eq. 26-27) instead of ours, an ablation; resolution: cells of the surface grid along the longest axis."""
+
+    steps: int = 1
+    sample: bool = False
+    seed: int = 0
+    literal: bool = False
+    resolution: int = 160
+
+
+class Decoder:
+    """Holds the receiver's networks."""
+
+    def __init__(self, device: str = "cpu", weights: Path | None = None, config: DecoderConfig | None = None):
+        self.config = config or DecoderConfig()
+        self.space = load_tables(weights).space
+        plain = self.config.steps == 1 and not self.config.sample and not self.config.literal
+        # The default path runs without torch, whose import takes longer than the decoding.
+        self.fast = load_fast_receiver(device) if plain and weights is None and onnx_runs_on(device) else None
+        if self.fast is None:
+            require("torch", "this choice of device, weights or steps")
+            import torch
+
+            self.device = torch.device(device)
+            restorer, denoiser = load_receiver(weights)
+            self.restorer, self.denoiser = restorer.to(self.device), denoiser.to(self.device)
+
+    def restore(self, semantics: Semantics) -> tuple[PersonState, np.ndarray, np.ndarray]:
+        """Symbols to the person's state and the chart: colour [H, W, 3] in [0, 1], offset [H, W] in metres."""
+        vocabulary = self.space.vocabulary
+        values, width, present = vocabulary.dequantise(semantics.symbols[None])
+        state = self.space.state(values[0])
+        state.width, state.present = width[0], present[0]
+        inside = load_chart().inside
+        basis = self.space.appearance_basis.reshape(len(state.codes), -1)
+        flat = self.space.appearance_mean.reshape(-1) + state.codes @ basis
+        chart = np.zeros((*inside.shape, 4), np.float32)
+        chart[inside] = flat.reshape(-1, 4)
+        base = np.ascontiguousarray(chart.transpose(2, 0, 1)[None])
+        labels = label_inputs(vocabulary, values, width, present)
+        change = self._change_fast(labels, base) if self.fast else self._change(labels, base)
+        chart = (base + RESIDUAL_UNIT * change)[0].transpose(1, 2, 0)
+        return state, np.clip(chart[..., :3] * COLOR_UNIT, 0, 1), chart[..., 3] * OFFSET_UNIT_M
+
+    def _change_fast(self, labels: np.ndarray, base: np.ndarray) -> np.ndarray:
+        """X_0 of one step from the mean of X_T, by ONNX Runtime."""
+        assert self.fast is not None
+        return np.asarray(self.fast.run(["change"], {"labels": labels, "base": base})[0])
+
+    def _change(self, labels: np.ndarray, base: np.ndarray) -> np.ndarray:
+        """X_0 [1, 4, 128, 128] from label inputs [1, I] and the linear estimate, by torch (eq. 19-27)."""
+        import torch
+
+        from somacast.systems.aflsc.networks.diffuse import literal_steps, reverse
+
+        config = self.config
+        half = torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda")
+        with torch.inference_mode(), half:
+            known, start = torch.from_numpy(labels).to(self.device), torch.from_numpy(base).to(self.device)
+            generator = torch.Generator().manual_seed(config.seed)
+            maps = self.restorer.sampled(known, generator) if config.sample else self.restorer(known)
+            if config.literal:
+                change = literal_steps(self.denoiser, maps, start, config.steps)
+            else:
+                noise = torch.randn(start.shape, generator=generator) if config.sample else None
+                change = reverse(self.denoiser, maps, start, config.steps, noise)
+            return change.float().cpu().numpy()
+
+    def decode(self, semantics: Semantics, views=None) -> Human:
+        """Symbols to a watertight coloured person in the view frame."""
+        state, color, offset = self.restore(semantics)
+        human = build_human(state, color, offset, SurfaceConfig(resolution=self.config.resolution))
+        human.info = {"attributes": state.attributes, "missing_labels": int((~state.present).sum())}
+        return human

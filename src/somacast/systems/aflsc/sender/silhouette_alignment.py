@@ -1,0 +1,81 @@
+"""Sender: where the rebuilt body's outline should lie, told by the silhouette that the sender sees."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from somacast.body.table import BODY_VERTICES, load_body
+from somacast.systems.aflsc.sender.refine import SilhouetteAlignment
+from somacast.systems.aflsc.sender.rendered_body import RenderedBody
+
+REACH = 0.07  # how far from the outline the silhouette's edge is looked for, in crop sides
+_STEP_PX = 0.5
+_SIDEWAYS = 0.35  # cosine to the line of sight under which skin can be on the outline
+_CELL = 1 / 64  # one point of the outline in each cell of this side
+
+
+def _at(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """image [S, S] at crop places [..., 2] in crop sides from the centre, between pixels; outside the edge goes on."""
+    size = len(image)
+    place = np.clip((points + 0.5) * size - 0.5, 0, size - 1.001)
+    low = place.astype(np.int64)
+    fx, fy = (place - low)[..., 0], (place - low)[..., 1]
+    x, y = low[..., 0], low[..., 1]
+    top = image[y, x] * (1 - fx) + image[y, x + 1] * fx
+    return top * (1 - fy) + (image[y + 1, x] * (1 - fx) + image[y + 1, x + 1] * fx) * fy
+
+
+def _silhouette_edge(
+    rendered: RenderedBody, silhouette: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Points on the outline of the posed body: vertex [M], place [M, 3] in the view frame, point [M, 2] and outward
+    normal [M, 2] in the picture, and how far along it the silhouette's edge lies [M]; all in crop sides but the place.
+
+    Points whose edge is farther than REACH, or beside other skin, are left out.
+    """
+    camera, vertices, normals, size = rendered.camera, rendered.vertices, rendered.normals, rendered.size
+    own = rendered.covered.astype(np.float32)
+    facing = camera.facing(vertices, normals)
+    side = np.flatnonzero(np.abs(facing) < _SIDEWAYS)
+    point = camera.project(vertices[side])
+    line = normals[side, :2] * [1, -1]
+    line /= np.maximum(np.linalg.norm(line, axis=1, keepdims=True), 1e-6)
+    pixel = 1 / size
+    free = _at(own, point + 2 * pixel * line) < 0.5
+    free &= (_at(own, point - 1.5 * pixel * line) > 0.5) & (np.abs(point) < 0.5 - pixel).all(1)
+    cell = ((point + 0.5) / _CELL).astype(np.int64)
+    order = np.flatnonzero(free)
+    keep = order[np.unique(cell[order, 0] * 4096 + cell[order, 1], return_index=True)[1]]
+    point, line, vertex = point[keep], line[keep], side[keep]
+    t = np.arange(-REACH, REACH + 1e-9, _STEP_PX * pixel)
+    seen = _at(silhouette, point[:, None] + t[:, None] * line[:, None])  # [M, T] from inside to outside
+    falls = (seen[:, :-1] >= 0.5) & (seen[:, 1:] < 0.5)
+    drop = np.maximum(seen[:, :-1] - seen[:, 1:], 1e-6)
+    where = t[:-1] + (seen[:, :-1] - 0.5) / drop * (t[1] - t[0])
+    nearest = np.where(falls, np.abs(where), np.inf).argmin(1)
+    found = np.flatnonzero(falls.any(1))
+    vertex = vertex[found]
+    return vertex, vertices[vertex], point[found], line[found], where[found, nearest[found]]
+
+
+def align_silhouette(rendered: RenderedBody, silhouette: np.ndarray, frames: tuple) -> SilhouetteAlignment:
+    """Skin points on the outline of the posed body and the edge of the silhouette [S, S] in [0, 1] each should meet.
+
+    frames: joints [21, 3] and turns [21, 3, 3] that the points are tied to.
+    """
+    body = load_body()
+    vertex, place, point, line, gap = _silhouette_edge(rendered, silhouette)
+    best = body.skin_weight[:BODY_VERTICES][vertex].argmax(1)
+    joint = body.bone_joint[body.skin_index[:BODY_VERTICES][vertex, best]]
+    joints, rotations = frames
+    hung = np.einsum("mji,mj->mi", rotations[joint], place - joints[joint])
+    aim = ((point + gap[:, None] * line) * line).sum(1)
+    lines = np.concatenate([line, aim[:, None]], 1)
+    return SilhouetteAlignment(joint.astype(np.int64), hung.astype(np.float64), lines.astype(np.float64))
+
+
+def silhouette_gaps(rendered: RenderedBody, silhouette: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices [M] on the outline of the posed body and how far outside of it [M], in metres, the edge of the
+    silhouette [S, S] lies."""
+    vertex, place, _, _, gap = _silhouette_edge(rendered, silhouette)
+    return vertex, gap / rendered.camera.scale_px_per_m * (1 - place[:, 2] / rendered.camera.distance_m)

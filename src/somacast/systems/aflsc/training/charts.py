@@ -1,0 +1,43 @@
+"""Charts of dressed people for the receiver's training: offset and colour maps, no pictures needed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from somacast.body.clothing import ATTRIBUTES
+from somacast.synthetic.samples import SyntheticPeople
+from somacast.systems.aflsc.labels.chart import clean_offsets, outer_surface
+
+SHARD = 100
+
+
+def produce_charts(people: SyntheticPeople, folder: Path, first: int, count: int) -> None:
+    """Write shards of 100 people: color [N, 128, 128, 3] uint8, offset [N, 128, 128] float16 metres, material, shape,
+    attributes. Whole shards that exist are skipped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for start in range(first, first + count, SHARD):
+        path = folder / f"{start:06d}.npz"
+        if path.exists():
+            continue
+        rows: dict[str, list] = {k: [] for k in ("color", "offset", "material", "shape", "attributes")}
+        for index in range(start, min(start + SHARD, first + count)):
+            person, _ = people.person(index)
+            offset, color, material = outer_surface(person)
+            rows["color"].append((color * 255 + 0.5).astype(np.uint8))
+            rows["offset"].append(clean_offsets(offset, material).astype(np.float16))
+            rows["material"].append(material)
+            rows["shape"].append(person.shape)
+            rows["attributes"].append([ATTRIBUTES[k].index(person.outfit.attributes[k]) for k in ATTRIBUTES])
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, **{k: np.stack(v) for k, v in rows.items()})  # pyright: ignore[reportArgumentType]
+        os.replace(temporary, path)
+
+
+def load_charts(folder: Path) -> dict[str, np.ndarray]:
+    """All shards of a folder as one set of arrays."""
+    parts = [np.load(p, allow_pickle=False) for p in sorted(folder.glob("*.npz"))]
+    return {k: np.concatenate([p[k] for p in parts]) for k in parts[0].files}

@@ -1,0 +1,328 @@
+"""The whole AFLSC recipe, from nothing to a weights file: `somacast train aflsc`.
+
+    charts (people without pictures) -> labels -> receiver
+    pool (pictures, drawn beside the training) -> extract -> fresh pictures -> semantic -> weights file
+
+Every stage leaves its files in the run's folder and is skipped when they are whole, so that `--resume` goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from somacast.synthetic.samples import SceneConfig, SyntheticPeople
+from somacast.systems.aflsc.labels.space import LabelSpace
+from somacast.systems.aflsc.training.charts import load_charts, produce_charts
+from somacast.training.pools import SHARD_PEOPLE, Pool, PoolConfig, produce
+
+CHARTS_FIRST = 0
+WORKERS = 2
+SHARE = {"extract": 0.64, "receiver": 0.12, "fresh": 0.04, "semantic": 0.12}  # of the minutes
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """minutes: wall clock of all stages together; assets: folder of garments and motions, or None for the built-in
+    ones alone; threads for the networks of each process; producers: processes that draw people beside the training;
+    warm_start: a weights file to go on from instead of starting from nothing; pool_shards: how many shards of pictures
+    are learnt from at a time, fresh_shards: how many more are drawn for the semantic coder; focus: how much more often
+    the five actions of the evaluation are drawn than others."""
+
+    out: Path = Path("runs/aflsc")
+    minutes: float = 180
+    resume: bool = False
+    assets: Path | None = None
+    seed: int = 1
+    device: str = "auto"
+    threads: int = 1
+    producers: int = 1
+    warm_start: str = ""
+    charts: int = 2000
+    pool_shards: int = 100
+    fresh_shards: int = 16
+    focus: float = 1.6
+
+
+def _scene(config: TrainConfig) -> SceneConfig:
+    return SceneConfig(asset_share=0.55, views_per_person=8)
+
+
+def _people(config: TrainConfig, split: str, seed: int) -> SyntheticPeople:
+    return SyntheticPeople(split, seed, config.assets, _scene(config))
+
+
+def _after(folder: Path, name: str) -> list[Path]:
+    """Shards of a folder written after the one of that name."""
+    return [path for path in sorted(folder.glob("*.npz")) if path.name > name]
+
+
+def label_stage(charts: dict[str, np.ndarray], assets: Path | None, out: Path) -> tuple[LabelSpace, np.ndarray]:
+    """Label space and training poses, built once per run."""
+    from somacast.systems.aflsc.training.labels import build
+
+    file, poses_file = out / "space.npz", out / "poses.npy"
+    if file.exists() and poses_file.exists():
+        with np.load(file) as saved:
+            return LabelSpace.from_arrays(dict(saved)), np.load(poses_file)
+    space, poses, _ = build(charts, assets)
+    np.save(poses_file, poses)
+    arrays: dict[str, Any] = dict(space.to_arrays())
+    np.savez(file, **arrays)
+    return space, poses
+
+
+def split_charts(charts: dict[str, np.ndarray], held_out: int = 80) -> tuple[dict, dict]:
+    """Charts of training people: most to learn from, some to watch the curve on (test people are never drawn here)."""
+    order = np.random.default_rng(0).permutation(len(charts["color"]))
+    take = lambda pick: {k: v[pick] for k, v in charts.items()}  # noqa: E731
+    return take(order[:-held_out]), take(order[-held_out:])
+
+
+def coding_values(space: LabelSpace, poses: np.ndarray, charts: dict) -> np.ndarray:
+    """Label values [40000, L] of training people, from which the coding tables are counted."""
+    from somacast.systems.aflsc.training.labels import chart_rows, training_values
+
+    return training_values(space, poses, space.codes(chart_rows(charts)), charts, 40_000, 5)
+
+
+def network_states(out: Path) -> dict[str, dict]:
+    """States of all networks of a finished run, by the names that `save_weights` knows them by."""
+    import torch
+
+    load = lambda name: torch.load(out / name, weights_only=True, map_location="cpu")  # noqa: E731
+    receiver = load("receiver.pt")["model"]
+    part = lambda prefix: {k[len(prefix) :]: v for k, v in receiver.items() if k.startswith(prefix)}  # noqa: E731
+    return {
+        "extract": load("extract.pt")["average"],
+        "semantic": load("semantic.pt"),
+        "restorer": part("restorer."),
+        "denoiser": part("denoiser."),
+    }
+
+
+def pack_stage(space: LabelSpace, poses: np.ndarray, charts: dict, out: Path, target: Path) -> Path:
+    """Coding tables, importance and all networks into one file."""
+    from somacast.systems.aflsc.networks.loading import save_weights
+    from somacast.systems.aflsc.training.labels import build_tables, fit_importance
+
+    tables = build_tables(space, coding_values(space, poses, charts), fit_importance(space.vocabulary))
+    save_weights(target, space, tables, network_states(out))
+    return target
+
+
+def _shard_features(task: tuple[str, str, bool]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Features of one shard by the extractor of a checkpoint, plain or mirrored; runs in a worker process."""
+    import torch
+
+    from somacast.systems.aflsc.networks.extract import ExtractConfig, MultiTaskViT
+    from somacast.systems.aflsc.training.extract import ATTRIBUTE_SIZES, SHAPE_COUNT
+    from somacast.systems.aflsc.training.semantic import extract_features
+
+    checkpoint, shard, flip = task
+    torch.set_num_threads(1)
+    saved = torch.load(checkpoint, weights_only=True)
+    config = ExtractConfig(saved["size_px"], shape_count=SHAPE_COUNT, attribute_logits=sum(ATTRIBUTE_SIZES))
+    net = MultiTaskViT(config)
+    net.load_state_dict(saved["average"])
+    with np.load(shard) as file:
+        data = {k: file[k] for k in file.files}
+    net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return extract_features(net, data, flip)
+
+
+def export_sender(weights: Path | None, target: Path) -> float:
+    """The sender's networks as ONNX with 16-bit weights; returns the largest difference to the torch twin."""
+    import torch
+    from onnxruntime import InferenceSession
+
+    from somacast.capture.landmarks import LANDMARK_COUNT, LANDMARK_VALUES
+    from somacast.systems.aflsc.networks.adversarial import feature_vector
+    from somacast.systems.aflsc.networks.loading import CODED, EXTRACTED, load_sender
+    from somacast.training.detector import write_onnx
+
+    network, coder = load_sender(weights)
+
+    class Both(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network, self.coder = network, coder
+
+        def forward(self, image, landmarks):
+            out = self.network(image, landmarks)
+            coded = self.coder.infer(feature_vector(out))
+            return (*(out[k] for k in EXTRACTED), *(coded[k] for k in CODED))
+
+    torch.manual_seed(0)
+    image = torch.rand(2, 3, network.config.size_px, network.config.size_px)
+    landmarks = torch.rand(2, LANDMARK_COUNT, LANDMARK_VALUES) - 0.5
+    names = [*EXTRACTED, *CODED]
+    write_onnx(Both().eval(), (image, landmarks), ["image", "landmarks"], names, target)
+    with torch.inference_mode():
+        twins = [x.numpy() for x in Both().eval()(image, landmarks)]
+    got = InferenceSession(str(target)).run(names, {"image": image.numpy(), "landmarks": landmarks.numpy()})
+    return max(float(np.abs(np.asarray(g) - t).max()) for g, t in zip(got, twins, strict=True))
+
+
+def export_receiver(weights: Path | None, target: Path) -> float:
+    """The receiver's default path (mode of z', one step from the mean of X_T) as ONNX with 16-bit weights.
+
+    weights: an aflsc.safetensors, None for the one in the package. Returns the largest difference to the torch twin,
+    in basis units.
+    """
+    import torch
+    from onnxruntime import InferenceSession
+
+    from somacast.systems.aflsc.networks.loading import load_receiver
+    from somacast.training.detector import write_onnx
+
+    restorer, denoiser = load_receiver(weights)
+
+    class OneStep(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.restorer, self.denoiser = restorer, denoiser
+
+        def forward(self, labels, base):
+            guide = self.denoiser.guide(self.restorer(labels))
+            return self.denoiser(torch.zeros_like(base), torch.ones(1), base, guide)
+
+    torch.manual_seed(0)
+    inputs = (torch.randn(1, restorer.config.label_inputs) * 0.5, torch.randn(1, 4, 128, 128))
+    write_onnx(OneStep().eval(), inputs, ["labels", "base"], ["change"], target, batched=False)
+    with torch.inference_mode():
+        twin = OneStep().eval()(*inputs).numpy()
+    feed = {"labels": inputs[0].numpy(), "base": inputs[1].numpy()}
+    got = np.asarray(InferenceSession(str(target)).run(["change"], feed)[0])
+    return float(np.abs(got - twin).max())
+
+
+def semantic_sets(
+    checkpoint: Path, shards: list[tuple[Path, bool]], held_out: list[Path]
+) -> dict[str, tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Features and truths of shards (each plain or mirrored) as "train" and of others as "held_out"."""
+
+    def features(files: list[tuple[Path, bool]]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        tasks = [(str(checkpoint), str(path), flip) for path, flip in files]
+        with multiprocessing.get_context("spawn").Pool(WORKERS) as workers:
+            parts = workers.map(_shard_features, tasks, chunksize=1)
+        truths = {k: np.concatenate([t[k] for _, t in parts]) for k in parts[0][1]}
+        return np.concatenate([f for f, _ in parts]), truths
+
+    return {"train": features(shards), "held_out": features([(path, False) for path in held_out])}
+
+
+def semantic_stage(
+    space: LabelSpace, shards: list[tuple[Path, bool]], held_out: list[Path], out: Path, minutes: float, threads: int
+) -> None:
+    """Features of shards (each plain or mirrored), then the adversarial coder on them.
+
+    The extractor errs on fresh pictures almost as it does on those it learnt from, so both kinds may be given.
+    """
+    from somacast.systems.aflsc.training.semantic import SemanticRecipe, train
+
+    sets = semantic_sets(out / "extract.pt", shards, held_out)
+    train(SemanticRecipe(minutes=minutes, threads=threads), space, sets, out)
+
+
+def main(config: TrainConfig) -> Path:
+    """Run the recipe; returns the weights file (in the run's folder: nothing in the package is replaced).
+
+    Under torchrun the first process does all of it; the others take part in the longest, the extractor.
+    """
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    out = Path(config.out)
+    if config.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the stages take a GPU where they see one
+    if rank:
+        _extract_stage(config, out)
+        return out / "aflsc.safetensors"
+    out.mkdir(parents=True, exist_ok=True)
+    described = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
+    (out / "config.json").write_text(json.dumps(described | {"processes": world}, indent=1))
+    context = multiprocessing.get_context("spawn")
+    assets = str(config.assets) if config.assets else None
+    pool_config = PoolConfig("train", config.seed, assets, _scene(config))
+    keep = config.pool_shards + config.fresh_shards
+    workers = [
+        context.Process(target=produce, args=(pool_config, out / "pool", 10**6, k, config.producers, keep), daemon=True)
+        for k in range(config.producers)
+    ]
+    started, times = time.time(), {}
+
+    def mark(stage: str) -> None:
+        times[stage] = round(time.time() - started - sum(times.values()), 1)
+        (out / "time.json").write_text(json.dumps({"seconds": times}))
+
+    for worker in workers:
+        worker.start()
+    try:
+        produce(PoolConfig("train", config.seed + 1001, assets, _scene(config)), out / "held_out", 1)
+        produce_charts(_people(config, "train", config.seed + 10), out / "charts", CHARTS_FIRST, config.charts)
+        charts = load_charts(out / "charts")
+        learn, watch = split_charts(charts)
+        space, poses = label_stage(learn, config.assets, out)
+        mark("charts and labels")
+        _receiver_stage(config, out, space, poses, learn, watch)
+        mark("receiver")
+        seen = _extract_stage(config, out)
+        mark("extract")
+        last = max(seen)
+        deadline = time.time() + config.minutes * 60 * SHARE["fresh"]
+        while time.time() < deadline and len(_after(out / "pool", last)) < config.fresh_shards:
+            time.sleep(5)
+        mark("fresh pictures")
+    finally:
+        for worker in workers:
+            worker.terminate()
+    shards = [(path, flip) for path in _after(out / "pool", last) for flip in (False, True)]
+    # pictures that the extractor learnt from serve too: it errs on fresh ones almost as it does on them
+    shards += [(out / "pool" / name, k % 2 == 1) for k, name in enumerate(seen) if (out / "pool" / name).exists()]
+    held_shards = sorted((out / "held_out").glob("*.npz"))
+    semantic_stage(space, shards, held_shards, out, config.minutes * SHARE["semantic"], config.threads)
+    mark("semantic")
+    path = pack_stage(space, poses, learn, out, out / "aflsc.safetensors")
+    for export, name in ((export_sender, "aflsc_sender.onnx"), (export_receiver, "aflsc_receiver.onnx")):
+        times[f"difference of {name} to its torch twin"] = export(path, out / name)
+    mark("weights")
+    return path
+
+
+def _receiver_stage(
+    config: TrainConfig, out: Path, space: LabelSpace, poses: np.ndarray, learn: dict, watch: dict
+) -> None:
+    """The receiver from true labels, unless it is there."""
+    from somacast.systems.aflsc.training.receiver import Batches, ReceiverRecipe, train
+
+    if config.resume and (out / "receiver.done").exists():
+        return
+    minutes = config.minutes * SHARE["receiver"]
+    recipe = ReceiverRecipe(minutes, threads=config.threads, seed=config.seed, warm_start=config.warm_start)
+    train(recipe, space, Batches(space, learn, poses, 1), Batches(space, watch, poses, 2), out, config.resume)
+    (out / "receiver.done").touch()
+
+
+def _extract_stage(config: TrainConfig, out: Path) -> list[str]:
+    """The extractor on the growing pool, unless it is there; returns the names of the shards it learnt from."""
+    from somacast.systems.aflsc.training.extract import ExtractRecipe, train
+
+    held = Pool(out / "held_out", 10**6)
+    held.wait(1)
+    pool = Pool(out / "pool", config.pool_shards * SHARD_PEOPLE * _scene(config).views_per_person, config.focus)
+    pool.wait(2000)
+    done = out / "extract.done.json"
+    if config.resume and done.exists():
+        return json.loads(done.read_text())
+    minutes = config.minutes * SHARE["extract"]
+    recipe = ExtractRecipe(minutes, threads=config.threads, seed=config.seed, warm_start=config.warm_start)
+    train(recipe, pool, {k: v[:400] for k, v in held.all().items()}, out, config.resume)
+    if int(os.environ.get("RANK", "0")) == 0:
+        done.write_text(json.dumps(sorted(pool.shards)))
+    return sorted(pool.shards)

@@ -1,0 +1,144 @@
+"""A pool of drawn samples on disk: producers write shards, the trainer reads the newest ones.
+
+Making people costs about as much as learning from them on one core, so that each picture is used a few times.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from somacast.body.clothing import ATTRIBUTES
+from somacast.capture.landmarks import INPUT_PX, find_landmarks
+from somacast.synthetic.motion.clips import ACTIONS
+from somacast.synthetic.samples import SceneConfig, SyntheticPeople
+
+SHARD_PEOPLE = 128
+
+
+@dataclass(frozen=True)
+class PoolConfig:
+    """What the producers draw: split, seed, asset folder or None, first person, scene."""
+
+    split: str = "train"
+    seed: int = 1
+    assets: str | None = None
+    scene: SceneConfig = SceneConfig()
+
+
+def picture_landmarks(images: np.ndarray) -> np.ndarray:
+    """Landmarks [N, 33, 8] float16 of pictures [N, S, S, 3] uint8."""
+    edge = (INPUT_PX, INPUT_PX)
+    found = []
+    for start in range(0, len(images), 16):
+        part = [Image.fromarray(x).resize(edge, Image.Resampling.BICUBIC) for x in images[start : start + 16]]
+        found.append(find_landmarks(np.stack([np.asarray(x, np.float32) / 255 for x in part]))[0])
+    return np.concatenate(found).astype(np.float16)
+
+
+def pack_samples(people: SyntheticPeople, first: int, count: int) -> dict[str, np.ndarray]:
+    """Arrays of all samples of people first .. first+count-1, small enough to keep tens of thousands in memory."""
+    rows: list[dict] = []
+    for index in range(first, first + count):
+        for s in people.samples(index):
+            size = s.image.shape[0]
+            depth = s.depth_m[::2, ::2]
+            rows.append(
+                {
+                    "image": s.image,
+                    "silhouette": np.packbits(s.silhouette >= 128, axis=1),
+                    "depth": np.where(np.isnan(depth), 9, depth).astype(np.float16),
+                    "parts": s.part[size // 64 :: size // 32, size // 64 :: size // 32],
+                    "material": s.material[size // 64 :: size // 32, size // 64 :: size // 32],
+                    "rotations": s.rotations,
+                    "joints_px": s.joints_px / size - 0.5,
+                    "joints_m": s.joints_m,
+                    "shape": s.person.shape,
+                    "curl": s.curl,
+                    "shot": np.array([s.shot.distance_m, s.shot.cx, s.shot.cy, s.shot.scale / size], np.float32),
+                    "attributes": np.array(
+                        [ATTRIBUTES[k].index(s.person.outfit.attributes[k]) for k in ATTRIBUTES], np.uint8
+                    ),
+                    "person": np.int32(index),
+                    "action": np.array(s.action),
+                }
+            )
+    out = {k: np.stack([r[k] for r in rows]) for k in rows[0]}
+    out["landmarks"] = picture_landmarks(out["image"])
+    return {k: (v.astype(np.float32) if v.dtype == np.float64 else v) for k, v in out.items()}
+
+
+def produce(
+    config: PoolConfig, folder: Path, shards: int, worker: int = 0, workers: int = 1, keep: int = 10**9
+) -> None:
+    """Write shards number worker, worker + workers, ... into `folder`; whole ones are skipped, old ones removed."""
+    people = SyntheticPeople(config.split, config.seed, Path(config.assets) if config.assets else None, config.scene)
+    folder.mkdir(parents=True, exist_ok=True)
+    if worker == 0:
+        (folder / "config.txt").write_text(repr(asdict(config)))
+    for number in range(worker, shards, workers):
+        path = folder / f"{number:06d}.npz"
+        if path.exists():
+            continue
+        part = pack_samples(people, number * SHARD_PEOPLE, SHARD_PEOPLE)
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            np.savez(file, **part)  # pyright: ignore[reportArgumentType]
+        os.replace(temporary, path)
+        for old in sorted(folder.glob("*.npz"))[:-keep]:
+            old.unlink(missing_ok=True)
+
+
+class Pool:
+    """The newest `capacity` samples of a folder in memory, those of ACTIONS drawn `focus` times as often.
+
+    `refresh` takes in shards written since.
+    """
+
+    def __init__(self, folder: Path, capacity: int, focus: float = 1.0):
+        self.folder, self.capacity, self.focus = folder, capacity, focus
+        self.shards: dict[str, dict[str, np.ndarray]] = {}
+        self._read: set[str] = set()  # those since removed too: several producers finish out of order
+
+    def refresh(self, limit: int = 2) -> int:
+        """Read at most `limit` new shards, newest first; returns how many samples there are."""
+        names = sorted(p.name for p in self.folder.glob("*.npz"))
+        for name in [n for n in reversed(names) if n not in self._read][:limit]:
+            try:
+                with np.load(self.folder / name, allow_pickle=False) as file:
+                    self.shards[name] = {k: file[k] for k in file.files}
+            except (OSError, ValueError):
+                continue
+            self._read.add(name)
+        while len(self.shards) > 1 and len(self) > self.capacity:
+            del self.shards[min(self.shards)]
+        return len(self)
+
+    def wait(self, samples: int, poll_s: float = 2.0) -> None:
+        """Block until that many samples are there."""
+        while self.refresh(1000) < samples:
+            time.sleep(poll_s)
+
+    def __len__(self) -> int:
+        return sum(len(s["image"]) for s in self.shards.values())
+
+    def batch(self, rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:
+        """A batch drawn from a few shards."""
+        names = list(self.shards)
+        rows = []
+        for part in np.array_split(np.arange(size), min(4, len(names))):
+            shard = self.shards[names[rng.integers(len(names))]]
+            weight = np.where(np.isin(shard["action"], ACTIONS), self.focus, 1.0)
+            pick = rng.choice(len(weight), len(part), p=weight / weight.sum())
+            rows.append({k: v[pick] for k, v in shard.items()})
+        return {k: np.concatenate([r[k] for r in rows]) for k in rows[0]}
+
+    def all(self) -> dict[str, np.ndarray]:
+        """Every sample in memory, oldest shard first."""
+        parts = [self.shards[n] for n in sorted(self.shards)]
+        return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}

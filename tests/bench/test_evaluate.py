@@ -1,0 +1,191 @@
+"""`somacast evaluate` on a toy system whose figures are known beforehand."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from somacast.bench.quality import evaluate
+from somacast.bench.quality.evaluate import EvaluateConfig, evaluate_system, place_result, yaw_bin
+from somacast.errors import BitstreamError, SomacastError
+from somacast.metrics.protocol import ProtocolConfig
+from somacast.synthetic.datasets.loaders import EvalItem
+from somacast.types import Frame, Human, Mesh
+
+FAST = ProtocolConfig(size_px=64, samples=2000)
+
+
+def box(center: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Mesh:
+    corners = np.array([[x, y, z] for x in (-0.2, 0.2) for y in (-0.8, 0.8) for z in (-0.1, 0.1)], np.float32)
+    faces = [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1],
+             [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]]  # fmt: skip
+    colors = np.full((8, 3), 0.7, np.float32)
+    return Mesh(corners + np.float32(center), np.array(faces, np.int32), colors)
+
+
+JOINTS = np.random.default_rng(0).normal(0, 0.3, (21, 3)).astype(np.float32)
+JOINTS -= JOINTS[0]
+
+
+@dataclass
+class Sent:
+    data: bytes
+    report: dict = field(default_factory=lambda: {"stage_times_s": {"semantics": 0.25}})
+
+
+@dataclass
+class Got:
+    human: Human
+    stage_times_s: dict = field(default_factory=lambda: {"human": 0.5})
+
+
+@dataclass
+class ToyHalves:
+    """Sends as many bytes as the first pixel says; rebuilds the truth, but 3 m off as a whole."""
+
+    joints: np.ndarray | None = None
+    calls: int = 0
+
+    def encode(self, frame: Frame, budget_bytes: int | None) -> Sent:
+        self.calls += 1
+        value = round(float(frame.image[0, 0, 0]) * 255)
+        if value == 0:
+            raise SomacastError("no person in the picture")
+        return Sent(bytes([value]) * min(value, budget_bytes or 255))
+
+    def decode(self, data: bytes) -> Got:
+        if data[0] == 13:
+            raise BitstreamError("made for other weights")
+        if data[0] == 14:
+            return Got(Human())
+        joints = None if self.joints is None else self.joints + np.float32([3, 0, 0])
+        return Got(Human(mesh=box((3, 0, 0)), joints=joints))
+
+
+def item(name: str, action: str, size: int, joints: np.ndarray | None = JOINTS, yaw: float | None = 0.0) -> EvalItem:
+    return EvalItem(name, action, Frame(np.full((64, 64, 3), size / 255, np.float32)), box(), joints, yaw)
+
+
+ITEMS = [item("a", "standing", 0), item("b", "standing", 100, yaw=10), item("c", "standing", 200, yaw=-170),
+         item("d", "walking", 60, yaw=90), item("e", "walking", 13), item("f", "running", 14)]  # fmt: skip
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvaluateConfig:
+    halves = ToyHalves(JOINTS)
+    monkeypatch.setattr(evaluate, "load_halves", lambda system, device: (halves, halves))
+    monkeypatch.setattr(evaluate, "load_items", lambda *arguments: iter(ITEMS))
+    monkeypatch.setattr(evaluate, "count_items", lambda *arguments: len(ITEMS))
+    return EvaluateConfig("toy", "synthetic-test", tmp_path / "r.json", seed=5, protocol=FAST)
+
+
+def test_heights_are_told_only_when_asked_and_only_where_they_are_known(config, monkeypatch):
+    heard = []
+    known = [replace(item("b", "standing", 100), height_m=1.8), replace(item("d", "walking", 60), height_m=1.6)]
+    monkeypatch.setattr(
+        evaluate, "load_items", lambda *arguments: iter([replace(x, frame=replace(x.frame)) for x in known])
+    )
+    plain = ToyHalves.encode
+    monkeypatch.setattr(ToyHalves, "encode", lambda self, f, b: (heard.append(f.height_m), plain(self, f, b))[1])
+    assert evaluate_system(config)["config"]["tell_height"] is False and set(heard) == {None}
+    heard.clear()
+    assert evaluate_system(replace(config, tell_height=True))["config"]["tell_height"] is True
+    assert heard == [1.8, 1.8, 1.6]  # the first person is run once more before
+    monkeypatch.setattr(evaluate, "load_items", lambda *arguments: iter([item("b", "standing", 100)]))
+    with pytest.raises(SomacastError, match="b: expected a person whose height is known"):
+        evaluate_system(replace(config, tell_height=True))
+
+
+def test_figures_failures_and_tables(config, capsys):
+    returned = evaluate_system(config)
+    written = json.loads(config.json_path.read_text())
+    assert written["results"] == evaluate._rounded(returned["results"])
+    found = written["results"]
+    assert found["people"] == 6 and found["failed"] == 3
+    assert found["failed_by_action"] == {"standing": 1, "walking": 1, "running": 1}
+    assert [(f["name"], f["stage"]) for f in written["failures"]] == [
+        ("a", "sender"),
+        ("e", "receiver"),
+        ("f", "comparison"),
+    ]
+    assert "no person" in written["failures"][0]["message"]
+    assert found["counts"] == {"standing": 2, "walking": 1} and set(found["actions"]) == {"standing", "walking"}
+    # bytes of the files as they lie on the disk; the total is the mean of the actions, not of the people
+    assert found["actions"]["standing"]["bytes"] == 150 and found["total"]["bytes"] == (150 + 60) / 2
+    assert found["spread"]["bytes"]["max"] == 200 and found["spread"]["bytes"]["mean"] == 120
+    # three metres off as a whole, but placed by its pelvis: nothing is wrong with it
+    assert found["total"]["mpjpe_m"] < 1e-6 and found["total"]["ssim_whole"] > 0.9999 and found["total"]["mse"] < 1e-6
+    assert found["by_yaw"]["front"]["people"] == found["by_yaw"]["back"]["people"] == 1
+    assert found["by_yaw"]["back"]["bytes"] == 200 and found["by_yaw"]["side"]["bytes"] == 60
+    row = written["people"][0]
+    assert row["sender_semantics_s"] == 0.25 and row["receiver_human_s"] == 0.5
+    assert row["picture_to_mesh_s"] >= row["decode_s"] > 0
+    shown = capsys.readouterr().out
+    assert "walking" in shown and "failed: a (standing) in the sender: no person in the picture" in shown
+
+
+def test_json_says_how_it_was_made(config):
+    written = evaluate_system(replace(config, assets=Path("/somewhere/private/assets")))
+    assert written["system"] == "toy" and written["seed"] == 5 and written["device"] == "cpu"
+    assert written["config"]["protocol"]["samples"] == 2000
+    assert "private" not in config.json_path.read_text()
+    assert written["machine"]["cores"] >= 1 and written["versions"]["numpy"] == np.__version__
+    assert len(written["weights_sha256"]["body.safetensors"]) == 64
+    assert 10e6 < written["peak_memory_after_first_person_bytes"] <= written["peak_memory_bytes"] < 1e12
+
+
+def test_the_first_person_is_warmed_up(config):
+    halves = ToyHalves()
+    measured = evaluate.measure(halves, halves, ITEMS[:3], 3, config)
+    assert halves.calls == 1 + 2 + 1  # a fails at once; b once more; c
+    assert measured.warm_up_s is not None and len(measured.rows) == 2
+
+
+def test_a_budget_reaches_the_sender(config):
+    found = evaluate_system(replace(config, budget_bytes=50))["results"]
+    assert found["spread"]["bytes"]["max"] == 50
+
+
+def test_all_failing_is_still_written(config, monkeypatch):
+    monkeypatch.setattr(evaluate, "load_items", lambda *arguments: iter(ITEMS[:1]))
+    result = evaluate_system(config)
+    assert result["results"]["failed"] == 1 and result["results"]["total"] == {}
+    assert json.loads(config.json_path.read_text())["people"] == []
+
+
+def test_sheet(config):
+    sheet = config.json_path.with_name("sheet.png")
+    evaluate_system(replace(config, sheet=sheet))
+    with Image.open(io.BytesIO(sheet.read_bytes())) as picture:
+        assert picture.height > 3 * 2 * evaluate.TILE_PX and picture.width > 6 * evaluate.TILE_PX
+
+
+def test_nothing_is_run_for_an_output_that_cannot_be(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "load_halves", lambda *arguments: pytest.fail("loaded before the check"))
+    with pytest.raises(SomacastError, match="does not exist"):
+        evaluate_system(replace(config, json_path=tmp_path / "none" / "r.json"))
+
+
+def test_placing():
+    unknown = item("scan", "unlabelled", 50, joints=None, yaw=None)
+    mesh, joints = place_result(Human(mesh=box((1, 2, 3)), joints=JOINTS), unknown)
+    assert joints is None
+    np.testing.assert_allclose(mesh.vertices, box().vertices, atol=1e-6)
+    known = item("made", "standing", 50)
+    mesh, joints = place_result(Human(mesh=box((1, 2, 3)), joints=JOINTS + 1), known)
+    np.testing.assert_allclose(joints, JOINTS, atol=1e-6)
+    np.testing.assert_allclose(mesh.vertices, box((0, 1, 2)).vertices, atol=1e-6)
+    mesh, joints = place_result(Human(mesh=box((1, 2, 3))), known)
+    assert joints is None
+    np.testing.assert_array_equal(mesh.vertices, box((1, 2, 3)).vertices)
+
+
+def test_yaw_bins():
+    rotations = [yaw_bin(y) for y in (0, 59, -59, 60, 120, -120, 121, 180, -181, 301)]
+    assert rotations == ["front", "front", "front", "side", "side", "side", "back", "back", "back", "front"]

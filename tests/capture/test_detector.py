@@ -1,0 +1,224 @@
+"""The detector on made photographs of people it has never seen: one, several, none, small, masked, of any format."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from somacast.capture import detector as detector
+from somacast.capture.cropping import SquareBox, box_of_mask
+from somacast.capture.detector import decode_boxes, find_people, find_person, suppress
+from somacast.errors import SomacastError
+from somacast.synthetic.samples import SceneConfig, SyntheticPeople
+from somacast.types import Frame
+from somacast.weights import manifest
+
+PEOPLE = 11
+FORMATS = ((320, 240), (240, 320), (256, 256), (480, 270), (200, 360))  # width, height
+
+
+@lru_cache(maxsize=1)
+def people() -> list[np.ndarray]:
+    """Cut-out people of the test split [h, w, 4] float32 in [0, 1], none running out of its picture."""
+    found = []
+    synthetic = SyntheticPeople("test", seed=977, assets=None, config=SceneConfig(size_px=192, views_per_person=1))
+    for index in range(3 * PEOPLE):
+        sample = next(iter(synthetic.samples(index)))
+        alpha = sample.silhouette.astype(np.float32)[..., None] / 255
+        rows, columns = np.flatnonzero(alpha.any((1, 2))), np.flatnonzero(alpha.any((0, 2)))
+        if len(rows) < 96 or min(rows[0], columns[0]) == 0 or max(rows[-1], columns[-1]) == 191:
+            continue
+        cut = np.concatenate([sample.image.astype(np.float32) / 255, alpha], 2)
+        found.append(cut[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+    assert len(found) >= PEOPLE
+    return found[:PEOPLE]
+
+
+def room(width: int, height: int, seed: int) -> np.ndarray:
+    """A wall, a floor, a window and a cupboard with camera noise: [height, width, 3] float32."""
+    rng = np.random.default_rng(seed)
+    wall, floor = rng.uniform(0.35, 0.9, 3) * 0.3 + 0.55, rng.uniform(0.15, 0.5, 3)
+    out = np.empty((height, width, 3), np.float32)
+    out[: int(0.75 * height)], out[int(0.75 * height) :] = wall, floor
+    x = int(rng.uniform(0.05, 0.6) * width)
+    out[int(0.1 * height) : int(0.4 * height), x : x + width // 5] = rng.uniform(0.6, 0.95, 3)
+    x = int(rng.uniform(0.05, 0.7) * width)
+    out[int(0.5 * height) : int(0.8 * height), x : x + width // 4] = rng.uniform(0.1, 0.6, 3)
+    return np.clip(out + rng.normal(0, 0.01, out.shape), 0, 1).astype(np.float32)
+
+
+def paste(
+    picture: np.ndarray, person: np.ndarray, cx: float, feet_y: float, high_px: float
+) -> tuple[np.ndarray, SquareBox]:
+    """Put a person into a picture, in place; returns its mask and the square that should be found."""
+    height, width = picture.shape[:2]
+    w, h = round(person.shape[1] * high_px / person.shape[0]), round(high_px)
+    planes = [Image.fromarray(np.ascontiguousarray(person[..., c])) for c in range(4)]
+    piece = np.stack([np.asarray(p.resize((w, h), Image.Resampling.BOX)) for p in planes], 2)
+    left, top = int(cx - w / 2), int(feet_y - h)
+    assert left >= 0 and top >= 0 and left + w <= width and top + h <= height, "the test's people lie in the picture"
+    part = picture[top : top + h, left : left + w]
+    part[:] = part * (1 - piece[..., 3:]) + piece[..., :3] * piece[..., 3:]
+    mask = np.zeros((height, width), np.float32)
+    mask[top : top + h, left : left + w] = piece[..., 3]
+    return mask, box_of_mask(mask)
+
+
+def iou(a: SquareBox, b: SquareBox) -> float:
+    low = np.maximum(a.corner, b.corner)
+    high = np.minimum(a.corner + a.side, b.corner + b.side)
+    common = float(np.clip(high - low, 0, None).prod())
+    return common / (a.side**2 + b.side**2 - common)
+
+
+def one_person(index: int, share: float) -> tuple[np.ndarray, np.ndarray, SquareBox]:
+    """Picture, mask, box: person `index`, `share` of the picture's height if its width allows."""
+    width, height = FORMATS[index % len(FORMATS)]
+    picture, person = room(width, height, index), people()[index]
+    high = min(share * height, 0.9 * width * person.shape[0] / person.shape[1])
+    half = 0.5 * high * person.shape[1] / person.shape[0] + 2
+    cx = np.random.default_rng(index).uniform(half, width - half) if width > 2 * half else width / 2
+    mask, box = paste(picture, person, cx, 0.95 * height, high)
+    return picture, mask, box
+
+
+@pytest.mark.parametrize("share", [0.85, 0.45])
+def test_one_person_is_found_in_pictures_of_all_formats(share):
+    hits, inside = [], []
+    for index in range(10):
+        picture, mask, expected = one_person(index, share)
+        try:
+            box, _ = find_person(Frame(picture))
+        except SomacastError:
+            hits.append(0.0)
+            continue
+        hits.append(iou(box, expected))
+        y, x = np.nonzero(mask > 0.5)
+        inside.append((np.abs(np.stack([x + 0.5 - box.cx, y + 0.5 - box.cy])) <= box.side / 2).all(0).mean())
+    assert sum(value > 0.5 for value in hits) >= 8, np.round(hits, 2)
+    assert np.median(inside) > 0.98
+
+
+def test_largest_of_several_people_is_taken_and_this_is_said():
+    right = several = 0
+    for index in range(5):
+        picture = room(480, 300, 40 + index)
+        cast = people()[2 * index : 2 * index + 2]
+        upright = [p for p in cast if p.shape[1] < p.shape[0]] or cast
+        _, expected = paste(picture, upright[0], 140, 290, min(260, 250 * upright[0].shape[0] / upright[0].shape[1]))
+        paste(picture, upright[-1], 380, 280, min(130, 150 * upright[-1].shape[0] / upright[-1].shape[1]))
+        box, notes = find_person(Frame(picture))
+        found = find_people(picture)
+        assert [p.area_share for p in found] == sorted((p.area_share for p in found), reverse=True)
+        said = [note for note in notes if "edge" not in note]  # some of them stand near the lower edge
+        assert said == ([f"{len(found)} people found; the largest is taken"] if len(found) > 1 else [])
+        several += len(found) == 2
+        right += iou(box, expected) > 0.5
+    assert right >= 4 and several >= 3
+
+
+def test_a_person_cut_by_the_picture_is_said():
+    said = whole = 0
+    for index in range(6):
+        picture = room(300, 360, 60 + index)
+        person = people()[index]
+        _, box = paste(picture, person, 150, 320, min(260, 250 * person.shape[0] / person.shape[1]))
+        whole += any("edge" in note for note in find_person(Frame(picture))[1])
+        waist = np.ascontiguousarray(picture[: int(box.cy)])
+        try:
+            said += any("lower edge" in note for note in find_person(Frame(waist))[1])
+        except SomacastError:
+            said += 1  # too little of somebody: a clear message too
+    assert said >= 4 and whole <= 1
+
+
+def nothing(name: str) -> np.ndarray:
+    y, x = np.mgrid[0:200, 0:300].astype(np.float32)
+    if name == "gradient":
+        return np.stack([x / 300, y / 200, np.full_like(x, 0.4)], 2)
+    if name == "noise":
+        return np.random.default_rng(5).random((200, 300, 3), np.float32)
+    if name == "room":
+        return room(300, 200, 77)
+    return np.full((200, 300, 3), {"plain": 0.6, "black": 0.0}[name], np.float32)
+
+
+@pytest.mark.parametrize("name", ["plain", "black", "gradient", "noise", "room"])
+def test_nobody_ends_in_one_clear_line(name):
+    with pytest.raises(SomacastError, match="no person found in the picture: expected one person, mostly visible"):
+        find_person(Frame(nothing(name)))
+
+
+def test_a_given_mask_is_taken_at_its_word():
+    mask = np.zeros((200, 300), np.float32)
+    mask[40:140, 60:90] = 1
+    assert find_person(Frame(nothing("plain"), mask=mask)) == (SquareBox(75.0, 90.0, 120.0), [])
+    with pytest.raises(SomacastError, match="mask"):
+        find_person(Frame(nothing("plain"), mask=np.zeros((200, 300), np.float32)))
+
+
+def test_a_tiny_person_in_a_large_picture_is_found():
+    hits = []
+    for index in range(6):
+        picture = room(1600, 1200, 60 + index)
+        _, expected = paste(picture, people()[index], 400 + 150 * index, 1000, 90)
+        best = max((iou(p.box, expected) for p in find_people(picture)), default=0.0)
+        hits.append(best)
+    assert sum(value > 0.4 for value in hits) >= 4, np.round(hits, 2)
+
+
+def test_the_second_look_does_not_leave_the_person():
+    """A box found in a long picture is that of the same person seen alone."""
+    picture, _, expected = one_person(0, 0.8)
+    wide = np.concatenate([room(320, picture.shape[0], 3), picture, room(320, picture.shape[0], 4)], 1)
+    box, _ = find_person(Frame(wide))
+    assert iou(SquareBox(box.cx - 320, box.cy, box.side), expected) > 0.5
+
+
+def test_peaks_become_boxes():
+    heat, box = np.full((32, 32), -9.0), np.zeros((4, 32, 32))
+    heat[8, 20], heat[8, 21], heat[25, 3] = 4.0, 3.0, 0.0
+    box[:, 8, 20] = 0.25, -0.5, np.log(0.25), np.log(0.5)
+    boxes, scores = decode_boxes(heat, box, 0.4)
+    assert scores == pytest.approx([1 / (1 + np.exp(-4)), 0.5])
+    assert boxes[0] == pytest.approx([20.75 / 32 - 0.125, 0.25 - 0.25, 20.75 / 32 + 0.125, 0.25 + 0.25])
+
+
+def test_suppression_keeps_neighbours_and_drops_doubles():
+    boxes = np.array([[0, 0, 10, 20], [1, 0, 10, 20], [11, 0, 20, 20], [2, 2, 8, 12]], float)
+    assert suppress(boxes, np.array([0.8, 0.9, 0.5, 0.7])).tolist() == [1, 2]
+    assert suppress(np.zeros((0, 4)), np.zeros(0)).tolist() == []
+
+
+def test_damaged_weights_are_not_used(tmp_path, monkeypatch):
+    (tmp_path / detector.WEIGHTS).write_bytes(b"not these")
+    (tmp_path / "manifest.json").write_bytes((manifest.FOLDER / "manifest.json").read_bytes())
+    monkeypatch.setattr(manifest, "FOLDER", tmp_path)
+    detector._session.cache_clear()
+    with pytest.raises(SomacastError, match="detector.onnx: expected weights of .* bytes, got 9"):
+        find_people(nothing("plain"))
+    detector._session.cache_clear()
+
+
+def test_onnx_file_and_torch_network_agree(tmp_path):
+    pytest.importorskip("onnx", reason="needed only to export")
+    torch = pytest.importorskip("torch")
+    from somacast.training.detector import DetectorNet, export
+
+    torch.manual_seed(0)
+    net = DetectorNet()
+    with torch.no_grad():  # statistics that are not those of a fresh network
+        for _ in range(20):
+            net(torch.rand(8, 3, 128, 128))
+    assert export(net, tmp_path / "detector.onnx") < 0.02  # the weights are stored in 16 bits
+    assert (tmp_path / "detector.onnx").stat().st_size < 1_200_000
+
+
+def test_the_shipped_network_is_the_one_described():
+    onnx = pytest.importorskip("onnx", reason="needed only to read the file")
+    weights = onnx.load(manifest.FOLDER / detector.WEIGHTS).graph.initializer
+    assert 350_000 < sum(int(np.prod(w.dims)) for w in weights) < 600_000
+    assert {o.name for o in detector._session().get_outputs()} == {"heat", "box", "silhouette"}

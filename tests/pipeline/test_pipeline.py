@@ -1,0 +1,276 @@
+"""Sender, receiver, inspection and demo on a small system of our own: the chain without any network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import somacast
+from somacast.bitstream import container
+from somacast.capture.pictures import PictureFrame
+from somacast.coding.importance import ImportanceModel
+from somacast.coding.label_coding import CodingTables, decode_layers, encode_layers, fit_budget
+from somacast.coding.vocabulary import Label, Vocabulary
+from somacast.errors import BitstreamError, SomacastError
+from somacast.pipeline.still import demo, inspect, receiver, sender
+from somacast.pipeline.still.baselines import draco_baseline, picture_baselines
+from somacast.pipeline.still.sender import frame_of, in_source_pixels, plain
+from somacast.types import Frame, Human, Mesh, Semantics
+
+DIGEST = b"toy"
+VOCABULARY = Vocabulary(
+    (
+        Label("brightness", "colours", "scalar", (4, 4, 4), mean=0.5, std=0.2),
+        Label("height", "shape", "scalar", (8, 4), mean=1.7, std=0.1),
+        Label("hair", "garments", "class", (3,), classes=("none", "short", "long")),
+    ),
+    version=1,
+    groups=("shape", "colours", "garments"),
+)
+
+
+def _tables() -> CodingTables:
+    tau = np.array([20, 100, 60], np.uint16)
+    embeddings = tuple(np.arange(label.alphabets[0], dtype=np.int16)[:, None] for label in VOCABULARY.labels)
+    model = ImportanceModel(tau, embeddings, sigma=2)
+    return CodingTables.build(VOCABULARY, np.zeros((0, 3, VOCABULARY.levels), np.int16), model)
+
+
+TABLES = _tables()
+
+
+def box_mesh(height_m: float) -> Mesh:
+    corners = np.array([[x, y, z] for x in (-0.2, 0.2) for y in (-0.5, 0.5) for z in (-0.1, 0.1)], np.float32)
+    faces = [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1],
+             [2, 3, 7], [2, 7, 6], [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]]  # fmt: skip
+    return Mesh(corners * [1, height_m, 1], np.array(faces, np.int32), np.full((8, 3), 0.5, np.float32))
+
+
+@dataclass
+class ToySystem:
+    """Sends the brightness of a picture; gives a box."""
+
+    loads: list[str] = field(default_factory=list)
+
+    def encoder(self, device: str) -> ToySystem:
+        self.loads.append(f"encoder on {device}")
+        return self
+
+    def decoder(self, device: str) -> ToySystem:
+        self.loads.append(f"decoder on {device}")
+        return self
+
+    def encode(self, frames: list[Frame], budget_bytes: int | None) -> tuple[Semantics, dict[str, Any]]:
+        image = frames[0].image
+        if image.max() == 0:
+            raise SomacastError("no person in the picture")
+        values = np.array([[image.mean(), 1.8, 2.0]])
+        height, width = image.shape[:2]
+        report = {
+            "box_px": np.array([0, 0, width, height]),
+            "joints": {"head": {"place_px": [width / 2, 5.0], "place_m": np.float32([0, 0.8, 0])}},
+            "stage_times_s": {"find": 0.1},
+            "maps": {"image": image[:64, :64], "silhouette": np.ones((64, 64)), "depth_m": np.full((64, 64), 0.1),
+                     "joints_px": np.tile([[20.0, 30.0]], (21, 1))},
+            "notes": ["two people: the largest is taken"],
+        }  # fmt: skip
+        return Semantics("aflsc", VOCABULARY.quantise(values)[0], DIGEST), report
+
+    def pack(self, semantics: Semantics, budget_bytes: int | None) -> bytes:
+        if budget_bytes is None:
+            state = semantics.network_state
+            layers = encode_layers(semantics.symbols, state, VOCABULARY, TABLES)
+        else:
+            state, layers = fit_budget(semantics.symbols, budget_bytes, VOCABULARY, TABLES)
+        return container.pack(container.Container("aflsc", semantics.weights_digest, state, layers))
+
+    def unpack(self, data: bytes) -> tuple[Semantics, list[str]]:
+        held, notes = container.unpack(data)
+        if held.weights_digest != DIGEST:
+            raise BitstreamError("made for other weights than those installed")
+        symbols = decode_layers(held.layers, held.network_state, VOCABULARY, TABLES)
+        return Semantics("aflsc", symbols, held.weights_digest, held.network_state), notes
+
+    def labels(self) -> tuple[Vocabulary, CodingTables]:
+        return VOCABULARY, TABLES
+
+    def decode(self, semantics: Semantics) -> Human:
+        values, _, _ = VOCABULARY.dequantise(semantics.symbols[None])
+        return Human(mesh=box_mesh(float(values[0, 1])))
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> ToySystem:
+    system = ToySystem()
+    monkeypatch.setattr(sender.registry, "get", lambda name: system)
+    return system
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    y, x = np.mgrid[0:128, 0:96]
+    pixels = np.stack([x * 2, y * 2, np.full_like(x, 128)], -1).astype(np.uint8)
+    path = tmp_path / "p.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def test_both_halves(toy, picture):
+    frame = frame_of(picture)
+    result = sender.Sender("aflsc", "cpu").encode(frame)
+    assert result.report["bytes"] == len(result.data)
+    assert list(result.report["stage_times_s"]) == ["find", "semantics", "bitstream"]
+    assert result.report["notes"] == ["two people: the largest is taken"]
+    assert set(result.maps) == {"image", "silhouette", "depth_m", "joints_px"} and "maps" not in result.report
+    json.dumps(result.report)
+    got = receiver.Receiver().decode(result.data)
+    assert got.notes == [] and set(got.stage_times_s) == {"bitstream", "load", "human"}
+    assert abs(np.ptp(got.mesh().vertices[:, 1]) - 1.8) < 0.03
+    assert toy.loads == ["encoder on cpu", "decoder on cpu"]
+
+
+def test_receiver_keeps_its_decoder(toy, picture):
+    data = sender.Sender().encode(frame_of(picture)).data
+    keeps = receiver.Receiver()
+    keeps.decode(data)
+    keeps.decode(data)
+    assert toy.loads.count("decoder on cpu") == 1
+
+
+def test_a_system_without_a_mesh_says_so():
+    semantics = Semantics("nerf", np.zeros((1, 1), np.int16), DIGEST)
+    with pytest.raises(SomacastError, match="nerf"):
+        receiver.ReceiverResult(Human(), [], {}, semantics).mesh()
+
+
+def test_describe(toy, picture):
+    data = sender.Sender().encode(frame_of(picture)).data
+    inside = inspect.describe(data)
+    assert inside["header"]["system"] == "aflsc" and inside["header"]["bytes"] == len(data)
+    assert inside["header"]["header_bytes"] + sum(layer["bytes"] for layer in inside["layers"]) == len(data)
+    by_group = {group["group"]: group for group in inside["groups"]}
+    assert list(by_group) == list(VOCABULARY.groups)
+    assert by_group["colours"]["levels_sent"] == 3 and by_group["shape"]["labels"] == 1
+    hair = next(label for label in inside["labels"] if label["name"] == "hair")
+    assert hair["value"] == "long" and hair["bits"] == pytest.approx(np.log2(3), abs=0.01)
+    json.dumps(inside)
+
+
+def test_describe_of_a_cut_file_and_of_other_weights(toy, picture):
+    data = sender.Sender().encode(frame_of(picture)).data
+    cut = inspect.describe(data[:-1])
+    assert len(cut["layers"]) < len(inspect.describe(data)["layers"]) and len(cut["notes"]) == 1
+    held = container.unpack(data)[0]
+    foreign = container.pack(container.Container(held.system, b"foe", held.network_state, held.layers))
+    inside = inspect.describe(foreign)
+    assert inside["groups"] == [] and "other weights" in inside["notes"][0]
+    with pytest.raises(BitstreamError):
+        inspect.describe(data[:10])
+
+
+def test_pixels_of_a_report_refer_to_the_file():
+    report = {"box_px": np.array([1, 2, 3, 4]), "side_px": 5, "m": [1.0], "joints_px": {"head": [[1, 1], [2, 2]]}}
+    scaled = in_source_pixels(report, (2, 10))
+    assert scaled["box_px"] == [2, 20, 6, 40] and scaled["side_px"] == 10 and scaled["m"] == [1.0]
+    assert scaled["joints_px"]["head"] == [[2, 10], [4, 20]]
+
+
+def test_plain_values():
+    value = {"a": np.float32(1), 2: (np.int64(3), np.array([np.nan, 1.0])), "b": b"\x01", "p": Path("x")}
+    assert plain(value) == {"a": 1.0, "2": [3, [None, 1.0]], "b": "01", "p": "x"}
+
+
+def test_frames_from_everything(picture):
+    from_path = frame_of(str(picture))
+    with Image.open(picture) as image:
+        np.testing.assert_array_equal(frame_of(image).image, from_path.image)
+        np.testing.assert_array_equal(frame_of(np.asarray(image)).image, from_path.image)
+        rgba = image.convert("RGBA")
+    rgba.putalpha(Image.new("L", image.size, 0))
+    assert frame_of(rgba).mask is not None
+    frame = Frame(from_path.image)
+    assert frame_of(frame) is frame
+    mask = np.zeros((128, 96), bool)
+    mask[10:90, 20:60] = True
+    for source in (picture, frame, from_path.image):
+        found = frame_of(source, mask).mask
+        assert found is not None and found.sum() == mask.sum()
+    with pytest.raises(SomacastError):
+        frame_of(object())
+    with pytest.raises(SomacastError):
+        frame_of(picture, mask[:5])
+
+
+def test_python_interface(toy, picture):
+    data = somacast.encode(picture)
+    assert data == somacast.encode(Image.open(picture))
+    assert len(somacast.encode(picture, budget_bytes=len(data) - 1)) < len(data)
+    assert somacast.decode(data).mesh is not None
+    with pytest.raises(SomacastError, match="no person"):
+        somacast.encode(np.zeros((80, 80, 3), np.uint8))
+
+
+def test_a_bad_network_leaves_less_in_the_file_and_is_told_in_it(toy, picture):
+    frame, half = frame_of(picture), sender.Sender("aflsc", "cpu")
+    received = []
+    for state in (0, 128, 255):
+        data = half.encode(frame, network_state=state).data
+        assert container.unpack(data)[0].network_state == state
+        received.append(int((toy.unpack(data)[0].symbols >= 0).sum()))
+    assert received[0] >= received[1] >= received[2] < received[0]
+    with pytest.raises(SomacastError, match="network state: expected a whole number from 0 to 255, got 256"):
+        half.encode(frame, network_state=256)
+
+
+def test_demo(toy, picture, tmp_path):
+    out = tmp_path / "made" / "here"
+    result = demo.run_demo(picture, out)
+    assert {p.name for p in out.iterdir()} == {"person.soma", "person.glb", "contact_sheet.png"}
+    assert result["soma_bytes"] == (out / "person.soma").stat().st_size
+    assert result["picture"]["bytes"] == picture.stat().st_size
+    assert [baseline.name.split(",")[0] for baseline in result["rivals"]] == ["JPEG", "JPEG", "AVIF", "AVIF", "Draco"]
+    assert {"load", "sender: semantics", "receiver: human"} <= set(result["stage_times_s"])
+    with Image.open(out / "contact_sheet.png") as sheet:
+        assert sheet.width > 4 * demo.TILE_PX and sheet.height > 2 * demo.TILE_PX
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(SomacastError, match="cannot be made"):
+        demo.run_demo(picture, blocked / "out")
+
+
+def test_rivals():
+    rng = np.random.default_rng(0)
+    smooth = np.linspace(0, 1, 256)[:, None, None] * np.ones((1, 256, 3)) + rng.normal(0, 0.01, (256, 256, 3))
+    baselines = {baseline.name: baseline for baseline in picture_baselines(np.clip(smooth, 0, 1))}
+    jpeg, smallest = baselines["JPEG, person crop"].size_bytes, baselines["JPEG, smallest"].size_bytes
+    assert jpeg is not None and smallest is not None and 100 < smallest <= jpeg < 256 * 256
+    draco = draco_baseline(box_mesh(1.7))
+    assert draco.size_bytes is None or 20 < draco.size_bytes < 2000
+
+
+def test_depth_picture_leaves_holes_white():
+    depth = np.full((4, 4), np.nan, np.float32)
+    depth[1:3, 1:3] = [[0, 0.1], [0.2, 0.3]]
+    shown = demo.depth_picture(depth)
+    assert shown.min() >= 0 and shown.max() <= 1
+    np.testing.assert_allclose(shown[0], 0.95)
+    assert shown[1, 1].sum() > shown[2, 2].sum()
+    assert demo.depth_picture(np.full((2, 2), np.nan)).min() > 0.9
+
+
+def test_person_crop_uses_the_mask(picture):
+    frame = frame_of(picture)
+    assert isinstance(frame, PictureFrame)
+    frame.mask = np.zeros((128, 96), np.float32)
+    frame.mask[40:80, 30:50] = 1
+    crop, mask = demo.person_crop(frame, sender.SenderResult(b"", {}, frame))
+    assert crop.shape == (256, 256, 3) and mask is not None and 0.3 < mask.mean() < 0.6
+    frame.mask = None
+    crop, mask = demo.person_crop(frame, sender.SenderResult(b"", {}, frame))
+    assert crop.shape == (256, 256, 3) and mask is None

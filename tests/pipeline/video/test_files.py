@@ -1,0 +1,186 @@
+"""Video in .soma files, from pictures to animated people, and files as a transport."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from somacast.bitstream.packets import Motion, unpack_packet
+from somacast.bitstream.video import is_video, read_records
+from somacast.cli.main import main
+from somacast.errors import BitstreamError, SomacastError
+from somacast.formats.meshes import load_mesh
+from somacast.network.transport.base import Lane
+from somacast.network.transport.file import FileReceiver, FileSender
+from somacast.pipeline.still.inspect import describe
+from somacast.pipeline.video.files import VideoWriter, read_video
+from somacast.systems.aflsc.live.motion import load_motion, motion_digest
+from support.live_cases import container
+from support.motion_cases import moving
+
+
+def video(
+    seconds: float = 3.0, fps: float = 30.0, kbit_s: float | None = None, gap: tuple[float, float] = (9, 9)
+) -> bytes:
+    values, writer = moving(), VideoWriter(kbit_s)
+    for k in range(round(seconds * fps)):
+        if not gap[0] < k / fps < gap[1]:
+            writer.frame(k / fps, values[round(k * 30 / fps) % len(values)])
+    return writer.data(container(values[0]))
+
+
+def test_a_video_is_read_back() -> None:
+    data = video()
+    held = read_video(data)
+    assert is_video(data) and len(data) < 3 * 900
+    assert held.times_s == pytest.approx(np.arange(90) / 30, abs=1e-9)
+    std = np.array([x.std if x.kind == "scalar" else 1.0 for x in load_motion().model.vocabulary.labels])
+    assert (np.abs(held.values - moving()[:90]) / std).mean() < 0.05
+    assert held.notes == []
+
+
+def test_a_rate_is_kept() -> None:
+    tight = video(kbit_s=2.0)
+    assert 8 * len(tight) / 3 < 2000 + 8 * 250  # who it is comes once
+    assert len(tight) < len(video())
+
+
+def test_a_gap_in_which_nobody_was_seen_stays_a_gap() -> None:
+    held = read_video(video(gap=(1.0, 2.0)))
+    assert np.diff(held.times_s).max() == pytest.approx(1.0, abs=0.05)
+    between = held.values_at(np.array([1.5]))[0]
+    assert np.isfinite(between).all()
+
+
+def test_every_cut_gives_what_is_whole_or_a_clear_fault() -> None:
+    data = video(2.0)
+    whole = read_video(data)
+    for end in range(0, len(data), 41):
+        try:
+            held = read_video(data[:end])
+        except BitstreamError:
+            continue
+        assert len(held.times_s) <= len(whole.times_s)
+        assert any("cut" in note for note in held.notes) or end == len(data)
+
+
+def test_a_flipped_bit_is_found() -> None:
+    data = video(1.0)
+    for place in range(60, 8 * len(data), 211):
+        broken = bytearray(data)
+        broken[place // 8] ^= 1 << place % 8
+        with pytest.raises(BitstreamError):
+            read_video(bytes(broken))
+
+
+def test_a_video_for_other_weights_is_refused() -> None:
+    data = bytearray(video(1.0))
+    data[5] ^= 1
+    with pytest.raises(BitstreamError, match="same version of the package"):
+        read_video(bytes(data))
+
+
+def test_nothing_to_write_is_said() -> None:
+    with pytest.raises(SomacastError, match="no frame with a person"):
+        VideoWriter().data(container())
+
+
+def test_info_tells_packets_and_who_it_is() -> None:
+    described = describe(video())
+    assert described["header"]["frames"] == 90 and described["header"]["seconds"] == pytest.approx(2.967)
+    assert [p["kind"] for p in described["packets"]][:2] == ["person", "motion"]
+    assert sum(p.get("frames", 0) for p in described["packets"]) == 90
+    assert {g["group"] for g in described["groups"]} >= {"shape", "appearance"}
+
+
+def test_files_are_a_transport(tmp_path: Path) -> None:
+    path = tmp_path / "kept.soma"
+    parts = list(read_records(video(1.0)))
+    with FileSender(path, motion_digest()) as sender:
+        assert not path.exists()
+        assert all(sender.send(Lane.LIVE, part) for part in parts)
+    assert path.exists() and not list(tmp_path.glob("*.part"))
+    now = [100.0]
+    receiver = FileReceiver(path, clock=lambda: now[0])
+    got = []
+    while not receiver.finished:
+        arrival = receiver.receive(0.0)
+        if arrival is None:
+            now[0] += 0.1
+        else:
+            got.append((now[0], arrival.data))
+    assert [data for _, data in got] == parts
+    motion = [at for at, data in got if isinstance(unpack_packet(data, motion_digest()).body, Motion)]
+    assert motion[0] >= 100.9  # a packet is there when its last frame was taken
+    assert not receiver.send(Lane.CONTROL, b"x")
+
+
+def test_a_file_without_a_packet_leaves_nothing(tmp_path: Path) -> None:
+    FileSender(tmp_path / "a.soma", motion_digest()).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory) -> Path:
+    """A synthetic person, looked at by the real networks."""
+    pytest.importorskip("av")
+    path = tmp_path_factory.mktemp("video") / "walk.soma"
+    assert main(["encode", "synthetic:walking", "-o", str(path), "--seconds", "0.4"]) == 0
+    return path
+
+
+def test_encode_makes_a_small_file(walk: Path, capsys) -> None:
+    held = read_video(walk.read_bytes())
+    assert len(held.times_s) == 12 and walk.stat().st_size < 600
+    assert main(["info", str(walk), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["header"]["frames"] == 12
+
+
+def test_decode_gives_a_rigged_animated_glb(walk: Path, tmp_path: Path) -> None:
+    out = tmp_path / "walk.glb"
+    assert main(["decode", str(walk), "-o", str(out), "--preview", str(tmp_path / "walk.png")]) == 0
+    document = json.loads(out.read_bytes()[20 : 20 + int.from_bytes(out.read_bytes()[12:16], "little")])
+    assert len(document["skins"][0]["joints"]) == 21
+    times = document["accessors"][document["animations"][0]["samplers"][0]["input"]]
+    assert times["count"] == 12
+    assert len(load_mesh(out).faces) > 10_000
+    assert (tmp_path / "walk.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("suffix", [".bvh", ".obj", ".mp4"])
+def test_decode_gives_other_kinds(walk: Path, tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"walk{suffix}"
+    assert main(["decode", str(walk), "-o", str(out)]) == 0
+    start = {".bvh": b"HIERARCHY", ".obj": b"", ".mp4": b"\0\0\0"}[suffix]
+    assert out.read_bytes().startswith(start) and out.stat().st_size > 2000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["encode", "a.mp4", "-o", "x.soma"], "no such file"),
+        (["encode", "synthetic:flying", "-o", "x.soma"], "synthetic:{"),
+        (["encode", "synthetic:walking", "-o", "x.soma", "--budget-bytes", "90"], "--kbit-s"),
+        (["encode", "synthetic:walking", "-o", "x.soma", "--kbit-s", "0"], "above 0"),
+        (["encode", "person.jpg", "-o", "x.soma", "--seconds", "1"], "for videos"),
+        (["decode", "x.soma", "-o", "x.gif"], ".glb"),
+        (["send", "synthetic:walking", "--to", "nowhere"], "HOST:PORT"),
+        (["send", "nothing.mp4"], "expected webcam"),
+        (["send", "synthetic:walking", "--batch-ms", "5000"], "0 to 1000"),
+        (["send", "synthetic:walking", "--keys", "no-such-folder"], "no-such-folder"),
+        (["send", "synthetic:walking", "--to", "192.0.2.1:7447"], "keys"),
+        (["receive", "--listen", "0.0.0.0:7447"], "keys"),
+        (["receive", "--record", "x.txt"], ".soma, .glb, .bvh"),
+        (["receive", "--vmc", "nowhere"], "HOST:PORT"),
+        (["view", "missing.soma"], "cannot be read"),
+        (["view", "pyproject.toml"], "a mesh"),
+    ],
+)
+def test_wrong_arguments_get_one_line(arguments: list[str], said: str, capsys, tmp_path, monkeypatch) -> None:
+    (tmp_path / "pyproject.toml").write_text("")
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    received = capsys.readouterr().err.strip()
+    assert received.count("\n") == 0 and said in received
+    assert [p.name for p in tmp_path.iterdir()] == ["pyproject.toml"]

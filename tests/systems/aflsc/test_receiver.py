@@ -1,0 +1,558 @@
+"""AFLSC's receiver: labels, surface chart, restorer (eq. 19-23), diffusion (eq. 24-27), assembly (eq. 28)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+import trimesh
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from somacast.body.clothing import ATTRIBUTES, MATERIALS
+from somacast.body.skeleton import CANONICAL_JOINTS
+from somacast.body.table import BODY_VERTICES, load_body, vertex_normals
+from somacast.metrics.shape import chamfer
+from somacast.synthetic.people import Person, dress
+from somacast.synthetic.wardrobe.garments import Garment, Layer, Outfit, scale_matrix
+from somacast.systems.aflsc.labels.chart import CHART_PX, clean_offsets, load_chart, outer_surface
+from somacast.systems.aflsc.labels.codec import label_input_count, label_inputs
+from somacast.systems.aflsc.labels.space import (
+    APPEARANCE_LABELS,
+    COLOR_UNIT,
+    SHAPE_LABELS,
+    LabelSpace,
+    PersonState,
+    join_root,
+    split_root,
+)
+from somacast.systems.aflsc.networks.diffuse import (
+    CHANNELS,
+    MAX_STEPS,
+    Denoiser,
+    DiffuseConfig,
+    GeneratedBias,
+    literal_forward,
+    literal_reverse,
+    literal_steps,
+    reverse,
+    signal_and_noise,
+)
+from somacast.systems.aflsc.networks.restore import FEATURES, LEVELS_PX, RestoreConfig, Restorer, level_targets
+from somacast.systems.aflsc.receiver.assemble import build_human
+from somacast.systems.aflsc.training import receiver as aflsc_receiver
+from somacast.types import Human, Mesh
+from support import aflsc_cases as cases
+
+# --- labels --------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(-1, 1), min_size=4, max_size=4).filter(lambda q: np.linalg.norm(q) > 0.1))
+def test_split_and_join_root_are_inverse(quaternion: list[float]) -> None:
+    rotation = Rotation.from_quat(quaternion).as_matrix()[None]
+    parts = split_root(rotation)
+    np.testing.assert_allclose(join_root(parts), rotation, atol=1e-6)
+    yaw, x, z = parts[0]
+    assert -np.pi <= yaw < np.pi
+    by_hand = Rotation.from_rotvec([0, yaw, 0]).as_matrix() @ Rotation.from_rotvec([x, 0, z]).as_matrix()
+    np.testing.assert_allclose(by_hand, rotation[0], atol=1e-6)
+
+
+def test_split_root_survives_a_handstand_and_knows_pure_turns() -> None:
+    upside_down = Rotation.from_rotvec([np.pi, 0, 0]).as_matrix()[None]
+    np.testing.assert_allclose(join_root(split_root(upside_down)), upside_down, atol=1e-6)
+    yaw_only = Rotation.from_rotvec([[0, 0.7, 0], [0, -3.0, 0]]).as_matrix()
+    np.testing.assert_allclose(join_root(split_root(yaw_only)), yaw_only, atol=1e-9)
+    np.testing.assert_allclose(split_root(yaw_only), [[0.7, 0, 0], [-3.0, 0, 0]], atol=1e-9)
+
+
+def test_labels_come_back_as_the_state_they_were_made_from() -> None:
+    space = cases.space()
+    rng = np.random.default_rng(0)
+    for values in cases.random_values(5):
+        state = space.state(values)
+        batch = {
+            "rotations": state.rotations[None], "shape": state.shape[None], "codes": state.codes[None],
+            "attributes": np.array([[ATTRIBUTES[k].index(v) for k, v in state.attributes.items()]]),
+            "curl": state.curl[None], "pelvis": state.pelvis[None],
+        }  # fmt: skip
+        np.testing.assert_allclose(space.values(batch)[0], values, atol=1e-3)
+    # and from the other side: a pose that the kept components can say
+    rotvecs = space.pose_mean + 0.5 * (
+        rng.normal(0, space.pose_std[space.pose_kept]) @ space.pose_basis[space.pose_kept]
+    )
+    values = cases.random_values(1)[0]
+    values[space.vocabulary.group_indices("pose")] = (rotvecs - space.pose_mean) @ space.pose_basis[space.pose_kept].T
+    local = np.swapaxes(space.state(values).rotations[0], -1, -2) @ space.state(values).rotations[1]
+    np.testing.assert_allclose(Rotation.from_matrix(local).as_rotvec(), rotvecs[:3], atol=1e-4)
+
+
+def test_symbols_carry_the_state_to_within_half_a_bin() -> None:
+    vocabulary = cases.space().vocabulary
+    values = cases.random_values(5, strength=0.4)
+    got, width, present = vocabulary.dequantise(vocabulary.quantise(values))
+    assert present.all()
+    for i, label in enumerate(vocabulary.labels):
+        unit = {"scalar": label.std, "circular": 1.0, "class": 1.0}[label.kind]
+        error = np.abs(got[:, i] - values[:, i])
+        if label.kind == "circular":
+            error = np.minimum(error, 2 * np.pi - error)
+        inside = np.abs(values[:, i] - label.mean) <= label.span * unit if label.kind == "scalar" else error < 9
+        assert np.all(error[inside] <= 2 * width[inside, i] * unit + 1e-5), label.name
+
+
+def test_label_tables_survive_their_file_form() -> None:
+    space = cases.space()
+    again = LabelSpace.from_arrays(space.to_arrays())
+    assert [label.name for label in again.vocabulary.labels] == [label.name for label in space.vocabulary.labels]
+    np.testing.assert_allclose(
+        again.appearance_basis, space.appearance_basis, atol=np.abs(space.appearance_basis).max() / 200
+    )
+    np.testing.assert_array_equal(again.bits, space.bits)
+    assert np.all(again.appearance_basis[APPEARANCE_LABELS:, ~space.face_texels] == 0)
+    twice = LabelSpace.from_arrays(again.to_arrays())  # what is fitted after reading must be what is read again
+    assert twice.vocabulary.to_json() == again.vocabulary.to_json()
+
+
+def test_label_inputs_mark_what_is_missing() -> None:
+    vocabulary = cases.space().vocabulary
+    symbols = vocabulary.quantise(np.array([[label.mean for label in vocabulary.labels]] * 2))
+    curl, camera = vocabulary.positions["curl_left"], vocabulary.positions["log_depth"]
+    symbols[1, [curl, camera]] = -1
+    rows = label_inputs(vocabulary, *vocabulary.dequantise(symbols))
+    assert rows.shape == (2, label_input_count(vocabulary)) and rows.dtype == np.float32
+    count = len(vocabulary.labels)
+    flags = rows[:, -count:]
+    assert flags[0].all()
+    assert not flags[1, [curl, camera]].any() and flags[1].sum() == count - 2
+    # an average label and a missing one have the same value but neither the same flag nor the same width
+    changed = np.flatnonzero(rows[0] != rows[1])
+    assert {rows.shape[1] - count + curl, rows.shape[1] - count + camera} <= set(changed)
+    whole = np.flatnonzero(rows[1, :-count] == 1)
+    assert len(set(changed) & set(whole)) >= 2  # widths at the full span
+
+
+# --- chart ---------------------------------------------------------------------------------------------------------
+
+
+def test_chart_covers_the_body() -> None:
+    chart, body = load_chart(), load_body()
+    assert chart.face.shape == chart.inside.shape == (CHART_PX, CHART_PX)
+    assert 0.5 < chart.inside.mean() < 0.9
+    assert set(np.unique(chart.joint[chart.inside])) >= {CANONICAL_JOINTS.index(n) for n in ("head", "l_hand", "r_toe")}
+    bary = chart.bary[chart.inside]
+    assert bary.min() >= 0
+    np.testing.assert_allclose(bary.sum(1), 1, atol=1e-5)
+    rows, columns = np.nonzero(chart.inside)
+    uv = (body.uvs[body.face_uvs[chart.face[chart.inside]]] * bary[..., None]).sum(1)
+    np.testing.assert_allclose(uv, np.stack([columns + 0.5, CHART_PX - rows - 0.5], 1) / CHART_PX, atol=1e-4)
+    # every part of the body has texels: the mean distance from a vertex to the nearest texel is small
+    tri = body.shape_mean[body.faces[chart.face[chart.inside]]]
+    points = (tri * bary[..., None]).sum(1)
+    gap = trimesh.proximity.cKDTree(points).query(body.shape_mean[:BODY_VERTICES])[0]
+    assert np.percentile(gap, 95) < 0.015
+
+
+def bare_person(layers: list[Layer], color: int) -> Person:
+    skin = np.full((256, 256, 4), 255, np.uint8)
+    skin[..., :3] = color
+    return dress(np.zeros(SHAPE_LABELS, np.float32), {}, Outfit(skin, scale_matrix(1.0), layers))
+
+
+def shell(distance_m: float) -> Layer:
+    """The whole body's skin moved out along its normals, as a garment that hides the body."""
+    body = load_body()
+    rest, _ = body.rest(np.zeros(SHAPE_LABELS, np.float32))
+    normal = np.empty_like(rest)
+    vertex_normals(rest, body.faces, normal)
+    own = np.arange(BODY_VERTICES)
+    texture = np.full((256, 256, 4), 255, np.uint8)
+    texture[..., :3] = (200, 40, 20)
+    garment = Garment(
+        "shell", "any", np.stack([own] * 3, 1), np.tile(np.float32([1, 0, 0]), (BODY_VERTICES, 1)),
+        distance_m * normal, np.zeros((3, 2), int), np.zeros(3), body.uvs, body.faces, body.face_uvs,
+        np.full(len(body.faces), MATERIALS.index("top"), np.uint8), own, 1, texture, False,
+    )  # fmt: skip
+    return Layer(garment, scale_matrix(1.0))
+
+
+def test_a_bare_body_stands_on_its_own_skin() -> None:
+    inside = load_chart().inside
+    offset, color, material = outer_surface(bare_person([], 90))
+    assert np.all(offset[~inside] == 0)
+    assert np.median(np.abs(offset[inside])) < 1e-4
+    assert (np.abs(offset[inside]) < 1e-3).mean() > 0.93  # lips, eyelids and fingers see one another
+    assert np.abs(color[inside] - 90 / 255).max() < 0.01
+    assert set(np.unique(material[inside])) == {MATERIALS.index("skin") + 1}
+
+
+def test_a_shell_stands_off_by_its_distance() -> None:
+    inside = load_chart().inside
+    offset, color, material = outer_surface(bare_person([shell(0.02)], 90))
+    worn = material == MATERIALS.index("top") + 1
+    assert worn[inside].mean() > 0.98
+    assert np.median(offset[worn]) == pytest.approx(0.02, abs=5e-4)
+    assert (np.abs(offset[worn] - 0.02) < 0.003).mean() > 0.85
+    assert np.median(np.abs(color[worn] - np.array([200, 40, 20]) / 255)) < 0.01
+
+
+def test_clean_offsets_remove_lone_spikes_but_keep_hair() -> None:
+    chart = load_chart()
+    row, column = np.argwhere(chart.inside & (np.arange(CHART_PX)[:, None] > CHART_PX // 4))[4000]
+    flat = np.full(chart.inside.shape, 0.01, np.float32)
+    flat[row, column] = 0.13
+    skin = np.ones(flat.shape, np.uint8)
+    cleaned = clean_offsets(flat, skin)
+    np.testing.assert_allclose(cleaned[chart.inside], 0.01, atol=1e-6)
+    assert np.all(cleaned[~chart.inside] == 0)
+    hair = np.full(flat.shape, MATERIALS.index("hair") + 1, np.uint8)
+    flat[row, column] = 0.05  # within what hair may do
+    assert clean_offsets(flat, hair)[row, column] == pytest.approx(0.05)
+    assert clean_offsets(flat, skin)[row, column] == pytest.approx(0.01)
+    wide = np.full(flat.shape, 0.25, np.float32)
+    assert clean_offsets(wide, skin).max() == pytest.approx(0.14)
+    assert clean_offsets(wide, hair).max() == pytest.approx(0.25)
+
+
+# --- restorer: eq. 19 to 23 ----------------------------------------------------------------------------------------
+
+SMALL = RestoreConfig(label_inputs=12, hidden=16, latent=6, components=3, state=5)
+
+
+def small_restorer() -> tuple[Restorer, Tensor]:
+    torch.manual_seed(0)
+    restorer = Restorer(SMALL).eval()
+    return restorer, torch.randn(2, SMALL.label_inputs)
+
+
+def test_restorer_gives_three_levels_and_is_deterministic() -> None:
+    restorer, labels = small_restorer()
+    maps = restorer(labels)
+    assert [tuple(m.shape) for m in maps] == [(2, FEATURES, n, n) for n in LEVELS_PX]
+    again = restorer.decoder(restorer.encoder(labels).mode())
+    for a, b in zip(maps, again, strict=True):
+        assert torch.equal(a, b)
+    one = restorer.sampled(labels, torch.Generator().manual_seed(1))
+    assert torch.equal(one[2], restorer.sampled(labels, torch.Generator().manual_seed(1))[2])
+    assert not torch.allclose(one[2], restorer.sampled(labels, torch.Generator().manual_seed(2))[2])
+
+
+def test_levels_follow_the_recurrence_of_equation_22() -> None:
+    restorer, labels = small_restorer()
+    decoder, z = restorer.decoder, restorer.encoder(labels).mode()
+    h = decoder.start(z).view(2, SMALL.state, 8, 8)
+    for level, (n, got) in enumerate(zip(LEVELS_PX, decoder(z), strict=True)):
+        h = h if level == 0 else h.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        known = F.gelu(h + decoder.tell[level](z)[..., None, None])
+        place = decoder.position[level].expand(2, -1, n, n)
+        s = decoder.local[level](torch.cat([known, place], 1))
+        torch.testing.assert_close(got, s, atol=1e-5, rtol=1e-4)
+        cell = decoder.cells[level]
+        update, reset = cell.gates(torch.cat([s, h], 1)).sigmoid().split(SMALL.state, 1)
+        h = h + update * (torch.tanh(cell.candidate(torch.cat([s, reset * h], 1))) - h)
+
+
+def test_a_finer_level_hears_of_the_coarser_one_through_the_state() -> None:
+    restorer, labels = small_restorer()
+    before = restorer(labels)
+    hook = restorer.decoder.local[0].register_forward_hook(lambda _module, _given, out: out + 1)
+    moved = restorer(labels)
+    hook.remove()
+    torch.testing.assert_close(moved[0], before[0] + 1)
+    assert not torch.allclose(moved[1], before[1], atol=1e-4)
+    assert not torch.allclose(moved[2], before[2], atol=1e-5)
+    with torch.no_grad():
+        restorer.decoder.local[2][4].bias += 1
+    after = restorer(labels)
+    assert torch.equal(after[0], before[0]) and torch.equal(after[1], before[1])
+
+
+def test_level_targets_average_over_the_texels_inside() -> None:
+    torch.manual_seed(0)
+    inside = (torch.rand(1, 1, 128, 128) < 0.4).float()
+    chart = torch.randn(2, 3, 128, 128)
+    for n, target in zip(LEVELS_PX, level_targets(chart, inside), strict=True):
+        k = 128 // n
+        assert target.shape == (2, 3, n, n)
+        block = (1, slice(None), slice(2 * k, 3 * k), slice(k, 2 * k))
+        mask = inside[0, 0, 2 * k : 3 * k, k : 2 * k].bool()
+        torch.testing.assert_close(target[1, :, 2, 1], chart[block][:, mask].mean(1), atol=1e-5, rtol=1e-4)
+
+
+# --- diffusion: eq. 24 to 27 ---------------------------------------------------------------------------------------
+
+
+def small_denoiser(trained: bool = True) -> Denoiser:
+    torch.manual_seed(0)
+    net = Denoiser(DiffuseConfig(dim=20, heads=2, blocks=1, path_dim=16, path_blocks=1)).eval()
+    if trained:  # blocks and the output start at zero
+        torch.nn.init.normal_(net.out.weight, std=0.1)
+        for name, p in net.named_parameters():
+            if name.endswith(("attention.out.weight", "mlp.2.weight")):
+                torch.nn.init.normal_(p, std=0.3)
+    return net
+
+
+def feature_maps(seed: int = 0) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(2, FEATURES, n, n, generator=generator) for n in LEVELS_PX]
+
+
+class Oracle:
+    """Knows X_0 and notes what it was shown."""
+
+    def __init__(self, clean: Tensor):
+        self.clean, self.seen = clean, []
+
+    def guide(self, maps: list[Tensor]) -> dict[str, Tensor]:
+        return {}
+
+    def __call__(self, x: Tensor, level: Tensor, base: Tensor, guide: dict) -> Tensor:
+        self.seen.append((level[0].item(), x))
+        return self.clean
+
+
+def test_generated_bias_is_a_product_of_features() -> None:
+    torch.manual_seed(0)
+    bias, s = GeneratedBias(heads=3, rank=4), torch.randn(2, FEATURES, 8, 8)
+    got = bias(s, 4)
+    assert got.shape == (2, 3, 16, 16)
+    pooled = s.unflatten(2, (4, 2)).unflatten(4, (4, 2)).mean((3, 5))
+    left, right = (torch.tanh(f(pooled[1, :, 2, 3])) for f in (bias.left, bias.right))
+    other = torch.tanh(bias.right(pooled[1, :, 0, 1]))
+    at = slice(2 * 4, 3 * 4)  # numbers of head 2
+    torch.testing.assert_close(got[1, 2, 11, 11], bias.gain * left[at] @ right[at], atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(got[1, 2, 11, 1], bias.gain * left[at] @ other[at], atol=1e-6, rtol=1e-4)
+
+
+def test_guidance_is_the_weighted_sum_of_equation_24() -> None:
+    vit, maps = small_denoiser().condition, feature_maps()
+    tokens, scores = zip(*(path(maps) for path in vit.paths), strict=True)
+    powers = torch.cat(scores, 1).exp()
+    share = powers / powers.sum(1, keepdim=True)
+    expected = vit.out(sum((share[:, k, None, None] * t for k, t in enumerate(tokens)), torch.zeros(())))
+    torch.testing.assert_close(vit(maps).flatten(2).transpose(1, 2), expected, atol=1e-5, rtol=1e-4)
+    assert len(vit.paths) == 3 and not torch.allclose(tokens[0], tokens[2], atol=1e-2)
+
+
+def test_denoiser_listens_to_all_its_inputs() -> None:
+    net, maps = small_denoiser(), feature_maps()
+    x, base, level = torch.randn(2, CHANNELS, 128, 128), torch.randn(2, CHANNELS, 128, 128), torch.full((2,), 0.5)
+    with torch.inference_mode():
+        guide = net.guide(maps)
+        out = net(x, level, base, guide)
+        assert out.shape == (2, CHANNELS, 128, 128)
+        for other in (
+            net(x + 0.3, level, base, guide),
+            net(x, level / 3, base, guide),
+            net(x, level, base + 0.3, guide),
+            net(x, level, base, guide | {"bias": guide["bias"] + 3 * torch.randn_like(guide["bias"])}),
+            *(net(x, level, base, net.guide([m + (k == i) for k, m in enumerate(maps)])) for i in range(3)),
+        ):
+            assert not torch.allclose(out, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [0, -1, MAX_STEPS + 1])
+def test_reverse_takes_one_to_eight_steps(steps: int) -> None:
+    with pytest.raises(ValueError, match=f"1 to {MAX_STEPS}, got {steps}"):
+        reverse(small_denoiser(), feature_maps(), torch.zeros(2, CHANNELS, 128, 128), steps)
+
+
+def test_reverse_is_deterministic_and_starts_from_the_linear_estimate() -> None:
+    base = torch.randn(2, CHANNELS, 128, 128)
+    with torch.inference_mode():
+        first = reverse(small_denoiser(), feature_maps(), base, 3)
+        assert torch.equal(first, reverse(small_denoiser(), feature_maps(), base, 3))
+        assert not torch.allclose(first, reverse(small_denoiser(), feature_maps(), base, 1), atol=1e-4)
+        untrained = reverse(small_denoiser(trained=False), feature_maps(), base, 2)
+    assert torch.all(untrained == 0)  # no change to the linear estimate before training
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 8])
+def test_reverse_walks_the_forward_process_back_with_a_perfect_denoiser(steps: int) -> None:
+    torch.manual_seed(0)
+    clean, noise = torch.randn(2, CHANNELS, 8, 8), torch.randn(2, CHANNELS, 8, 8)
+    oracle = Oracle(clean)
+    got = reverse(oracle, [], torch.zeros_like(clean), steps, noise)  # type: ignore[arg-type]
+    assert torch.equal(got, clean)
+    assert len(oracle.seen) == steps
+    assert [level for level, _ in oracle.seen] == pytest.approx([1 - i / steps for i in range(steps)])
+    for level, x in oracle.seen:
+        a, b = signal_and_noise(torch.tensor(level))
+        assert a**2 + b**2 == pytest.approx(1)
+        torch.testing.assert_close(x, a * clean + b * noise, atol=1e-5, rtol=1e-4)
+
+
+def test_literal_steps_are_equations_26_and_27() -> None:
+    x, u, eps, c = torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0]), torch.tensor([2.0, -1.0]), 0.64
+    torch.testing.assert_close(literal_forward(x, u, c, eps), torch.tensor([0.8 + 0.6 * 1.0, -1.6 - 0.6 * 3.0]))
+    torch.testing.assert_close(literal_reverse(x, u, c), torch.tensor([(1 - 0.3) / 0.8, (-2 - 1.8) / 0.8]))
+
+
+def test_literal_reverse_inverts_forward_only_if_all_noise_is_one() -> None:
+    """Why eq. 27 is an ablation: it takes off u_m where eq. 26 has put on u_m * eps."""
+    torch.manual_seed(0)
+    x, u, c = torch.randn(64), torch.randn(64), 0.9
+    eps = torch.randn(64)
+    torch.testing.assert_close(literal_reverse(literal_forward(x, u, c, torch.ones(64)), u, c), x)
+    missed = literal_reverse(literal_forward(x, u, c, eps), u, c) - x
+    torch.testing.assert_close(missed, ((1 - c) / c) ** 0.5 * u * (eps - 1), atol=1e-5, rtol=1e-4)
+    assert missed.abs().mean() > 0.1
+
+
+def test_literal_ablation_repeats_equation_27_with_the_noise_map() -> None:
+    net, maps, base, c = small_denoiser(), feature_maps(), torch.zeros(2, CHANNELS, 128, 128), 0.9
+    with torch.inference_mode():
+        u = net.noise_map(net.guide(maps)["u"])
+        got = literal_steps(net, maps, base, 3, c)
+    expected = -u * (1 - c) ** 0.5 * (c**-0.5 + c**-1 + c**-1.5)
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
+    assert u.shape == base.shape and got.abs().max() > 0
+
+
+# --- assembly: eq. 28 ----------------------------------------------------------------------------------------------
+
+
+def check_person(human: Human) -> None:
+    """A whole, closed person, head up, of a person's size."""
+    assert human.mesh is not None and human.joints is not None and human.mesh.colors is not None
+    mesh = trimesh.Trimesh(human.mesh.vertices, human.mesh.faces, process=False)
+    assert mesh.is_watertight and mesh.volume > 0.02
+    assert max(len(part.vertices) for part in mesh.split(only_watertight=False)) > 0.95 * len(mesh.vertices)
+    low, high = mesh.bounds
+    assert 1.0 < (high - low).max() < 2.6
+    assert np.all(human.joints > low - 0.05) and np.all(human.joints < high + 0.05)
+    assert np.abs(human.joints[0]).max() < 1e-5
+    names = {n: human.joints[i] for i, n in enumerate(CANONICAL_JOINTS)}
+    assert names["head"][1] > names["pelvis"][1] + 0.2
+    assert min(names["l_foot"][1], names["r_foot"][1]) < names["pelvis"][1] - 0.2
+    assert human.mesh.colors.min() >= 0 and human.mesh.colors.max() <= 1
+
+
+@lru_cache(maxsize=1)
+def true_labels() -> np.ndarray:
+    """Label values [1, L] of the first person, read off the truth."""
+    sample, space = cases.sample(0), cases.space()
+    rows = space.appearance_rows(cases.charts()["color"][:1] / 255.0, cases.charts()["offset"][:1].astype(np.float32))
+    return space.values(
+        {
+            "rotations": sample.rotations[None],
+            "shape": sample.person.shape[None],
+            "attributes": cases.attribute_numbers(sample)[None],
+            "codes": space.codes(rows),
+            "curl": sample.curl[None],
+            "pelvis": np.array([[0.1, -0.05, np.log(3.0)]]),
+        }
+    )
+
+
+@lru_cache(maxsize=1)
+def truth_mesh() -> Mesh:
+    return cases.sample(0).truth_mesh()
+
+
+def test_true_chart_and_pose_give_the_person_back() -> None:
+    sample = cases.sample(0)
+    state = PersonState(
+        sample.rotations, sample.person.shape[:SHAPE_LABELS], sample.curl, np.array([0.1, -0.05, np.log(3.0)]),
+        sample.person.outfit.attributes, np.zeros(0),
+    )  # fmt: skip
+    charts = cases.charts()
+    human = build_human(state, charts["color"][0] / 255.0, charts["offset"][0].astype(np.float32))
+    check_person(human)
+    assert human.mesh is not None and human.joints is not None and human.pelvis_m is not None
+    assert chamfer(truth_mesh(), human.mesh, 20_000) < 0.015
+    np.testing.assert_allclose(human.joints, sample.joints_m, atol=0.03)
+    np.testing.assert_allclose(human.pelvis_m, [0.3, -0.15, 3.0], atol=1e-5)
+    # colours are where they belong: each truth vertex against the nearest of the result
+    near = trimesh.proximity.cKDTree(human.mesh.vertices).query(truth_mesh().vertices[::97])[1]
+    assert human.mesh.colors is not None and truth_mesh().colors is not None
+    assert np.median(np.abs(human.mesh.colors[near] - truth_mesh().colors[::97])) < 0.1
+
+
+def test_labels_alone_carry_the_person() -> None:
+    space = cases.space()
+    values, _, present = space.vocabulary.dequantise(space.vocabulary.quantise(true_labels()))
+    assert present.all()
+    state = space.state(values[0])
+    human = build_human(state, *space.chart_maps(state.codes))
+    check_person(human)
+    assert human.mesh is not None
+    assert chamfer(truth_mesh(), human.mesh, 20_000) < 0.03
+
+
+def test_coarse_and_missing_labels_still_give_a_whole_person() -> None:
+    space = cases.space()
+    symbols = space.vocabulary.quantise(true_labels())
+    symbols[:, :, 1:] = -1
+    symbols[:, space.vocabulary.minimum_levels == 0] = -1
+    values, _, present = space.vocabulary.dequantise(symbols)
+    assert 0.3 < present.mean() < 0.95
+    state = space.state(values[0])
+    human = build_human(state, *space.chart_maps(state.codes))
+    check_person(human)
+    assert human.mesh is not None
+    assert chamfer(truth_mesh(), human.mesh, 20_000) < 0.15
+
+
+# --- training ------------------------------------------------------------------------------------------------------
+
+
+def test_a_few_steps_of_the_recipe_lower_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    from somacast.systems.aflsc.training import labels as aflsc_labels
+
+    whole = aflsc_labels.draw_scalars
+    monkeypatch.setattr(aflsc_labels, "draw_scalars", lambda _count, seed: whole(50, seed))
+    torch.manual_seed(0)
+    space = cases.space()
+    batches = aflsc_receiver.Batches(space, cases.charts(), cases.poses(), 1)
+    plain = batches.draw(2, 0.0, whole=True, pick=np.arange(2))
+    batch = batches.draw(2, 1.0, whole=True, pick=np.arange(2))  # recoloured: more than the labels can say
+    inputs = label_input_count(space.vocabulary)
+    model = aflsc_receiver.Receiver(inputs)
+    model.restorer = Restorer(replace(RestoreConfig(inputs), hidden=64, latent=16, state=12))
+    model.denoiser = Denoiser(DiffuseConfig(dim=40, heads=2, blocks=1, path_dim=32, path_blocks=1))
+    inside = torch.from_numpy(load_chart().inside.astype(np.float32))[None, None]
+    # the batch is made of what the receiver meets: the truth is in it, the linear estimate is near it
+    np.testing.assert_allclose(
+        plain["chart"][:, :3].permute(0, 2, 3, 1).numpy()[:, load_chart().inside] * COLOR_UNIT,
+        cases.charts()["color"][:, load_chart().inside] / 255, atol=2e-3,
+    )  # fmt: skip
+    error = [((b["base"] - b["chart"]) * inside).square().mean() for b in (plain, batch)]
+    assert error[0] < 0.05 * (plain["chart"] * inside).var()
+    assert error[1] > 2 * error[0]
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    history: list[dict[str, float]] = []
+    for _ in range(12):
+        generator = torch.Generator().manual_seed(5)
+        terms = aflsc_receiver.losses(model, batch, inside, aflsc_receiver.ReceiverRecipe(), generator)
+        optimiser.zero_grad()
+        torch.stack(list(terms.values())).sum().backward()
+        optimiser.step()
+        history.append({k: v.item() for k, v in terms.items()})
+    assert set(history[0]) == {"level", "kl", "diversity", "diffusion", "literal"}
+    assert history[-1]["level"] < 0.9 * history[0]["level"]
+    assert history[-1]["diffusion"] < history[0]["diffusion"]
+    assert sum(history[-1].values()) < 0.9 * sum(history[0].values())
+    idle = [n for n, p in model.named_parameters() if p.grad is None or p.grad.abs().max() == 0]
+    # the state after the last level has no reader: its cell is in the file for the sake of eq. 22 only
+    assert all(name.startswith("restorer.decoder.cells.2.") for name in idle), f"no gradient reaches {idle}"
+
+
+def test_coarsened_batches_keep_what_every_stream_has() -> None:
+    vocabulary = cases.space().vocabulary
+    symbols = vocabulary.quantise(cases.random_values(40))
+    cut = aflsc_receiver.coarsen(symbols, np.random.default_rng(0), vocabulary)
+    vocabulary.check_symbols(cut)
+    must = vocabulary.minimum_levels == 1
+    assert np.all(cut[:, must, 0] == symbols[:, must, 0])
+    assert np.all((cut == symbols) | (cut == -1))
+    changed = (cut != symbols).any((1, 2))
+    assert 0.3 < changed.mean() < 0.95
