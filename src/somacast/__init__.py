@@ -15,40 +15,42 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from somacast.types import Frame, Human
+    from somacast.geometry.reconstruction import Reconstruction
+    from somacast.types import Capture, Frame
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "decode", "encode"]
 
 
 def encode(
-    image: str | Path | np.ndarray | Frame | Any,
+    image: str | Path | np.ndarray | Frame | Capture | Any,
     *,
     budget_bytes: int | None = None,
     mask: str | Path | np.ndarray | None = None,
     height_m: float | None = None,
-    system: str = "aflsc",
+    system: str | None = None,
     device: str = "cpu",
 ) -> bytes:
     """Turn a picture of a person into the bytes of a .soma file.
 
     Parameters
     ----------
-    image : path of a picture; array [H, W], [H, W, 3] or [H, W, 4], uint8 or float in [0, 1]; Pillow image; Frame.
+    image : path of a picture; array [H, W], [H, W, 3] or [H, W, 4], uint8 or float in [0, 1]; Pillow image; Frame;
+        Capture of several views, for systems that want them.
     budget_bytes : the most bytes the result may have; None for full quality.
     mask : where the person is: path of a picture or array [H, W]; None to find the person.
     height_m : how tall the person stands, barefoot; one picture does not tell it, and guesses err by a tenth.
-    system : one spelling from the table of systems.
+    system : NAME or NAME:VARIANT from the table of systems; None for the default.
     device : "cpu", "cuda" or "cuda:N".
 
     Raises SomacastError for a picture that cannot be used, a picture without a person, a budget that is too small.
     """
-    from somacast.pipeline.still.sender import Sender, frame_of
+    from somacast.pipeline.still.sender import Sender, capture_of
 
-    return Sender(system, device).encode(frame_of(image, mask, height_m), budget_bytes).data
+    return Sender(system, device).encode(capture_of(image, mask, height_m), budget_bytes).data
 
 
-def decode(data: bytes, *, device: str = "cpu") -> Human:
+def decode(data: bytes, *, device: str = "cpu") -> Reconstruction:
     """Turn the bytes of a .soma file into a person in 3D; BitstreamError if they are damaged or foreign."""
     from somacast.pipeline.still.receiver import Receiver
 

@@ -1,17 +1,24 @@
-"""The joints of the chain: what every part hands to the next. NumPy only."""
+"""What every part hands to the next. NumPy only.
+
+    Capture --encoder--> Encoded --container--> bytes --container--> Payload --decoder--> Reconstruction
+
+`Reconstruction` can be rendered and therefore lives in geometry/reconstruction.py.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Pinhole camera, OpenCV convention: x right, y down, z forward; world to camera; pixel centres at .5.
+    """OpenCV convention: x right, y down, z forward; world to camera; pixel centres at .5.
 
-    rotation [3, 3], translation [3] in metres, fx, fy, cx, cy in pixels, size (width, height) in pixels.
+    rotation [3, 3], translation [3] in metres, fx, fy, cx, cy in pixels, size (width, height) in pixels. Orthographic
+    cameras see along parallel rays: fx, fy are then pixels per metre.
     """
 
     rotation: np.ndarray
@@ -22,46 +29,68 @@ class Camera:
     cy: float
     width: int
     height: int
+    orthographic: bool = False
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """World points [N, 3] in metres to [N, 3]: pixel x, pixel y, depth in metres."""
         local = points @ self.rotation.T + self.translation
         z = local[:, 2]
-        return np.stack([self.fx * local[:, 0] / z + self.cx, self.fy * local[:, 1] / z + self.cy, z], 1)
+        scale = np.ones_like(z) if self.orthographic else z
+        return np.stack([self.fx * local[:, 0] / scale + self.cx, self.fy * local[:, 1] / scale + self.cy, z], 1)
 
 
 @dataclass
 class Frame:
-    """One picture: image [H, W, 3] float32 sRGB in [0, 1]; mask [H, W] float32 in [0, 1] or None; height_m: how tall
-    the person stands, barefoot, if that is known."""
+    """One picture of one camera at one time: image [H, W, 3] float32 sRGB in [0, 1]; mask [H, W] float32 in [0, 1] or
+    None; camera if it is known; notes: what the user should be told (EXIF turned, several people); time_s: of the
+    camera's clock."""
 
     image: np.ndarray
     mask: np.ndarray | None = None
     camera: Camera | None = None
-    notes: list[str] = field(default_factory=list)  # what the user should be told (EXIF turned, several people)
-    height_m: float | None = None
+    notes: list[str] = field(default_factory=list)
+    time_s: float = 0.0
 
 
 @dataclass
-class Semantics:
-    """Symbols of all labels of one person: symbols [labels, levels] int16, -1 where not sent or not there.
+class Capture:
+    """What a sender sees of one person: one or more views, each with its time and camera; height_m: how tall the person
+    stands, barefoot, if that is known."""
 
-    What a label means is fixed by the vocabulary of the system and its weights digest.
+    views: list[Frame]
+    height_m: float | None = None
+
+    @property
+    def frame(self) -> Frame:
+        """The first view: all that there is from one camera."""
+        return self.views[0]
+
+    @property
+    def notes(self) -> list[str]:
+        """Notes of all views, each once."""
+        return list(dict.fromkeys(note for view in self.views for note in view.notes))
+
+
+@dataclass
+class Encoded:
+    """What an encoder makes of a capture. layers: 1 to 255 byte strings, coarse first, of which every prefix decodes;
+    report: what was found, plain values ready for JSON (see docs/adding_a_system.md); maps: what the encoder saw of
+    its crop, arrays to look at (image [S, S, 3], silhouette, depth_m [H, W], joints_px [J, 2]; empty if it has none).
     """
 
-    system: str
-    symbols: np.ndarray
-    weights_digest: bytes  # first three bytes of the sha256 over the weights the symbols were made for
-    network_state: int = 0  # f(B, D) of eq. 18 in 1/255: how hard the network asks to compress
+    layers: list[bytes]
+    report: dict[str, Any] = field(default_factory=dict)
+    maps: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Packet:
-    """One datagram of the packet channel: sequence number, payload, send time in seconds."""
+class Payload:
+    """What a file or a packet carries of one person, opaque to all but its system. weights_digest: three bytes that
+    name the weights the layers were made for; layers: coarse first, those that arrived whole."""
 
-    sequence: int
-    payload: bytes
-    sent_s: float = 0.0
+    system: str
+    weights_digest: bytes
+    layers: list[bytes] = field(repr=False)
 
 
 @dataclass
@@ -81,19 +110,3 @@ class PointCloud:
     points: np.ndarray
     normals: np.ndarray
     colors: np.ndarray
-
-
-@dataclass
-class Human:
-    """A rebuilt person in the view frame: metres, x right, y up, z towards the sender's camera, pelvis at the origin.
-
-    joints [21, 3], rotations [21, 3, 3] world rotation relative to the T-pose (see body/skeleton.py);
-    pelvis_m [3]: place of the pelvis in the sender's camera (OpenCV axes), if it was sent.
-    """
-
-    mesh: Mesh | None = None
-    cloud: PointCloud | None = None
-    joints: np.ndarray | None = None
-    rotations: np.ndarray | None = None
-    pelvis_m: np.ndarray | None = None
-    info: dict = field(default_factory=dict)

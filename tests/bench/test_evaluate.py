@@ -14,9 +14,10 @@ from PIL import Image
 from somacast.bench.quality import evaluate
 from somacast.bench.quality.evaluate import EvaluateConfig, evaluate_system, place_result, yaw_bin
 from somacast.errors import BitstreamError, SomacastError
+from somacast.geometry.reconstruction import Reconstruction
 from somacast.metrics.protocol import ProtocolConfig
 from somacast.synthetic.datasets.loaders import EvalItem
-from somacast.types import Frame, Human, Mesh
+from somacast.types import Frame, Mesh
 
 FAST = ProtocolConfig(size_px=64, samples=2000)
 
@@ -41,7 +42,7 @@ class Sent:
 
 @dataclass
 class Got:
-    human: Human
+    human: Reconstruction
     stage_times_s: dict = field(default_factory=lambda: {"human": 0.5})
 
 
@@ -63,9 +64,9 @@ class ToyHalves:
         if data[0] == 13:
             raise BitstreamError("made for other weights")
         if data[0] == 14:
-            return Got(Human())
+            return Got(Reconstruction())
         joints = None if self.joints is None else self.joints + np.float32([3, 0, 0])
-        return Got(Human(mesh=box((3, 0, 0)), joints=joints))
+        return Got(Reconstruction(mesh=box((3, 0, 0)), joints=joints))
 
 
 def item(name: str, action: str, size: int, joints: np.ndarray | None = JOINTS, yaw: float | None = 0.0) -> EvalItem:
@@ -174,14 +175,14 @@ def test_nothing_is_run_for_an_output_that_cannot_be(config, tmp_path, monkeypat
 
 def test_placing():
     unknown = item("scan", "unlabelled", 50, joints=None, yaw=None)
-    mesh, joints = place_result(Human(mesh=box((1, 2, 3)), joints=JOINTS), unknown)
+    mesh, joints = place_result(Reconstruction(mesh=box((1, 2, 3)), joints=JOINTS), unknown)
     assert joints is None
     np.testing.assert_allclose(mesh.vertices, box().vertices, atol=1e-6)
     known = item("made", "standing", 50)
-    mesh, joints = place_result(Human(mesh=box((1, 2, 3)), joints=JOINTS + 1), known)
+    mesh, joints = place_result(Reconstruction(mesh=box((1, 2, 3)), joints=JOINTS + 1), known)
     np.testing.assert_allclose(joints, JOINTS, atol=1e-6)
     np.testing.assert_allclose(mesh.vertices, box((0, 1, 2)).vertices, atol=1e-6)
-    mesh, joints = place_result(Human(mesh=box((1, 2, 3))), known)
+    mesh, joints = place_result(Reconstruction(mesh=box((1, 2, 3))), known)
     assert joints is None
     np.testing.assert_array_equal(mesh.vertices, box((1, 2, 3)).vertices)
 

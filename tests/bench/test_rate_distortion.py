@@ -21,6 +21,7 @@ from somacast.bench.rate_distortion.systems import OURS, VARIANTS, check_systems
 from somacast.bench.report import stills as report
 from somacast.cli import main as cli
 from somacast.errors import SomacastError
+from somacast.geometry.reconstruction import Reconstruction
 from somacast.metrics.protocol import ProtocolConfig
 from somacast.synthetic.datasets.loaders import EvalItem
 from somacast.systems.baselines.draco.meshes import MeshSearch, clustered, decode_mesh, encode_mesh
@@ -28,7 +29,7 @@ from somacast.systems.baselines.picture import codecs as picture_codecs
 from somacast.systems.baselines.picture import headers as picture_headers
 from somacast.systems.baselines.picture.codecs import PICTURE_CODECS, decode_picture, encode_picture
 from somacast.systems.baselines.picture.search import PersonCrop, PictureSearch
-from somacast.types import Camera, Frame, Human, Mesh
+from somacast.types import Camera, Frame, Mesh
 from somacast.weights.manifest import list_weights
 
 needs_ffmpeg = pytest.mark.skipif(
@@ -370,7 +371,7 @@ class ToyReceiver:
 
     def decode(self, received):
         error = 20 / len(received) if isinstance(received, bytes) else 0.02 / max(received, 1e-4)
-        human = Human(body(1.7 + 0.3 * min(error, 1.0)), joints=np.zeros((21, 3)))
+        human = Reconstruction(body(1.7 + 0.3 * min(error, 1.0)), joints=np.zeros((21, 3)))
         return type("Got", (), {"human": human}) if isinstance(received, bytes) else human
 
 

@@ -29,8 +29,9 @@ from somacast.formats.rig import (
     rig_human,
     skin_weights,
 )
+from somacast.geometry.reconstruction import Reconstruction
 from somacast.synthetic.motion.builtin import builtin_clip
-from somacast.types import Human, Mesh
+from somacast.types import Mesh
 
 SHAPE = np.array([0.8, -0.6, 0.5], np.float32)
 NAMES = {"SCALAR": 1, "VEC3": 3, "VEC4": 4, "MAT4": 16}
@@ -228,11 +229,11 @@ def test_an_elbow_bends_without_tearing():
 
 def test_rig_of_a_received_person():
     rig = bare_rig()
-    human = Human(rig.mesh, joints=rig.joints, rotations=rig.rotations)
+    human = Reconstruction(rig.mesh, joints=rig.joints, rotations=rig.rotations)
     own, fitted = rig_human(human, rig.mesh.vertices), rig_human(human)
     assert (own.weights.argmax(1) == fitted.weights.argmax(1)).mean() > 0.9
     with pytest.raises(SomacastError, match="mesh, joints and rotations"):
-        rig_human(Human(rig.mesh))
+        rig_human(Reconstruction(rig.mesh))
 
 
 # -- BVH ---------------------------------------------------------------------------------------------------------------

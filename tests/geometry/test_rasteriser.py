@@ -8,7 +8,7 @@ from somacast.body.skeleton import CANONICAL_JOINTS
 from somacast.body.table import load_body
 from somacast.geometry import rasteriser as raster
 from somacast.geometry.preview import contact_sheet, encode_png, to_bytes_image, turntable
-from somacast.geometry.rasteriser import Texture, render_orthographic, render_pinhole
+from somacast.geometry.rasteriser import Texture, render_camera, render_orthographic
 from somacast.types import Camera, Mesh
 
 RED, GREEN, BLUE, YELLOW = ([1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0])
@@ -88,7 +88,7 @@ def test_pinhole_agrees_with_the_projection_of_the_camera():
     mesh = quad(0.0, 0.6)
     mesh.vertices[:, 2] = [0.5, -0.5, -0.5, 0.5]  # slanted: the left side is nearer
     mesh.colors = np.clip(mesh.vertices + 0.5, 0, 1)
-    picture = render_pinhole(mesh, view)
+    picture = render_camera(mesh, view)
     # Where a known point of the plane lands, depth and colour must be that point's.
     for point in ([0.3, 0.2, -0.25], [-0.3, -0.4, 0.25], [0.0, 0.0, 0.0]):
         x, y, z = view.project(np.array([point]))[0]
@@ -106,10 +106,10 @@ def test_pinhole_agrees_with_the_projection_of_the_camera():
 
 
 def test_triangles_behind_the_camera_are_left_out():
-    assert not render_pinhole(quad(4.0), camera()).mask.any()
+    assert not render_camera(quad(4.0), camera()).mask.any()
     crossing = quad(0.0)
     crossing.vertices[2:, 2] = 5.0
-    assert not render_pinhole(crossing, camera()).mask.any()
+    assert not render_camera(crossing, camera()).mask.any()
 
 
 def test_ball_has_the_depth_and_normals_of_a_ball():

@@ -18,10 +18,11 @@ from somacast.coding.importance import ImportanceModel
 from somacast.coding.label_coding import CodingTables, decode_layers, encode_layers, fit_budget
 from somacast.coding.vocabulary import Label, Vocabulary
 from somacast.errors import BitstreamError, SomacastError
+from somacast.geometry.reconstruction import Reconstruction
 from somacast.pipeline.still import demo, inspect, receiver, sender
 from somacast.pipeline.still.baselines import draco_baseline, picture_baselines
 from somacast.pipeline.still.sender import frame_of, in_source_pixels, plain
-from somacast.types import Frame, Human, Mesh, Semantics
+from somacast.types import Frame, Mesh, Semantics
 
 DIGEST = b"toy"
 VOCABULARY = Vocabulary(
@@ -100,9 +101,9 @@ class ToySystem:
     def labels(self) -> tuple[Vocabulary, CodingTables]:
         return VOCABULARY, TABLES
 
-    def decode(self, semantics: Semantics) -> Human:
+    def decode(self, semantics: Semantics) -> Reconstruction:
         values, _, _ = VOCABULARY.dequantise(semantics.symbols[None])
-        return Human(mesh=box_mesh(float(values[0, 1])))
+        return Reconstruction(mesh=box_mesh(float(values[0, 1])))
 
 
 @pytest.fixture
@@ -146,7 +147,7 @@ def test_receiver_keeps_its_decoder(toy, picture):
 def test_a_system_without_a_mesh_says_so():
     semantics = Semantics("nerf", np.zeros((1, 1), np.int16), DIGEST)
     with pytest.raises(SomacastError, match="nerf"):
-        receiver.ReceiverResult(Human(), [], {}, semantics).mesh()
+        receiver.ReceiverResult(Reconstruction(), [], {}, semantics).mesh()
 
 
 def test_describe(toy, picture):

@@ -16,12 +16,12 @@ from somacast.body.rotations import matrix_to_quaternion
 from somacast.body.skeleton import local_rotations
 from somacast.body.table import TPOSE
 from somacast.formats.rig import Motion, Rig, encode_rigged_glb, rig_human
+from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.surface import SurfaceConfig
 from somacast.synthetic.motion.builtin import builtin_clip
 from somacast.systems.aflsc.labels.space import PersonState
 from somacast.systems.aflsc.networks.loading import load_tables
 from somacast.systems.aflsc.receiver.assemble import build_human, displaced_body, skinned_mesh
-from somacast.types import Human
 from somacast.viewer.feed import PersonFeed
 
 CLIP_S = 8.0
@@ -40,7 +40,7 @@ def synthetic_rig(seed: int, std: float = 0.7, resolution: int = 0) -> Rig:
     if resolution:
         return rig_human(build_human(state, color, offset, SurfaceConfig(resolution=resolution)))
     joints = displaced_body(state, offset)[2]
-    return rig_human(Human(skinned_mesh(state, color, offset), None, joints, TPOSE))
+    return rig_human(Reconstruction(skinned_mesh(state, color, offset), None, joints, TPOSE))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from PIL import Image
 from somacast.body.table import Body, load_body
 from somacast.errors import SomacastError
 from somacast.formats.meshes import load_mesh, save_mesh
-from somacast.geometry.rasteriser import render_pinhole
+from somacast.geometry.rasteriser import render_camera
 from somacast.synthetic.datasets import loaders
 from somacast.synthetic.datasets import writer as synth
 from somacast.synthetic.datasets.writer import SynthConfig, synthesise
@@ -120,7 +120,7 @@ def test_a_sample_agrees_with_itself(people):
     for n in range(2):
         camera = Camera(truth["camera_rotation"][n], truth["camera_translation_m"][n], *truth["camera_focal_px"][n],
                         *truth["camera_center_px"][n], 64, 64)  # fmt: skip
-        rendered.append(render_pinhole(mesh, camera))
+        rendered.append(render_camera(mesh, camera))
         if n == 0:
             np.testing.assert_allclose(camera.project(truth["joints_m"])[:, :2], truth["joints_px"], atol=1e-3)
     inside = truth["silhouette"] == 255
@@ -267,7 +267,7 @@ def test_thuman_layout(tmp_path):
         top = vertices[:, 1] > 0.4
         assert colors[top][:, 0].mean() > 0.7 and colors[vertices[:, 1] < -0.4][:, 2].mean() > 0.7
         # the picture shows that mesh through that camera: upper part redder than blue, lower part bluer
-        seen = render_pinhole(item.truth, item.frame.camera)
+        seen = render_camera(item.truth, item.frame.camera)
         pixels = item.frame.image
         y = np.mgrid[: seen.mask.shape[0], : seen.mask.shape[1]][0]
         middle = y[seen.mask].mean()

@@ -8,7 +8,7 @@ import pytest
 from somacast.body.rotations import matrix_to_rotvec
 from somacast.body.skeleton import CANONICAL_JOINTS
 from somacast.errors import SomacastError
-from somacast.geometry.rasteriser import render_pinhole
+from somacast.geometry.rasteriser import render_camera
 from somacast.synthetic.motion.builtin import BUILTIN_ACTIONS
 from somacast.synthetic.walker import SyntheticWalker, WalkerConfig
 
@@ -42,7 +42,7 @@ def test_pictures_show_the_truth():
     for time_s in (7.77,):
         truth, mesh = walker.truth(time_s), walker.mesh(time_s)
         camera = replace(walker.camera, rotation=np.diag([1.0, -1, -1]), translation=truth.pelvis_m.astype(np.float64))
-        rendered = render_pinhole(mesh, camera).mask > 0.5
+        rendered = render_camera(mesh, camera).mask > 0.5
         seen = covered(walker, time_s)
         assert (rendered & seen).sum() / (rendered | seen).sum() > 0.95
         pixels = camera.project(truth.joints_m)[:, :2]

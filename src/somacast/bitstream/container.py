@@ -1,115 +1,113 @@
 """The .soma container: layers of bytes <-> one file. No I/O, no torch; the layout is written down in FORMAT.md.
 
-magic | version and layer count | system | weights digest | network state | lengths | CRC | layer 0
+magic | version and layer count | system | weights digest | [name] | [count] | lengths | CRC | layer 0
 | layer 1 | CRC | layer 2 | CRC ...
+
+What layers hold is the system's business. Files of version 2 open too: a byte of their header begins layer 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import google_crc32c
 
-from somacast.bitstream.systems import system_id, system_name
+from somacast.bitstream.systems import read_system, system_bytes
 from somacast.errors import BitstreamError, SomacastError
+from somacast.types import Payload
 
 MAGIC = b"\x9eS"  # no text begins so: UTF-8 never has such a first byte, and it is no letter in Latin-1
-VERSION = 2
+VERSION = 4  # 3 is video, see video.py
 DIGEST_BYTES = 3
-MAX_LAYERS = 8
-MAX_LAYER_BYTES = 65535
-_FIXED_BYTES = 8  # from the magic to the network state
+MAX_LAYERS = 255
+MAX_LAYER_BYTES = (1 << 24) - 1
+_FIXED_BYTES = 7  # from the magic to the weights digest
+_MANY = 15  # layer count in the header's low half byte that stands for a byte of its own
 _CRC_BYTES = 3
 _LAYER_CRC_BYTES = 2
-_OLD_MAGIC = b"SOMA"  # of format 1, which was never released
+_UNRELEASED = b"SOMA"  # magic of format 1
+_OLD_VERSION = 2  # its header has a byte of the system (network state) behind the digest, and 1 to 8 layers
 
 
-@dataclass(frozen=True)
-class Container:
-    """What a .soma file holds. layers[0] is the base layer, each further one refines the person.
-
-    weights_digest: first three bytes of the sha256 over the weights that made the symbols; network_state: f of eq.
-    18 in 1/255 (0 .. 255); layers: 1 to 8 byte strings of at most 65535 bytes each.
-    """
-
-    system: str
-    weights_digest: bytes
-    network_state: int
-    layers: list[bytes]
-
-
-def pack(container: Container) -> bytes:
+def pack(payload: Payload) -> bytes:
     """The bytes of a .soma file. Raises SomacastError if a field is out of range."""
-    _check(container)
-    head = MAGIC + bytes([VERSION << 4 | len(container.layers), system_id(container.system)])
-    head += container.weights_digest + bytes([container.network_state])
-    head += b"".join(_varint(len(layer)) for layer in container.layers)
-    base = container.layers[0]
+    _check(payload)
+    count = len(payload.layers)
+    number, name = system_bytes(payload.system)
+    head = MAGIC + bytes([VERSION << 4 | min(count, _MANY), number]) + payload.weights_digest + name
+    head += bytes([count]) if count >= _MANY else b""
+    head += b"".join(_varint(len(layer)) for layer in payload.layers)
+    base = payload.layers[0]
     out = head + _crc(head + base, _CRC_BYTES) + base
-    for index, layer in enumerate(container.layers[1:], 1):
-        out += layer + _layer_crc(index, layer)
-    return out
+    return out + b"".join(layer + _layer_crc(index, layer) for index, layer in enumerate(payload.layers[1:], 1))
 
 
-def packed_bytes(layer_lengths: Sequence[int]) -> int:
-    """Size in bytes of the file that holds layers of these lengths."""
-    lengths = sum(len(_varint(length)) for length in layer_lengths)
-    return _FIXED_BYTES + lengths + _CRC_BYTES + sum(layer_lengths) + _LAYER_CRC_BYTES * (len(layer_lengths) - 1)
+def packed_bytes(system: str, layer_lengths: Sequence[int]) -> int:
+    """Size in bytes of the file of a system that holds layers of these lengths."""
+    count = len(layer_lengths)
+    head = _FIXED_BYTES + len(system_bytes(system)[1]) + (count >= _MANY)
+    head += sum(len(_varint(length)) for length in layer_lengths)
+    return head + _CRC_BYTES + sum(layer_lengths) + _LAYER_CRC_BYTES * (count - 1)
 
 
-def unpack(data: bytes) -> tuple[Container, list[str]]:
-    """Read a .soma file: the container and notes for the user.
+def unpack(data: bytes) -> tuple[Payload, list[str]]:
+    """Read a .soma file: what it holds, and notes for the user.
 
     A file cut inside a refinement layer gives the layers that are whole, and a note. Raises BitstreamError for all
     else: not our magic, a newer version, a cut in header or base layer, damage, trailing bytes, an unknown system.
     """
     data = bytes(data)
-    _check_start(data)
-    count = data[2] & 0x0F
-    if not 1 <= count <= MAX_LAYERS:
-        raise BitstreamError(f"damaged .soma file: it announces {count} layers, expected 1 to {MAX_LAYERS}")
-    lengths, position = [], _FIXED_BYTES
+    version = _check_start(data)
+    position, state = _FIXED_BYTES, b""
+    if version == _OLD_VERSION:
+        state, position = data[position : position + 1], position + 1
+    # the name is needed to find the lengths; whether it is believed is for the check to say
+    name_end = position + (1 + data[position] if data[3] == 0 and position < len(data) and not state else 0)
+    count, position = _read_count(data, name_end, version)
+    lengths = []
     for _ in range(count):
         length, position = _read_varint(data, position)
         lengths.append(length)
-    expected = packed_bytes(lengths)
     base_start = position + _CRC_BYTES
+    expected = base_start + sum(lengths) + _LAYER_CRC_BYTES * (count - 1)
     if len(data) < base_start + lengths[0]:
         raise BitstreamError(f"cut .soma file: {len(data)} of {expected} bytes, the base layer is not whole")
     base = data[base_start : base_start + lengths[0]]
     if _crc(data[:position] + base, _CRC_BYTES) != data[position:base_start]:
         raise BitstreamError("damaged .soma file: header and base layer do not match their CRC")
-    system = system_name(data[3])
+    system, _ = read_system(data[3], data, _FIXED_BYTES)
     if len(data) > expected:
         raise BitstreamError(f"damaged .soma file: {len(data)} bytes, expected {expected}: bytes follow the last layer")
-    layers = [base, *_read_refinements(data, base_start + lengths[0], lengths)]
+    layers = [state + base, *_read_refinements(data, base_start + lengths[0], lengths)]
     notes = []
     if len(layers) < count:
         notes.append(
             f"The file is cut ({len(data)} of {expected} bytes): {len(layers)} of {count} layers are whole, "
             "so the person is coarser than the sender made it."
         )
-    return Container(system, data[4:7], data[7], layers), notes
+    return Payload(system, data[4:7], layers), notes
 
 
-def _check(container: Container) -> None:
-    if len(container.weights_digest) != DIGEST_BYTES:
-        raise SomacastError(f"weights digest: expected {DIGEST_BYTES} bytes, got {len(container.weights_digest)}")
-    if not 0 <= container.network_state <= 255:
-        raise SomacastError(f"network state: expected 0 to 255, got {container.network_state}")
-    if not 1 <= len(container.layers) <= MAX_LAYERS:
-        raise SomacastError(f"layers: expected 1 to {MAX_LAYERS}, got {len(container.layers)}")
-    longest = max(len(layer) for layer in container.layers)
+def format_version(data: bytes) -> int:
+    """Version of a file that `unpack` has read."""
+    return data[2] >> 4
+
+
+def _check(payload: Payload) -> None:
+    if len(payload.weights_digest) != DIGEST_BYTES:
+        raise SomacastError(f"weights digest: expected {DIGEST_BYTES} bytes, got {len(payload.weights_digest)}")
+    if not 1 <= len(payload.layers) <= MAX_LAYERS:
+        raise SomacastError(f"layers: expected 1 to {MAX_LAYERS}, got {len(payload.layers)}")
+    longest = max(len(layer) for layer in payload.layers)
     if longest > MAX_LAYER_BYTES:
         raise SomacastError(f"layer: expected at most {MAX_LAYER_BYTES} bytes, got {longest}")
 
 
-def _check_start(data: bytes) -> None:
-    """Magic, version and the fixed part of the header, before anything else is believed."""
+def _check_start(data: bytes) -> int:
+    """Version of the file; magic, version and the fixed part of the header, before anything else is believed."""
     if not data:
         raise BitstreamError("the file is empty: this is no .soma file")
-    if data.startswith(_OLD_MAGIC):
+    if data.startswith(_UNRELEASED):
         raise BitstreamError(
             f"the .soma file has format version 1, which was never released; this reader knows version {VERSION}: "
             "encode the picture again"
@@ -121,10 +119,26 @@ def _check_start(data: bytes) -> None:
         raise BitstreamError(
             f"the .soma file has format version {version}, this reader knows version {VERSION}: update somacast"
         )
-    if version < VERSION:
-        raise BitstreamError(f"damaged .soma file: format version {version}, expected {VERSION}")
-    if len(data) < _FIXED_BYTES:
+    if version not in (_OLD_VERSION, VERSION):
+        raise BitstreamError(f"damaged .soma file: format version {version}, expected {_OLD_VERSION} or {VERSION}")
+    if len(data) < _FIXED_BYTES + (version == _OLD_VERSION):
         raise BitstreamError(f"cut .soma file: {len(data)} bytes, the header alone has more than {_FIXED_BYTES}")
+    return version
+
+
+def _read_count(data: bytes, position: int, version: int) -> tuple[int, int]:
+    """Number of layers, and the position behind it."""
+    count = data[2] & 0x0F
+    if version == VERSION and count == _MANY:
+        if position >= len(data):
+            raise BitstreamError(f"cut .soma file: {len(data)} bytes, it ends inside the header")
+        count, position = data[position], position + 1
+        if count < _MANY:
+            raise BitstreamError(f"damaged .soma file: a count of {count} layers is not written so")
+    most = 8 if version == _OLD_VERSION else MAX_LAYERS
+    if not 1 <= count <= most:
+        raise BitstreamError(f"damaged .soma file: it announces {count} layers, expected 1 to {most}")
+    return count, position
 
 
 def _read_refinements(data: bytes, position: int, lengths: list[int]) -> list[bytes]:
@@ -163,9 +177,9 @@ def _varint(value: int) -> bytes:
 
 
 def _read_varint(data: bytes, position: int) -> tuple[int, int]:
-    """Value (<= 65535, shortest form) and the position behind it; BitstreamError otherwise."""
+    """Value (<= MAX_LAYER_BYTES, shortest form) and the position behind it; BitstreamError otherwise."""
     value = 0
-    for count in range(3):
+    for count in range(4):
         if position >= len(data):
             raise BitstreamError(f"cut .soma file: {len(data)} bytes, it ends inside the layer lengths")
         byte = data[position]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from somacast.bitstream.container import DIGEST_BYTES, MAGIC
 from somacast.bitstream.packets import MAX_PERSON_BYTES
-from somacast.bitstream.systems import system_id, system_name
+from somacast.bitstream.systems import read_system, system_bytes
 from somacast.errors import BitstreamError
 
 VIDEO_VERSION = 3
@@ -23,7 +23,8 @@ def is_video(data: bytes) -> bool:
 
 def video_head(system: str, digest: bytes) -> bytes:
     """The start of a file; digest: three bytes that name the weights of the motion."""
-    return MAGIC + bytes([VIDEO_VERSION << 4, system_id(system)]) + digest
+    number, name = system_bytes(system)
+    return MAGIC + bytes([VIDEO_VERSION << 4, number]) + digest + name
 
 
 def record(packet: bytes) -> bytes:
@@ -33,16 +34,22 @@ def record(packet: bytes) -> bytes:
 
 def read_head(data: bytes) -> tuple[str, bytes]:
     """System and digest of a file that holds video; BitstreamError if it does not."""
+    return _read_head(data)[:2]
+
+
+def _read_head(data: bytes) -> tuple[str, bytes, int]:
+    """`read_head`, and where the records begin."""
     if not is_video(data):
         raise BitstreamError("this is no .soma video: expected one that `somacast encode` made of a video")
     if len(data) < HEAD_BYTES:
         raise BitstreamError(f"cut .soma video: {len(data)} bytes, the header alone has {HEAD_BYTES}")
-    return system_name(data[3]), data[4:HEAD_BYTES]
+    name, end = read_system(data[3], data, HEAD_BYTES)
+    return name, data[4:HEAD_BYTES], end
 
 
 def read_records(data: bytes) -> Iterator[bytes]:
     """The packets of a file in order; ends before one that is cut. BitstreamError for a length that none can have."""
-    at = HEAD_BYTES
+    at = _read_head(data)[2]
     while at + 2 <= len(data):
         length = int.from_bytes(data[at : at + 2], "little")
         if not 1 <= length <= MAX_PERSON_BYTES:

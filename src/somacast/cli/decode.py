@@ -60,7 +60,7 @@ def run(argv: Sequence[str]) -> int:
     result = Receiver(device).decode(data)
     show_notes(result.notes)
     mesh = result.mesh()
-    _write_still(arguments, result.human)
+    _write_still(arguments, result.human, result.payload.system)
     if arguments.preview:
         from somacast.files import write_atomically
         from somacast.geometry.preview import encode_png, turntable
@@ -72,8 +72,10 @@ def run(argv: Sequence[str]) -> int:
     return 0
 
 
-def _write_still(arguments: Arguments, human: Any) -> None:
+def _write_still(arguments: Arguments, human: Any, system: str) -> None:
     """Mesh, rigged mesh or skeleton of one picture."""
+    if (arguments.rig or arguments.out.suffix.lower() == ".bvh") and human.rotations is None:
+        raise SomacastError(f"{arguments.out}: people of system {system} have no joints; expected a mesh without --rig")
     from somacast.files import write_atomically
     from somacast.formats.meshes import save_mesh
 
@@ -97,11 +99,13 @@ def _video(arguments: Arguments, data: bytes, device: str) -> int:
 
     from somacast.pipeline.video.animate import write_video_person
     from somacast.pipeline.video.files import read_video
-    from somacast.systems.aflsc.receiver.decoder import Decoder
+    from somacast.systems import registry
 
     start = time.perf_counter()
     video = read_video(data)
-    show_notes([*video.notes, *write_video_person(video, Decoder(device), arguments.out, arguments.preview)])
+    system = registry.get(video.who.system)
+    notes = write_video_person(video, system, system.decoder(device), arguments.out, arguments.preview)
+    show_notes([*video.notes, *notes])
     seconds, frames = float(video.times_s[-1]), len(video.times_s)
     spent = milliseconds(time.perf_counter() - start)
     print(f"{arguments.out}: {frames} frames, {seconds:.1f} s, from {len(data):,} bytes ({spent})")

@@ -12,6 +12,7 @@ import tyro
 
 from somacast.cli.common import Device, check_device, check_output, check_positive, parse, show_notes
 from somacast.errors import SomacastError
+from somacast.systems.registry import DEFAULT
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Arguments:
     or synthetic:walking"""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """.soma file to write"""
-    system: str = "aflsc"
+    system: str = DEFAULT
     """which system makes the file"""
     budget_bytes: int | None = None
     """the most bytes the file may have; full quality if not given"""
@@ -63,14 +64,15 @@ def run(argv: Sequence[str]) -> int:
     if arguments.kbit_s or arguments.seconds:
         raise SomacastError(f"--kbit-s and --seconds are for videos; expected one, got {arguments.image}")
     from somacast.capture.pictures import read_image
+    from somacast.types import Capture
 
-    frame = read_image(arguments.image, arguments.mask)  # before the networks: a wrong file is told at once
-    frame.height_m = arguments.height_m
+    # before the networks: a wrong file is told at once
+    capture = Capture([read_image(arguments.image, arguments.mask)], arguments.height_m)
     device = check_device(arguments.device)
     from somacast.files import write_atomically
     from somacast.pipeline.still.sender import Sender
 
-    result = Sender(arguments.system, device).encode(frame, arguments.budget_bytes)
+    result = Sender(arguments.system, device).encode(capture, arguments.budget_bytes)
     write_atomically(arguments.out, result.data)
     if arguments.report:
         write_atomically(arguments.report, (json.dumps(result.report, indent=2) + "\n").encode())
@@ -83,27 +85,26 @@ def run(argv: Sequence[str]) -> int:
 
 def _video(arguments: Arguments) -> int:
     """A video to a .soma video."""
-    if arguments.budget_bytes or arguments.mask or arguments.report or arguments.system != "aflsc":
-        raise SomacastError(
-            "--budget-bytes, --mask, --report and --system are for pictures; for a video there is --kbit-s"
-        )
-    from somacast.pipeline.sources import SourceOptions, frames_of
+    if arguments.budget_bytes or arguments.mask or arguments.report:
+        raise SomacastError("--budget-bytes, --mask and --report are for pictures; for a video there is --kbit-s")
+    from somacast.pipeline.sources import SourceOptions, captures_of
 
     seconds = arguments.seconds or (4.0 if str(arguments.image).startswith("synthetic:") else None)
     options = SourceOptions(realtime=False, seconds=seconds)
-    source, frames = frames_of(str(arguments.image), options, arguments.height_m)
+    source, captures = captures_of(str(arguments.image), options, arguments.height_m)
     device = check_device(arguments.device)
     from rich.console import Console
 
     from somacast.files import write_atomically
     from somacast.pipeline.video.files import encode_video
-    from somacast.systems.aflsc.live.tracker import Tracker
+    from somacast.systems import registry
     from somacast.weights.sessions import one_blas_thread
 
     with source, Console(stderr=True).status("looking at the first frame") as line, one_blas_thread():
-        tracker = Tracker(device, mirrored=True)
+        system = registry.get(arguments.system)
+        tracker = system.tracker(device, careful=True)
         data, report = encode_video(
-            frames, tracker, arguments.kbit_s, lambda n, s: line.update(f"{n} frames, {s:.1f} s of video")
+            captures, system, tracker, arguments.kbit_s, lambda n, s: line.update(f"{n} frames, {s:.1f} s of video")
         )
     write_atomically(arguments.out, data)
     show_notes([*source.notes, *tracker.notes, *report.notes])

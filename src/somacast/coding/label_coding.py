@@ -15,13 +15,12 @@ chosen from data), a deeper level on the levels of the same label above it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from somacast.bitstream.container import packed_bytes
 from somacast.coding.importance import ImportanceModel, compression, importance, kept_levels
 from somacast.coding.vocabulary import Vocabulary
 from somacast.entropy.range_coder import TOTAL, RangeDecoder, encode_symbols
@@ -304,9 +303,12 @@ def decode_layers(
 
 
 def fit_budget(
-    symbols: np.ndarray, budget_bytes: int, vocabulary: Vocabulary, tables: CodingTables, lowest_state: int = 0
-) -> tuple[int, list[bytes]]:
+    symbols: np.ndarray, budget_bytes: int, vocabulary: Vocabulary, tables: CodingTables, lowest_state: int,
+    file_bytes: Callable[[list[int]], int],
+) -> tuple[int, list[bytes]]:  # fmt: skip
     """The smallest network state from `lowest_state` on whose whole file fits the budget, and its layers.
+
+    file_bytes: size of the file that holds layers of the given lengths.
 
     If none fits, refinement layers are left out from the end at state 255. More budget never gives fewer symbols.
     SomacastError naming the smallest possible size if not even the base layer fits.
@@ -316,26 +318,28 @@ def fit_budget(
     states = range(lowest_state, 256)
     kept = np.stack([kept_levels(compression(omega, state, tables.importance), vocabulary) for state in states])
     _check_sent(wide, kept[0], vocabulary)
-    least = _min_bytes(_bits(wide, vocabulary, tables), kept, vocabulary)
+    least = _min_bytes(_bits(wide, vocabulary, tables), kept, vocabulary, file_bytes)
     layers: list[bytes] = []
     # sizes fall with the state only up to a byte or so of luck at the ends of the streams: no bisection
     for place, state in enumerate(states):
         if state < 255 and (least[place] > budget_bytes or (layers and np.array_equal(kept[place], kept[place - 1]))):
             continue
         layers = _encode(wide, kept[place], vocabulary, tables)
-        if packed_bytes([len(layer) for layer in layers]) <= budget_bytes:
+        if file_bytes([len(layer) for layer in layers]) <= budget_bytes:
             return state, layers
     while len(layers) > 1:
         layers = layers[:-1]
-        if packed_bytes([len(layer) for layer in layers]) <= budget_bytes:
+        if file_bytes([len(layer) for layer in layers]) <= budget_bytes:
             return 255, layers
-    smallest_bytes = packed_bytes([len(layer) for layer in layers])
+    smallest_bytes = file_bytes([len(layer) for layer in layers])
     raise SomacastError(
         f"a budget of {budget_bytes} bytes is too small: this person needs at least {smallest_bytes} bytes"
     )
 
 
-def _min_bytes(bits: np.ndarray, kept: np.ndarray, vocabulary: Vocabulary) -> list[int]:
+def _min_bytes(
+    bits: np.ndarray, kept: np.ndarray, vocabulary: Vocabulary, file_bytes: Callable[[list[int]], int]
+) -> list[int]:
     """Size below which a file hardly ever gets, for rows of kept levels [S, L]: every stream at its information [L,
     levels] in whole bytes. It spares coding what cannot fit, and never grows where less is kept."""
     sent = np.where(np.arange(vocabulary.levels) < kept[:, :, None], bits, 0.0)
@@ -347,7 +351,7 @@ def _min_bytes(bits: np.ndarray, kept: np.ndarray, vocabulary: Vocabulary) -> li
     sizes = []
     for row in layers.T.tolist():
         filled = max((place + 1 for place, n in enumerate(row) if n), default=1)
-        sizes.append(packed_bytes([int(n // 8) for n in row[:filled]]))
+        sizes.append(file_bytes([int(n // 8) for n in row[:filled]]))
     return sizes
 
 

@@ -35,8 +35,8 @@ _TRIES = 5
 
 
 @dataclass(frozen=True)
-class ReceivedFrame:
-    """A frame as a receiver has it. own: False for a coarse copy that stands in for a lost one."""
+class DecodedPose:
+    """The pose of a frame as a receiver has it. own: False for a coarse copy that stands in for a lost one."""
 
     tick: int
     pose: Pose
@@ -178,7 +178,7 @@ class MotionDecoder:
         self._memory = _Memory()
         self.unreferenced = 0  # packets that referred to a frame that never came
 
-    def decode(self, motion: Motion, tick: int) -> list[ReceivedFrame]:
+    def decode(self, motion: Motion, tick: int) -> list[DecodedPose]:
         """The frames of a packet whose first one stands at `tick` (unwrapped), copies last; none if it refers to a
         frame that is not there. BitstreamError for a payload that no encoder makes."""
         pose, before = None, motion.step
@@ -196,9 +196,9 @@ class MotionDecoder:
             poses, copied_back = decode_motion(motion.payload, plan, self.model, pose)
         except (ValueError, IndexError) as fault:
             raise BitstreamError(f"damaged motion packet: {fault}") from fault
-        out = [ReceivedFrame(tick + k * motion.step, known, True) for k, known in enumerate(poses)]
+        out = [DecodedPose(tick + k * motion.step, known, True) for k, known in enumerate(poses)]
         for one in out:
             self._memory.add(one.tick, one.pose)
         return out + [
-            ReceivedFrame(tick - back, known, False) for back, known in zip(motion.copies, copied_back, strict=True)
+            DecodedPose(tick - back, known, False) for back, known in zip(motion.copies, copied_back, strict=True)
         ]

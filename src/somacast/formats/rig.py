@@ -1,6 +1,6 @@
 """A person for animation tools: a mesh hung on the 21 canonical joints, and binary glTF 2.0 with skin and motion.
 
-    Human -> rig_human -> Rig ---------------> encode_rigged_glb -> .glb
+    Reconstruction -> rig_human -> Rig ---------------> encode_rigged_glb -> .glb
                            |      Motion ---->        "
                            +-> posed: the mesh in another pose, by the same linear blend skinning as every viewer
 
@@ -18,12 +18,13 @@ import numpy as np
 
 from somacast.body.rotations import matrix_to_quaternion
 from somacast.body.skeleton import CANONICAL_JOINTS, JOINT_COUNT, JOINT_PARENT, local_rotations
-from somacast.body.table import BODY_VERTICES, load_body, skin_vertices, vertex_normals
+from somacast.body.table import BODY_VERTICES, TPOSE, load_body, skin_vertices, vertex_normals
 from somacast.checks import check_array
 from somacast.errors import SomacastError
 from somacast.formats.meshes import GENERATOR, MATTE, glb_container, gltf_surface
 from somacast.geometry.nearest import PointTree
-from somacast.types import Human, Mesh
+from somacast.geometry.reconstruction import Reconstruction
+from somacast.types import Mesh
 
 JOINTS_PER_VERTEX = 4  # what every viewer takes
 MAX_FPS = 1000.0
@@ -211,7 +212,7 @@ def skin_weights(mesh: Mesh, body_vertices: np.ndarray, neighbours: int = 16, sm
     return _smoothed(weights, mesh.faces, smoothing)
 
 
-def rig_human(human: Human, body_vertices: np.ndarray | None = None) -> Rig:
+def rig_human(human: Reconstruction, body_vertices: np.ndarray | None = None) -> Rig:
     """The rig of a person with mesh, joints and rotations (SomacastError without), bound in the pose of the mesh.
 
     body_vertices: skin [13380, 3] of the body table that the mesh was built around, in its pose; without it a body is
@@ -223,6 +224,15 @@ def rig_human(human: Human, body_vertices: np.ndarray | None = None) -> Rig:
         body_vertices = matching_body(human.joints, human.rotations)
     weights = skin_weights(human.mesh, body_vertices)
     return Rig(human.mesh, human.joints, human.rotations, weights)
+
+
+def still_rig(mesh: Mesh) -> Rig:
+    """A mesh of anything, pelvis at the origin, that the pelvis alone carries: for viewers that want a rig."""
+    body = load_body()
+    joints = body.joints(body.bone_mean, TPOSE).astype(np.float64)
+    weights = np.zeros((len(mesh.vertices), JOINT_COUNT), np.float32)
+    weights[:, 0] = 1
+    return Rig(mesh, joints - joints[0], np.array(TPOSE, np.float64), weights)
 
 
 def posed(rig: Rig, rotations: np.ndarray, pelvis_m: np.ndarray) -> Mesh:

@@ -207,17 +207,19 @@ def render_orthographic(
     """
     if center is None:
         center = (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2
-    turn = azimuth_rotation(azimuth_deg)
-    local = (mesh.vertices - np.asarray(center)) @ turn.T
+    return render_camera(mesh, level_camera(size_px, extent_m, azimuth_deg, center), texture, background)
+
+
+def level_camera(size_px: int, extent_m: float, azimuth_deg: float, center: np.ndarray) -> Camera:
+    """The parallel camera of `render_orthographic`: a square of `extent_m` metres around `center` [3], level, at
+    (sin a, 0, cos a); depth is measured from 10 extents before the centre."""
+    rotation = np.diag([1.0, -1.0, -1.0]) @ azimuth_rotation(azimuth_deg)
+    translation = -rotation @ np.asarray(center, np.float64) + [0, 0, 10 * extent_m]
     scale = size_px / extent_m
-    points = np.empty((len(local), 3), np.float32)
-    points[:, 0] = size_px / 2 + scale * local[:, 0]
-    points[:, 1] = size_px / 2 - scale * local[:, 1]
-    points[:, 2] = local[:, 2] - 10 * extent_m
-    return _shade(mesh, points, False, (size_px, size_px), turn, texture, background)
+    return Camera(rotation, translation, scale, scale, size_px / 2, size_px / 2, size_px, size_px, orthographic=True)
 
 
-def render_pinhole(
+def render_camera(
     mesh: Mesh, camera: Camera, texture: Texture | None = None, background: float | np.ndarray = MID_GREY
 ) -> Rendering:
     """The mesh (world, metres) through an OpenCV camera; depth is the z of the camera. Unlit colours.
@@ -228,9 +230,9 @@ def render_pinhole(
     visible = projected[:, 2] > NEAR_M
     points = np.full((len(projected), 3), -3e38, np.float32)
     points[visible, :2] = projected[visible, :2]
-    points[visible, 2] = 1 / projected[visible, 2]
-    turn = np.diag([1.0, -1.0, -1.0]) @ camera.rotation
-    return _shade(mesh, points, True, (camera.height, camera.width), turn, texture, background)
+    points[visible, 2] = -projected[visible, 2] if camera.orthographic else 1 / projected[visible, 2]
+    axes = np.diag([1.0, -1.0, -1.0]) @ camera.rotation
+    return _shade(mesh, points, not camera.orthographic, (camera.height, camera.width), axes, texture, background)
 
 
 def srgb_to_linear(value: np.ndarray) -> np.ndarray:

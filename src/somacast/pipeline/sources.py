@@ -28,7 +28,7 @@ from somacast.checks import shown
 from somacast.errors import SomacastError
 from somacast.synthetic.motion.builtin import BUILTIN_ACTIONS
 from somacast.synthetic.walker import SyntheticWalker, Truth, WalkerConfig
-from somacast.types import Frame
+from somacast.types import Capture, Frame
 
 FORMS = f"webcam, webcam:1, a video, a picture, or synthetic:{{{','.join(BUILTIN_ACTIONS)}}}"
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".jp2", ".j2k", ".ppm", ".pgm", ".tga")
@@ -236,7 +236,7 @@ def _reduced(frame: Frame, max_side_px: int) -> Frame:
         return np.ascontiguousarray(blocks.mean((1, 3), dtype=np.float32))
 
     mask = None if frame.mask is None else shrink(frame.mask)
-    return Frame(shrink(frame.image), mask, notes=frame.notes, height_m=frame.height_m)
+    return Frame(shrink(frame.image), mask, notes=frame.notes)
 
 
 def open_source(spec: str, options: SourceOptions | None = None) -> Source:
@@ -291,15 +291,14 @@ def names_a_video(spec: str) -> bool:
     return spec.startswith(("synthetic:", "webcam")) or Path(spec).suffix.lower() in VIDEOS
 
 
-def frames_of(
+def captures_of(
     spec: str, options: SourceOptions, height_m: float | None = None
-) -> tuple[Source, Iterator[tuple[float, Frame]]]:
+) -> tuple[Source, Iterator[tuple[float, Capture]]]:
     """A source, and all its frames with their times as fast as they are asked for; close the source behind them."""
     source = open_source(spec, options)
 
-    def frames() -> Iterator[tuple[float, Frame]]:
+    def captures() -> Iterator[tuple[float, Capture]]:
         while (taken := source.next_frame(time.monotonic())) is not None:
-            taken.frame.height_m = height_m
-            yield taken.time_s, taken.frame
+            yield taken.time_s, Capture([taken.frame], height_m)
 
-    return source, frames()
+    return source, captures()

@@ -1,87 +1,107 @@
-"""The systems by name. A system is a pair of halves with one signature, and its codec."""
+"""The systems by name, found and loaded when they are asked for.
+
+A name is a folder systems/NAME or systems/baselines/NAME with a spec.py, or an entry point of the group
+"somacast.systems" of any installed package. NAME:VARIANT is a system with another of its configurations.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 from somacast.errors import SomacastError
-from somacast.types import Frame, Human, Semantics
+from somacast.extras import require
+from somacast.systems.spec import Decoder, Encoder, LiveSpec, SystemSpec, Tracker
 
-
-class Encoder(Protocol):
-    """Sender's half. The report holds what was found, see pipeline/still/sender.py."""
-
-    def encode(self, frames: list[Frame], budget_bytes: int | None = None) -> tuple[Semantics, dict]: ...
-
-
-class Decoder(Protocol):
-    """Receiver's half."""
-
-    def decode(self, semantics: Semantics, views: Any = None) -> Human: ...
-
-
-class System(Protocol):
-    """What every benchmark, transport, viewer and command relies on."""
-
-    @property
-    def name(self) -> str: ...
-
-    def encoder(self, device: str = "cpu") -> Encoder: ...
-
-    def decoder(self, device: str = "cpu") -> Decoder: ...
-
-    def pack(self, semantics: Semantics, budget_bytes: int | None = None) -> bytes: ...
-
-    def unpack(self, data: bytes) -> tuple[Semantics, list[str]]: ...
-
-    def labels(self) -> tuple[Any, Any]: ...
+DEFAULT = "aflsc"
+ENTRY_POINTS = "somacast.systems"
+_FOLDERS = {
+    "somacast.systems": Path(__file__).parent,
+    "somacast.systems.baselines": Path(__file__).parent / "baselines",
+}
 
 
 @dataclass(frozen=True)
-class Aflsc:
-    """The main system; networks are loaded when a half is first asked for."""
+class System:
+    """A system as it is to run: its spec and one of its configurations. name: with ":VARIANT" behind it, if any."""
 
-    name: str = "aflsc"
+    name: str
+    spec: SystemSpec
+    config: Any
 
     def encoder(self, device: str = "cpu") -> Encoder:
-        from somacast.systems.aflsc.sender.encoder import Encoder as AflscEncoder
-
-        return AflscEncoder(device)
+        """The sender's half, loaded; SomacastError if a package it needs is not installed."""
+        self._check_packages()
+        return self.spec.encoder(self.config, device)
 
     def decoder(self, device: str = "cpu") -> Decoder:
-        from somacast.systems.aflsc.receiver.decoder import Decoder as AflscDecoder
+        """The receiver's half, loaded; SomacastError if a package it needs is not installed."""
+        self._check_packages()
+        return self.spec.decoder(self.config, device)
 
-        return AflscDecoder(device)
+    @property
+    def live(self) -> LiveSpec:
+        """The live half of the spec; SomacastError that lists the systems that have one, if it has none."""
+        if self.spec.live is None:
+            able = ", ".join(name for name in names() if _spec(name).live is not None)
+            raise SomacastError(f"system {self.name!r} has no live half; expected one of {able}")
+        return self.spec.live
 
-    def pack(self, semantics: Semantics, budget_bytes: int | None = None) -> bytes:
-        return self._codec().pack(semantics, budget_bytes)
+    def tracker(self, device: str = "cpu", careful: bool = False) -> Tracker:
+        """What follows a person through pictures; careful: looks longer at each."""
+        self._check_packages()
+        return self.live.tracker(self.config, device, careful)
 
-    def unpack(self, data: bytes) -> tuple[Semantics, list[str]]:
-        return self._codec().unpack(data)
+    def pack(self, layers: list[bytes]) -> bytes:
+        """The .soma file of layers that an encoder of this system made."""
+        from somacast.bitstream.container import pack
+        from somacast.types import Payload
 
-    def labels(self) -> tuple[Any, Any]:
-        """(Vocabulary, CodingTables) of the installed weights."""
-        codec = self._codec()
-        return codec.vocabulary, codec.tables
+        return pack(Payload(self.spec.name, self.spec.weights_digest(), layers))
 
-    @staticmethod
-    def _codec():
-        from somacast.systems.aflsc.networks.loading import load_tables
-
-        return load_tables().codec
+    def _check_packages(self) -> None:
+        for package, purpose in self.spec.requires.items():
+            require(package, purpose)
 
 
-_SYSTEMS: dict[str, System] = {"aflsc": Aflsc()}
+@cache
+def _built_in() -> dict[str, str]:
+    """Names of the folders with a spec, and their modules."""
+    return {
+        spec.parent.name: f"{package}.{spec.parent.name}.spec"
+        for package, folder in _FOLDERS.items()
+        for spec in sorted(folder.glob("*/spec.py"))
+    }
 
 
 def names() -> list[str]:
-    """Names of the systems that are there."""
-    return sorted(_SYSTEMS)
+    """Names of all systems that are there."""
+    from importlib.metadata import entry_points
+
+    return sorted({*_built_in(), *(point.name for point in entry_points(group=ENTRY_POINTS))})
 
 
 def get(name: str) -> System:
-    """System by name; SomacastError for a name that is not there."""
-    if name not in _SYSTEMS:
-        raise SomacastError(f"system {name!r}: expected one of {', '.join(names())}")
-    return _SYSTEMS[name]
+    """System by NAME or NAME:VARIANT; SomacastError that lists what is known, for a name that is not there."""
+    base, colon, variant = name.partition(":")
+    spec = _spec(base)
+    if not colon:
+        return System(name, spec, spec.config())
+    if variant not in spec.variants:
+        known = ", ".join(spec.variants) or "none"
+        raise SomacastError(f"system {name!r}: {base} has no variant {variant!r}; expected one of {known}")
+    return System(name, spec, spec.variants[variant])
+
+
+@cache
+def _spec(name: str) -> SystemSpec:
+    if name in _built_in():
+        return import_module(_built_in()[name]).SPEC
+    from importlib.metadata import entry_points  # takes a while, and built-in systems need none
+
+    for point in entry_points(group=ENTRY_POINTS, name=name):
+        return point.load()
+    raise SomacastError(f"system {name!r}: expected one of {', '.join(names())}")

@@ -13,11 +13,13 @@ from somacast.bitstream.packets import TICK_SPAN, TICKS_PER_S
 from somacast.body.rotations import matrix_to_quaternion
 from somacast.body.skeleton import local_rotations
 from somacast.formats.meshes import encode_glb
-from somacast.formats.rig import encode_rigged_glb, posed
+from somacast.formats.rig import encode_rigged_glb, posed, still_rig
+from somacast.geometry.reconstruction import Reconstruction
 from somacast.pipeline.live.outputs import Floor
-from somacast.pipeline.video.files import MovingPerson
+from somacast.systems.spec import LiveBody, LivePose
 from somacast.viewer.feed import PersonFeed
 
+WHOLE_PERSON_S = 0.1  # between whole people, of a system that makes each frame anew
 _WRAP_S = TICK_SPAN / TICKS_PER_S
 
 
@@ -28,26 +30,41 @@ class ViewerOutput:
         self.feed = PersonFeed(self.snapshot, self._rendered)
         self.title = title
         self.delays_s: deque[float] = deque(maxlen=2000)
-        self._moving: MovingPerson | None = None
+        self._body: LiveBody | None = None
         self._pose: tuple[np.ndarray, np.ndarray] | None = None
+        self._human: Reconstruction | None = None  # of somebody without a rig
+        self._shown_s = -1e9
         self._version = 0
         self._floor = Floor()
         self._lock = threading.Lock()
 
-    def person(self, person: MovingPerson, number: int) -> None:
+    def person(self, body: LiveBody, number: int) -> None:
         with self._lock:
-            self._moving, self._version = person, self._version + 1
-        self.feed.set_person(encode_rigged_glb(person.rig, matte=True), self._version)
+            self._body, self._version = body, self._version + 1
+        if body.rig is not None:
+            self.feed.set_person(encode_rigged_glb(body.rig, matte=True), self._version)
 
-    def pose(self, now_s: float, tick: int, values: np.ndarray, rotations: np.ndarray, pelvis_m: np.ndarray) -> None:
-        moving = self._moving
-        if moving is None:
+    def pose(self, now_s: float, tick: int, values: np.ndarray, pose: LivePose) -> None:
+        rig = self._body.rig if self._body else None
+        if rig is None:
             return
-        place = self._floor.place(moving.rig, rotations, pelvis_m)
+        place = self._floor.place(rig, pose.rotations, pose.pelvis_m)
         with self._lock:
-            self._pose = rotations, place
-        quaternions = matrix_to_quaternion(local_rotations(rotations))
+            self._pose = pose.rotations, place
+        quaternions = matrix_to_quaternion(local_rotations(pose.rotations))
         self.feed.set_pose(now_s, quaternions, place, tick % (1 << 32))
+
+    def frame(self, now_s: float, tick: int, values: np.ndarray, human: Reconstruction) -> None:
+        """Somebody without a rig: the page gets a whole person each time, a few times a second."""
+        if now_s - self._shown_s < WHOLE_PERSON_S:
+            return
+        with self._lock:
+            self._human, self._shown_s, self._version = human, now_s, self._version + 1
+        mesh = human.surface()
+        stands = human.translated(np.array([0.0, -float(mesh.vertices[:, 1].min()), 0.0]))
+        rig = still_rig(stands.surface())
+        self.feed.set_person(encode_rigged_glb(rig, matte=True), self._version)
+        self.feed.set_pose(now_s, matrix_to_quaternion(rig.rotations), np.zeros(3), tick % (1 << 32))
 
     def status(self, status: dict[str, Any]) -> None:
         received = status["received"] + status.get("lost", 0)
@@ -68,11 +85,10 @@ class ViewerOutput:
     def snapshot(self) -> bytes | None:
         """The person in the current pose as a GLB."""
         with self._lock:
-            moving, pose = self._moving, self._pose
-        if moving is None:
-            return None
-        mesh = moving.rig.mesh if pose is None else posed(moving.rig, *pose)
-        return encode_glb(mesh, matte=True)
+            rig, pose, human = self._body.rig if self._body else None, self._pose, self._human
+        if rig is None:
+            return encode_glb(human.surface(), matte=True) if human else None
+        return encode_glb(rig.mesh if pose is None else posed(rig, *pose), matte=True)
 
     def _rendered(self, frame: int, time_s: float) -> None:
         """A page drew the pose of a tick at Unix time_s: on one machine the sender's clock is ours."""

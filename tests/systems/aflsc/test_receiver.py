@@ -18,6 +18,7 @@ from torch import Tensor
 from somacast.body.clothing import ATTRIBUTES, MATERIALS
 from somacast.body.skeleton import CANONICAL_JOINTS
 from somacast.body.table import BODY_VERTICES, load_body, vertex_normals
+from somacast.geometry.reconstruction import Reconstruction
 from somacast.metrics.shape import chamfer
 from somacast.synthetic.people import Person, dress
 from somacast.synthetic.wardrobe.garments import Garment, Layer, Outfit, scale_matrix
@@ -47,7 +48,7 @@ from somacast.systems.aflsc.networks.diffuse import (
 from somacast.systems.aflsc.networks.restore import FEATURES, LEVELS_PX, RestoreConfig, Restorer, level_targets
 from somacast.systems.aflsc.receiver.assemble import build_human
 from somacast.systems.aflsc.training import receiver as aflsc_receiver
-from somacast.types import Human, Mesh
+from somacast.types import Mesh
 from support import aflsc_cases as cases
 
 # --- labels --------------------------------------------------------------------------------------------------------
@@ -420,7 +421,7 @@ def test_literal_ablation_repeats_equation_27_with_the_noise_map() -> None:
 # --- assembly: eq. 28 ----------------------------------------------------------------------------------------------
 
 
-def check_person(human: Human) -> None:
+def check_person(human: Reconstruction) -> None:
     """A whole, closed person, head up, of a person's size."""
     assert human.mesh is not None and human.joints is not None and human.mesh.colors is not None
     mesh = trimesh.Trimesh(human.mesh.vertices, human.mesh.faces, process=False)

@@ -30,6 +30,7 @@ from somacast.coding.label_coding import encode_layers, symbol_bits
 from somacast.errors import SomacastError
 from somacast.extras import require
 from somacast.files import check_output_path, write_atomically
+from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.surface import SurfaceConfig
 from somacast.metrics.protocol import ProtocolConfig, evaluate_pair
 from somacast.metrics.shape import mpjpe, pa_mpjpe
@@ -42,7 +43,7 @@ from somacast.systems.aflsc.receiver.assemble import build_human
 from somacast.systems.aflsc.receiver.decoder import Decoder, DecoderConfig
 from somacast.systems.aflsc.sender.encoder import Encoder
 from somacast.systems.aflsc.training.ablations import CODING, DISCRIMINATOR, FOLDER
-from somacast.types import Human, Semantics
+from somacast.types import Semantics
 
 FORMAT = "somacast ablations"
 BUDGETS = (45, 60, 80, 100)
@@ -108,7 +109,9 @@ def sent_row(item: EvalItem, semantics: Semantics, report: dict, codec: LabelCod
     }
 
 
-def rebuilt(decoder: Decoder, config: DecoderConfig | None, semantics: Semantics) -> tuple[Human, dict[str, float]]:
+def rebuilt(
+    decoder: Decoder, config: DecoderConfig | None, semantics: Semantics
+) -> tuple[Reconstruction, dict[str, float]]:
     """The person by one way of diffusion (None: none), with the change of the chart against the linear estimate (root
     mean square: color_change in [0, 1], offset_change_mm) and decode_s."""
     start = time.perf_counter()

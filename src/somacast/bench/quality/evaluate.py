@@ -21,9 +21,10 @@ import numpy as np
 import somacast
 from somacast.errors import SomacastError
 from somacast.files import check_output_path, write_atomically
+from somacast.geometry.reconstruction import Reconstruction
 from somacast.metrics.protocol import ProtocolConfig, evaluate_pair, summarise
 from somacast.synthetic.datasets.loaders import EvalItem, count_items, load_items
-from somacast.types import Human, Mesh
+from somacast.types import Mesh
 
 FORMAT = "somacast evaluation"
 TILE_PX = 192
@@ -72,7 +73,7 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def place_result(human: Human, item: EvalItem) -> tuple[Mesh, np.ndarray | None]:
+def place_result(human: Reconstruction, item: EvalItem) -> tuple[Mesh, np.ndarray | None]:
     """The result's mesh and joints where the truth stands: pelvis at the origin, or the middle of its bounding box if
     the truth has no joints. Joints are None unless both sides have them. SomacastError if there is no mesh."""
     if human.mesh is None or not len(human.mesh.faces):
@@ -89,7 +90,9 @@ def place_result(human: Human, item: EvalItem) -> tuple[Mesh, np.ndarray | None]
     return Mesh((mesh.vertices - origin).astype(np.float32), mesh.faces, mesh.colors), joints
 
 
-def run_chain(sender: Any, receiver: Any, item: EvalItem, path: Path, budget_bytes: int | None) -> tuple[Human, dict]:
+def run_chain(
+    sender: Any, receiver: Any, item: EvalItem, path: Path, budget_bytes: int | None
+) -> tuple[Reconstruction, dict]:
     """Picture -> file -> person; also bytes of the file and seconds by stage. SomacastError names the stage."""
     start = time.perf_counter()
     try:

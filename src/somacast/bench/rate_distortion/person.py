@@ -15,13 +15,14 @@ from somacast.bench.rate_distortion.systems import DRACO, OURS, Halves
 from somacast.capture.pictures import frame_from_array
 from somacast.errors import SomacastError
 from somacast.files import write_atomically
-from somacast.geometry.rasteriser import render_pinhole
+from somacast.geometry.rasteriser import render_camera
+from somacast.geometry.reconstruction import Reconstruction
 from somacast.metrics.protocol import ProtocolConfig, evaluate_pair
 from somacast.synthetic.datasets.loaders import EvalItem
 from somacast.systems.baselines.draco.meshes import MeshSearch, decode_mesh
 from somacast.systems.baselines.picture.codecs import PICTURE_CODECS, decode_picture, setting_of
 from somacast.systems.baselines.picture.search import REFERENCE_PX, Candidate, PersonCrop, PictureSearch
-from somacast.types import Camera, Frame, Human, Mesh
+from somacast.types import Camera, Frame, Mesh
 
 DEFAULT_FOCAL = 1.2  # over the longer side: docs/conventions.md, of a picture without a camera
 SURELY_SEEN_BYTES = 200  # pictures of so many bytes are seen at the first attempt
@@ -79,7 +80,7 @@ def silhouette_of(item: EvalItem) -> np.ndarray:
         return item.silhouette
     if item.frame.camera is None:
         raise SomacastError(f"{item.name}: expected a person whose silhouette or camera is known")
-    return render_pinhole(item.truth, item.frame.camera).mask.astype(np.float32)
+    return render_camera(item.truth, item.frame.camera).mask.astype(np.float32)
 
 
 def crop_frame(pixels: np.ndarray, crop: PersonCrop, frame: Frame) -> Frame:
@@ -147,7 +148,7 @@ class PersonBench:
         search = PictureSearch(name, crop)
         receiver = self.halves.receivers[OURS].load(OURS)
 
-        def rebuild(data: bytes) -> Human:
+        def rebuild(data: bytes) -> Reconstruction:
             picture = crop.enlarged(decode_picture(name, data))
             semantics, _ = self.halves.sender.encoder.encode([crop_frame(picture, crop, item.frame)])
             return receiver.decode(semantics)
@@ -177,12 +178,20 @@ class PersonBench:
         search = MeshSearch(mesh)
         for budget in self.config.budgets_bytes:
             data = search.best(budget)
-            yield budget, None if data is None else self._row(name, budget, data, lambda d: Human(decode_mesh(d)), None)
+            yield (
+                budget,
+                None if data is None else self._row(name, budget, data, lambda d: Reconstruction(decode_mesh(d)), None),
+            )
 
     # -- judging -------------------------------------------------------------------------------------------------------
 
     def _row(
-        self, name: str, budget: int, data: bytes, rebuild: Callable[[bytes], Human], picture: np.ndarray | None
+        self,
+        name: str,
+        budget: int,
+        data: bytes,
+        rebuild: Callable[[bytes], Reconstruction],
+        picture: np.ndarray | None,
     ) -> dict[str, Any]:
         """Figures of one file, from what is read back from the disk."""
         if (name, data) not in self._judged:

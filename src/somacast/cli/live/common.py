@@ -17,7 +17,7 @@ DEFAULT_ADDRESS = "127.0.0.1:7447"
 
 
 def transport_options(
-    keys: Path | None, insecure: bool, listen: bool | None, name: str | None = None
+    system: str, keys: Path | None, insecure: bool, listen: bool | None, name: str | None = None
 ) -> TransportOptions:
     """Options of `open_sender` and `open_receiver`; keys are read here, so that a fault is told at once."""
     loaded = None
@@ -25,9 +25,12 @@ def transport_options(
         from somacast.network.keys import load_keys
 
         loaded = load_keys(keys)
-    from somacast.systems.aflsc.live.motion import motion_digest
+    from somacast.bitstream.video import video_head
+    from somacast.systems import registry
 
-    return TransportOptions(keys=loaded, insecure=insecure, listen=listen, name=name, digest=motion_digest())
+    chosen = registry.get(system)
+    head = video_head(chosen.spec.name, chosen.live.coder().digest)
+    return TransportOptions(keys=loaded, insecure=insecure, listen=listen, name=name, file_head=head)
 
 
 def host_port(text: str, what: str) -> tuple[str, int]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from somacast.cli.common import Device, check_device, check_output, check_positive, parse
 from somacast.cli.live.common import DEFAULT_ADDRESS, StatusLine, host_port, rate_text, stopping, transport_options
+from somacast.systems.registry import DEFAULT
 
 RECORDED = (".soma", ".glb", ".bvh")
 
@@ -46,6 +47,8 @@ class Arguments:
     """HOST:PORT of a program that listens for VMC, such as 127.0.0.1:39539"""
     seconds: float | None = None
     """end after that long"""
+    system: str = DEFAULT
+    """which system the sender uses"""
     device: Device = "cpu"
 
 
@@ -56,27 +59,30 @@ def run(argv: Sequence[str]) -> int:
     if arguments.record:
         check_output(arguments.record, RECORDED)
     vmc = host_port(arguments.vmc, "--vmc") if arguments.vmc else None
-    options = transport_options(arguments.keys, arguments.insecure, arguments.connect is None, arguments.name)
+    options = transport_options(
+        arguments.system, arguments.keys, arguments.insecure, arguments.connect is None, arguments.name
+    )
     device = check_device(arguments.device)
     return receive(arguments, arguments.connect or arguments.listen, options, vmc, device)
 
 
 def receive(arguments: Any, address: str, options: Any, vmc: tuple[str, int] | None, device: str) -> int:
-    """The session of `receive` and `view`; arguments: room, view, view_port, show_picture, record, seconds."""
+    """The session of `receive` and `view`; arguments: system, room, view, view_port, show_picture, record, seconds."""
     import contextlib
 
     from somacast.network.transport.open import open_receiver
     from somacast.pipeline.live.outputs import FileOutput, VmcOutput
     from somacast.pipeline.live.sessions import ReceiveSession
-    from somacast.systems.aflsc.receiver.decoder import Decoder
+    from somacast.systems import registry
 
+    system = registry.get(arguments.system)
     with contextlib.ExitStack() as stack:
         transport = stack.enter_context(open_receiver(address, arguments.room, options))
         outputs: list[Any] = []
-        recorder = FileOutput(arguments.record) if arguments.record else None
+        recorder = FileOutput(arguments.record, system) if arguments.record else None
         outputs += [recorder] if recorder else []
         if vmc:
-            outputs.append(VmcOutput(*vmc))
+            outputs.append(VmcOutput(*vmc, system))
             stack.callback(outputs[-1].close)
         if arguments.view:
             from somacast.viewer.output import ViewerOutput
@@ -87,7 +93,7 @@ def receive(arguments: Any, address: str, options: Any, vmc: tuple[str, int] | N
             stack.enter_context(server)
             outputs.append(shown)
             print(f"open {server.url}", flush=True)
-        session = ReceiveSession(transport, Decoder(device), outputs)
+        session = ReceiveSession(transport, system, system.decoder(device), outputs)
         print(f"receiving room {arguments.room} at {address}; Ctrl-C ends", flush=True)
         line = StatusLine()
         try:

@@ -13,6 +13,7 @@ import tyro
 from somacast.cli.common import Device, check_device, check_positive, parse, show_notes
 from somacast.cli.live.common import DEFAULT_ADDRESS, StatusLine, rate_text, stopping, transport_options
 from somacast.errors import SomacastError
+from somacast.systems.registry import DEFAULT
 
 FILE_BATCH_S = 1.0  # nobody waits for a file
 
@@ -55,6 +56,8 @@ class Arguments:
     """no rate control: everything at full quality whatever the link carries"""
     seconds: float | None = None
     """end after that long"""
+    system: str = DEFAULT
+    """which system looks and speaks"""
     device: Device = "cpu"
 
 
@@ -66,7 +69,7 @@ def run(argv: Sequence[str]) -> int:
         raise SomacastError(f"--batch-ms {arguments.batch_ms}: expected 0 to 1000")
     # Networks on one thread: beside camera, receiver or browser two threads wait for each other and take twice as long.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    options = transport_options(arguments.keys, arguments.insecure, arguments.listen or None)
+    options = transport_options(arguments.system, arguments.keys, arguments.insecure, arguments.listen or None)
     from somacast.pipeline.sources import SourceOptions, open_source
 
     source = open_source(arguments.source, SourceOptions(fps=arguments.fps, seconds=arguments.seconds))
@@ -76,9 +79,10 @@ def run(argv: Sequence[str]) -> int:
     from somacast.network.transport.open import open_sender
     from somacast.pipeline.live.sender import LiveConfig
     from somacast.pipeline.live.sessions import SendOptions, SendSession
-    from somacast.systems.aflsc.live.tracker import Tracker
+    from somacast.systems import registry
 
-    tracker = Tracker(device, mirrored=arguments.careful)
+    system = registry.get(arguments.system)
+    tracker = system.tracker(device, arguments.careful)
     tracker.warm_up()  # before anybody waits for the first frame
     with source, open_sender(arguments.to, arguments.room, options) as transport:
         show_notes(source.notes)
@@ -88,7 +92,7 @@ def run(argv: Sequence[str]) -> int:
             header_bytes=transport.header_bytes,
         )
         choice = SendOptions(live, arguments.height_m, arguments.picture)
-        session = SendSession(source, transport, tracker, choice, int(time.time()) % 256)
+        session = SendSession(source, transport, system, tracker, choice, int(time.time()) % 256)
         line = StatusLine()
         print(f"sending {arguments.source} to {arguments.to}, room {arguments.room}; Ctrl-C ends", flush=True)
         try:

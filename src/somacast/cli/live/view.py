@@ -14,10 +14,12 @@ import tyro
 from somacast.cli.common import Device, check_device, check_positive, parse, read_file, show_notes
 from somacast.cli.live.common import stopping, transport_options
 from somacast.errors import SomacastError
+from somacast.systems.registry import DEFAULT
 
 MESHES = (".glb", ".ply", ".obj")
 LARGEST_BYTES = 64 << 20
 FPS = 30.0
+Values = Callable[[float], np.ndarray]  # of what moves [M], at a time in seconds
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Arguments:
     """let the page show the sender's own picture, where one is sent"""
     seconds: float | None = None
     """end after that long"""
+    system: str = DEFAULT
+    """which system the sender of a live stream uses"""
     device: Device = "cpu"
 
 
@@ -52,6 +56,7 @@ class Arguments:
 class _Live:
     """What `receive` takes."""
 
+    system: str
     room: str
     view_port: int
     show_picture: bool
@@ -69,65 +74,58 @@ def run(argv: Sequence[str]) -> int:
     if not path.exists() and ":" in arguments.what and path.suffix not in (".soma", *MESHES):
         from somacast.cli.live.receive import receive
 
-        options = transport_options(arguments.keys, arguments.insecure, False)
-        live = _Live(arguments.room, arguments.port, arguments.show_picture, arguments.seconds)
+        options = transport_options(arguments.system, arguments.keys, arguments.insecure, False)
+        live = _Live(arguments.system, arguments.room, arguments.port, arguments.show_picture, arguments.seconds)
         return receive(live, arguments.what, options, None, device)
     if path.suffix.lower() in MESHES:
-        from somacast.formats.meshes import load_mesh
-
-        moving, pose_at = _still_mesh(load_mesh(path))
+        body, values_at = _mesh(path)
     elif path.suffix.lower() == ".soma" or not path.exists():
-        moving, pose_at = _labels(
-            read_file(path, "a .soma file, a mesh or an address HOST:PORT", LARGEST_BYTES), device
-        )
+        body, values_at = _sent(read_file(path, "a .soma file, a mesh or an address HOST:PORT", LARGEST_BYTES), device)
     else:
         raise SomacastError(f"{path}: expected a .soma file, a mesh ({', '.join(MESHES)}) or an address HOST:PORT")
-    return _serve(arguments, moving, pose_at)
+    return _serve(arguments, body, values_at)
 
 
-Poses = Callable[[float], tuple[np.ndarray, np.ndarray]]
+@dataclass(frozen=True)
+class _MeshBody:
+    """A mesh that no joint moves, as somebody to be shown."""
+
+    rig: Any
+
+    def pose(self, values: np.ndarray) -> Any:
+        from somacast.systems.spec import LivePose
+
+        return LivePose(self.rig.rotations, np.zeros(3))
+
+    def reconstruct(self, values: np.ndarray) -> Any:
+        raise AssertionError("a rig is posed")
 
 
-def _labels(data: bytes, device: str) -> tuple[Any, Poses]:
-    """A .soma picture or video: the rig, and the pose at a time."""
+def _mesh(path: Path) -> tuple[Any, Values]:
+    """A mesh from a file."""
+    from somacast.formats.meshes import load_mesh
+    from somacast.formats.rig import still_rig
+
+    return _MeshBody(still_rig(load_mesh(path))), lambda time_s: np.zeros(0)
+
+
+def _sent(data: bytes, device: str) -> tuple[Any, Values]:
+    """A .soma picture or video: who it is, and the values at a time."""
     from somacast.bitstream.video import is_video
-    from somacast.pipeline.video.files import Video, moving_person, read_video
+    from somacast.pipeline.still.receiver import open_payload
+    from somacast.pipeline.video.files import read_video, still_video
     from somacast.systems import registry
-    from somacast.systems.aflsc.live.motion import load_motion
-    from somacast.systems.aflsc.receiver.decoder import Decoder
 
-    if is_video(data):
-        video = read_video(data)
-    else:
-        who, notes = registry.get("aflsc").unpack(data)
-        values, _, _ = load_motion().space.vocabulary.dequantise(who.symbols[None])
-        video = Video(np.zeros(1), values[:, load_motion().columns], who, notes, 1)
+    video = read_video(data) if is_video(data) else still_video(*open_payload(data))
     show_notes(video.notes)
-    moving = moving_person(Decoder(device), video.who)
+    system = registry.get(video.who.system)
+    body = system.live.body(system.decoder(device), video.who)
     length = float(video.times_s[-1]) + 1 / FPS
-
-    def pose_at(time_s: float) -> tuple[np.ndarray, np.ndarray]:
-        return moving.pose(video.values_at(np.array([time_s % length]))[0])
-
-    return moving, pose_at
+    return body, lambda time_s: video.values_at(np.array([time_s % length]))[0]
 
 
-def _still_mesh(mesh: Any) -> tuple[Any, Poses]:
-    """A mesh that no joint moves."""
-    from somacast.body.skeleton import JOINT_COUNT
-    from somacast.body.table import TPOSE, load_body
-    from somacast.formats.rig import Rig
-    from somacast.pipeline.video.files import MovingPerson
-
-    joints = load_body().joints(load_body().bone_mean, TPOSE).astype(np.float64)
-    weights = np.zeros((len(mesh.vertices), JOINT_COUNT), np.float32)
-    weights[:, 0] = 1
-    rotations = np.array(TPOSE, np.float64)
-    moving = MovingPerson(Rig(mesh, joints - joints[0], rotations, weights), None)
-    return moving, lambda time_s: (rotations, np.zeros(3))
-
-
-def _serve(arguments: Arguments, moving: Any, pose_at: Poses) -> int:
+def _serve(arguments: Arguments, body: Any, values_at: Values) -> int:
+    from somacast.pipeline.live.sessions import show_frame
     from somacast.viewer.output import ViewerOutput
     from somacast.viewer.server import ViewerServer
 
@@ -138,15 +136,14 @@ def _serve(arguments: Arguments, moving: Any, pose_at: Poses) -> int:
             import webbrowser
 
             webbrowser.open(server.url)
-        shown.person(moving, 0)
+        shown.person(body, 0)
         shown.feed.set_status({"title": shown.title, "state": "live"})
         start, frame = time.monotonic(), 0
         while not stop.is_set():
             now = time.monotonic()
             if arguments.seconds is not None and now - start >= arguments.seconds:
                 break
-            rotations, pelvis = pose_at(now - start)
-            shown.pose(now, frame, np.zeros(0), rotations, pelvis)
+            show_frame(body, [shown], now, frame, values_at(now - start))
             frame += 1
             stop.wait(max(start + frame / FPS - time.monotonic(), 0.0))
     return 0

@@ -110,7 +110,7 @@ class TransportOptions:
     the clear. listen: whether to wait at the address (True) or to go there (False); None: receivers wait, senders go.
     name: by which a receiver is known to the sender; made up if not given. lease_s: after how long a silent peer counts
     as gone. mtu_bytes: UDP payload that the way carries, 1200 to 1452; from less than 1433 Zenoh's QUIC tries upwards,
-    with 5.7 kB of probes each way at every start. digest: three bytes that name the weights, for the head of a file.
+    with 5.7 kB of probes each way at every start. file_head: how a written file begins (`video_head`).
     """
 
     keys: Keys | None = None
@@ -120,13 +120,11 @@ class TransportOptions:
     lease_s: float = 2.0
     mtu_bytes: int = 1440
     limits: Limits = field(default_factory=Limits)
-    digest: bytes = b"\0\0\0"
+    file_head: bytes = b""
 
     def __post_init__(self) -> None:
         check_number("lease_s", self.lease_s, 0.2, 60.0)
         check_count("mtu_bytes", self.mtu_bytes, 1200, 1452)
-        if not isinstance(self.digest, bytes) or len(self.digest) != 3:
-            raise SomacastError(f"digest: expected three bytes, got {shown(self.digest)}")
         if self.name is not None:
             check_word("name", self.name)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from somacast.bitstream.packets import TICK_SPAN, TICKS_PER_S, Motion, Unwrapper, unpack_packet
-from somacast.bitstream.video import read_head, read_records, record, video_head
+from somacast.bitstream.video import read_head, read_records, record
 from somacast.errors import BitstreamError, SomacastError
 from somacast.files import check_output_path
 from somacast.network.transport.base import (
@@ -26,21 +26,21 @@ from somacast.network.transport.base import (
 )
 
 MAX_FILE_BYTES = 64 << 20
-SYSTEM = "aflsc"
 
 
 class FileSender(Ends):
-    """Writes all that is sent into a .soma video; digest: three bytes that name the weights. Nobody answers."""
+    """Writes all that is sent into a .soma video; head: its start (`bitstream.video.video_head`). Nobody
+    answers."""
 
     header_bytes = 2
 
-    def __init__(self, path: Path, digest: bytes, limits: Limits | None = None) -> None:
+    def __init__(self, path: Path, head: bytes, limits: Limits | None = None) -> None:
         super().__init__(TO_RECEIVERS, limits or Limits())
         self.path = check_output_path(path)
         self.address = str(path)
         self._part = self.path.with_name(self.path.name + ".part")
         self._file = self._part.open("wb")
-        self._size = self._file.write(video_head(SYSTEM, digest))
+        self._size = self._file.write(head)
 
     def send(self, lane: Lane, data: bytes) -> bool:
         """See Transport; False once the file is as large as files may be."""

@@ -28,7 +28,7 @@ def open_sender(address: str, room: str = DEFAULT_ROOM, options: TransportOption
     if kind == "file":
         from somacast.network.transport.file import FileSender
 
-        return FileSender(Path(rest), options.digest, options.limits)
+        return FileSender(Path(rest), options.file_head, options.limits)
     if kind == "udp":
         from somacast.network.transport.udp.transport import UdpSender
 

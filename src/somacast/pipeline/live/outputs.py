@@ -12,10 +12,12 @@ from somacast.errors import SomacastError
 from somacast.files import write_atomically
 from somacast.formats.rig import Rig, joint_places
 from somacast.formats.vmc import VmcSender
+from somacast.geometry.reconstruction import Reconstruction
 from somacast.pipeline.live.recording import Recording, check_recording_path
-from somacast.pipeline.video.files import MovingPerson, VideoWriter
-from somacast.systems import registry
-from somacast.types import Semantics
+from somacast.pipeline.video.files import VideoWriter
+from somacast.systems.registry import System
+from somacast.systems.spec import Kind, LiveBody, LivePose
+from somacast.types import Payload
 
 SOLE_M = 0.07  # from the lowest joint of a foot to the floor
 _FEET = [CANONICAL_JOINTS.index(name) for name in ("l_foot", "l_toe", "r_foot", "r_toe")]
@@ -39,33 +41,47 @@ class Floor:
 
 
 class FileOutput:
-    """Keeps a session for a file: .soma (labels), .glb (rigged and animated) or .bvh. `write` at the end."""
+    """Keeps a session for a file: .soma (as it was sent), .glb (rigged and animated) or .bvh. `write` at the end."""
 
-    def __init__(self, path: Path):
-        self.path = path
-        self.labels = path.suffix.lower() == ".soma"
-        if not self.labels:
+    def __init__(self, path: Path, system: System):
+        self.path, self.system = path, system
+        as_sent = path.suffix.lower() == ".soma"
+        if not as_sent:
             check_recording_path(path)
-        self.recording, self.writer = Recording(), VideoWriter() if self.labels else None
-        self.moving: MovingPerson | None = None
-        self.who: Semantics | None = None
+            if Kind.RIG not in system.spec.outputs:
+                raise SomacastError(f"{path}: system {system.name} has no rig; expected a .soma file to record into")
+        self.recording, self.writer = Recording(), VideoWriter(system) if as_sent else None
+        self.body: LiveBody | None = None
         self._floor = Floor()
         self._first_s: float | None = None
         self._last_s = -1.0
 
-    def person(self, person: MovingPerson, number: int) -> None:
-        self.moving = person
+    def person(self, body: LiveBody, number: int) -> None:
+        self.body = body
 
-    def pose(self, now_s: float, tick: int, values: np.ndarray, rotations: np.ndarray, pelvis_m: np.ndarray) -> None:
-        self._first_s = now_s if self._first_s is None else self._first_s
-        time_s = now_s - self._first_s
-        if self.moving is None or time_s < self._last_s + 0.9 * _EVERY_S:
+    def pose(self, now_s: float, tick: int, values: np.ndarray, pose: LivePose) -> None:
+        time_s = self._due(now_s)
+        if time_s is None or self.body is None or self.body.rig is None:
             return
-        self._last_s = time_s
         if self.writer is not None:
             self.writer.frame(time_s, values)
         else:
-            self.recording.add(time_s, rotations, self._floor.place(self.moving.rig, rotations, pelvis_m))
+            place = self._floor.place(self.body.rig, pose.rotations, pose.pelvis_m)
+            self.recording.add(time_s, pose.rotations, place)
+
+    def frame(self, now_s: float, tick: int, values: np.ndarray, human: Reconstruction) -> None:
+        time_s = self._due(now_s)
+        if time_s is not None and self.writer is not None:
+            self.writer.frame(time_s, values)
+
+    def _due(self, now_s: float) -> float | None:
+        """Time in the file of a frame that is to be kept, None for one that comes too soon after the last."""
+        self._first_s = now_s if self._first_s is None else self._first_s
+        time_s = now_s - self._first_s
+        if self.body is None or time_s < self._last_s + 0.9 * _EVERY_S:
+            return None
+        self._last_s = time_s
+        return time_s
 
     def status(self, status: dict[str, Any]) -> None:
         pass
@@ -73,35 +89,43 @@ class FileOutput:
     def picture(self, jpeg: bytes) -> None:
         pass
 
-    def write(self, who: Semantics | None) -> str:
+    def write(self, who: Payload | None) -> str:
         """Write the file; what was written, in words. who: who was received at last. SomacastError if nothing came."""
-        if self.moving is None or (self.writer.frames if self.writer else len(self.recording)) == 0:
+        frames = self.writer.frames if self.writer else len(self.recording)
+        if self.body is None or frames == 0:
             raise SomacastError(f"{self.path}: nothing was received; no file is written")
         if self.writer is not None:
             if who is None:
                 raise SomacastError(f"{self.path}: who it is never arrived; no file is written")
-            data = self.writer.data(registry.get(who.system).pack(who))
+            data = self.writer.data(self.system.pack(who.layers))
             write_atomically(self.path, data)
             return f"{self.path}: {len(data):,} bytes, {self.writer.frames} frames"
-        self.recording.write(self.path, self.moving.rig)
+        assert self.body.rig is not None
+        self.recording.write(self.path, self.body.rig)
         return f"{self.path}: {self.recording.seconds:.1f} s, {len(self.recording)} frames"
 
 
 class VmcOutput:
     """Live joint rotations to programs that listen for VMC (Blender, Unity, Unreal and others)."""
 
-    def __init__(self, host: str, port: int):
+    def __init__(self, host: str, port: int, system: System):
+        if Kind.RIG not in system.spec.outputs:
+            raise SomacastError(f"--vmc: system {system.name} has no rig; expected one whose people have joints")
         self.sender = VmcSender(host, port)
-        self.moving: MovingPerson | None = None
+        self.body: LiveBody | None = None
         self._floor = Floor()
 
-    def person(self, person: MovingPerson, number: int) -> None:
-        self.moving = person
+    def person(self, body: LiveBody, number: int) -> None:
+        self.body = body
 
-    def pose(self, now_s: float, tick: int, values: np.ndarray, rotations: np.ndarray, pelvis_m: np.ndarray) -> None:
-        if self.moving is not None:
-            rig = self.moving.rig
-            self.sender.send(rotations, self._floor.place(rig, rotations, pelvis_m), rig.offsets_m)
+    def pose(self, now_s: float, tick: int, values: np.ndarray, pose: LivePose) -> None:
+        rig = self.body.rig if self.body else None
+        if rig is not None:
+            place = self._floor.place(rig, pose.rotations, pose.pelvis_m)
+            self.sender.send(pose.rotations, place, rig.offsets_m)
+
+    def frame(self, now_s: float, tick: int, values: np.ndarray, human: Reconstruction) -> None:
+        pass
 
     def status(self, status: dict[str, Any]) -> None:
         pass

@@ -22,14 +22,13 @@ from somacast.bitstream.packets import (
     Unwrapper,
     unpack_packet,
 )
-from somacast.coding.motion_stream import MotionDecoder
 from somacast.errors import BitstreamError, SomacastError
 from somacast.network.congestion.feedback import FeedbackRecorder
 from somacast.network.transport.base import Lane
 from somacast.pipeline.live.playout import Playout, PlayoutConfig
-from somacast.systems import registry
-from somacast.systems.aflsc.live.motion import MotionSpace
-from somacast.types import Semantics
+from somacast.pipeline.still.receiver import open_payload
+from somacast.systems.spec import FrameCoder, FrameDecoder
+from somacast.types import Payload
 
 REPLAY_WINDOW = 2048  # sequence numbers that are remembered; what is older is not let in
 SILENCE_S = 0.5  # of a sender before another start of it (epoch) or other numbers are believed
@@ -71,7 +70,7 @@ class _Stream:
     """One start of a sender."""
 
     epoch: int
-    decoder: MotionDecoder
+    decoder: FrameDecoder
     sequence: Unwrapper = field(default_factory=Unwrapper)
     tick: Unwrapper = field(default_factory=Unwrapper)
     seen: dict[int, tuple[int, ...]] = field(default_factory=dict)  # by number: hashes of what came under it
@@ -100,13 +99,13 @@ class _Stream:
 class LiveReceiver:
     """One sender's stream. Whatever bytes come, `take` raises nothing and memory stays bounded."""
 
-    def __init__(self, motion: MotionSpace, digest: bytes, playout: PlayoutConfig | None = None):
-        self.motion, self.digest = motion, digest
-        self.playout = Playout(motion.model.circular, playout)
+    def __init__(self, coder: FrameCoder, playout: PlayoutConfig | None = None):
+        self.coder, self.digest = coder, coder.digest
+        self.playout = Playout(coder.circular, playout)
         self.recorder = FeedbackRecorder()
         self.counts = Counts()
         self.notes: deque[str] = deque(maxlen=8)
-        self.person: Semantics | None = None
+        self.person: Payload | None = None
         self.person_number = -1
         self.picture: bytes | None = None
         self.ended = False
@@ -114,6 +113,7 @@ class LiveReceiver:
         self._stream: _Stream | None = None
         self._starts: OrderedDict[int, _Stream] = OrderedDict()  # by epoch, the newest last
         self._container = b""
+        self._missing = coder.missing(None)
         self._parts: dict[int, bytes] = {}
         self._picture_number = -1
         self._recent: deque[tuple[float, int, int, int | None]] = deque()  # time, bytes, frames, number
@@ -172,7 +172,7 @@ class LiveReceiver:
         return stream
 
     def _start(self, epoch: int) -> _Stream:
-        return _Stream(epoch, MotionDecoder(self.motion.model))
+        return _Stream(epoch, self.coder.decoder())
 
     def _turn_to(self, stream: _Stream, time_s: float) -> None:
         """Another start of the sender is the one that is alive."""
@@ -211,7 +211,7 @@ class LiveReceiver:
         times = [one.tick / TICKS_PER_S for one in frames]
         new = [not self.playout.has(t) for t in times]
         self.counts.repaired += sum(unknown and not one.own for unknown, one in zip(new, frames, strict=True))
-        self.playout.add(time_s, times, [self.motion.values(one.pose) for one in frames], [one.own for one in frames])
+        self.playout.add(time_s, times, [one.values for one in frames], [one.own for one in frames])
         own = sum(one.own for one in frames)
         self.counts.frames += own
         return own
@@ -219,8 +219,11 @@ class LiveReceiver:
     def _meet(self, body: Person) -> None:
         if body.person == self.person_number and body.container == self._container:
             return
-        semantics, _ = registry.get("aflsc").unpack(body.container)
-        self.person, self.person_number, self._container = semantics, body.person, body.container
+        payload, _ = open_payload(body.container)
+        if payload.system != self.coder.system:
+            raise BitstreamError(f"person packet: expected one of system {self.coder.system}, got {payload.system}")
+        self._missing = self.coder.missing(payload)  # refuses what cannot be decoded, before anybody builds it
+        self.person, self.person_number, self._container = payload, body.person, body.container
 
     def _collect(self, body: Picture) -> None:
         if body.parts > MAX_PICTURE_PARTS:
@@ -242,16 +245,8 @@ class LiveReceiver:
         return self.recorder.report(time_s)
 
     def missing(self) -> dict[str, int]:
-        """Labels of who it is that have not come, by group: the mixture prior stands in for them."""
-        from somacast.systems.aflsc.live.tracker import missing_groups
-
-        vocabulary = self.motion.space.vocabulary
-        if self.person is None:
-            symbols = np.full((len(vocabulary.labels), vocabulary.levels), -1)
-        else:
-            symbols = self.person.symbols.copy()
-        symbols[self.motion.columns] = 0  # they come with the motion
-        return missing_groups(vocabulary, symbols)
+        """What of who it is has not come, by group: the receiver guesses it."""
+        return dict(self._missing)
 
     def status(self, time_s: float) -> dict[str, Any]:
         """fps, kbit_s, bytes_per_frame, network_state, loss of the last two seconds, counts, missing groups, notes."""

@@ -27,12 +27,12 @@ from somacast.bitstream.packets import (
     Picture,
     pack_packet,
 )
-from somacast.coding.motion_stream import MotionEncoder, even_frames
+from somacast.coding.motion_stream import even_frames
 from somacast.errors import BitstreamError
 from somacast.network.congestion.feedback import parse_report
 from somacast.network.congestion.rate_control import Controller, RateController
 from somacast.network.transport.base import Lane
-from somacast.systems.aflsc.live.motion import MotionSpace
+from somacast.systems.spec import FrameCoder
 
 PACKET_BYTES = 14  # of a motion packet beside its payload
 MAX_PAYLOAD_BYTES = MAX_PACKET_BYTES - 18  # with reference and copies
@@ -91,21 +91,20 @@ class LiveSender:
 
     def __init__(
         self,
-        motion: MotionSpace,
-        digest: bytes,
+        coder: FrameCoder,
         send: Callable[[Lane, bytes], Any],
         config: LiveConfig | None = None,
         epoch: int = 0,
         controller: Callable[[], Controller] = RateController,
     ):
-        self.motion, self.digest, self.config, self.epoch = motion, digest, config or LiveConfig(), epoch
+        self.coder, self.digest, self.config, self.epoch = coder, coder.digest, config or LiveConfig(), epoch
         self.counts = SenderCounts()
         self.state, self.stride = self.config.lowest_state, max(self.config.stride, 1)
         self._credit, self._earned_s = 0.0, 0.0
         self._newest_s = 0.0
         self._moved_s = -1e9
         self._send, self._make = send, controller
-        self._encoder = MotionEncoder(motion.model)
+        self._encoder = coder.encoder()
         self._sequence = 0
         self._batch: list[tuple[float, np.ndarray]] = []  # waiting: newer frames thin them out, none is sent late
         self._turn = 0  # counts frames, for the stride
@@ -221,11 +220,11 @@ class LiveSender:
             self._roots.popitem(last=False)
 
     def _even(self, batch: list[tuple[float, np.ndarray]]) -> tuple[list[int], np.ndarray]:
-        """Ticks and indices of a batch at even times; a camera that stumbles is evened out."""
+        """Ticks and values of a batch at even times; a camera that stumbles is evened out."""
         times, values = np.array([t for t, _ in batch]), np.stack([v for _, v in batch])
-        ticks, values = even_frames(times, values, self.motion.model.circular, self._last_tick)
+        ticks, values = even_frames(times, values, self.coder.circular, self._last_tick)
         self._last_tick = ticks[-1]
-        return ticks, self.motion.indices(values)
+        return ticks, values
 
     def _reference(self, time_s: float) -> int | None:
         """The newest frame that every receiver has, if there is one and no key is due."""

@@ -18,14 +18,14 @@ import numpy as np
 
 from somacast.bitstream.packets import TICKS_PER_S
 from somacast.errors import SomacastError
+from somacast.geometry.reconstruction import Reconstruction
 from somacast.network.transport.base import Lane, Transport
 from somacast.pipeline.live.receiver import LiveReceiver
 from somacast.pipeline.live.sender import LiveConfig, LiveSender
 from somacast.pipeline.sources import Source, SourceFrame, play
-from somacast.pipeline.video.files import MovingPerson, moving_person
-from somacast.systems import registry
-from somacast.systems.aflsc.live.motion import load_motion, motion_digest
-from somacast.types import Semantics
+from somacast.systems.registry import System
+from somacast.systems.spec import Decoder, LiveBody, LivePose, Tracker
+from somacast.types import Capture
 from somacast.weights.sessions import one_blas_thread
 
 SERVICE_S = 0.004  # between looks at what has come in
@@ -49,15 +49,18 @@ class SendOptions:
 
 
 class SendSession:
-    """A source to one transport. tracker: an `aflsc.live.Tracker`; epoch: 0 .. 255, another one at each start."""
+    """A source to one transport, by one system. tracker: of that system; epoch: 0 .. 255, another one at each start."""
 
-    def __init__(self, source: Source, transport: Transport, tracker: Any, options: SendOptions, epoch: int):
-        self.source, self.transport, self.tracker, self.options = source, transport, tracker, options
-        self.sender = LiveSender(load_motion(), motion_digest(), transport.send, options.live, epoch)
+    def __init__(
+        self, source: Source, transport: Transport, system: System, tracker: Tracker, options: SendOptions, epoch: int
+    ):
+        self.source, self.transport, self.options = source, transport, options
+        self.system, self.tracker = system, tracker
+        self.sender = LiveSender(system.live.coder(), transport.send, options.live, epoch)
         self.lost = 0
         self.encode_s: list[float] = []
         self._lock = threading.Lock()
-        self._person: Semantics | None = None
+        self._layers: list[bytes] | None = None  # of who it is, not yet told
         self._reported, self._reported_s = 0, -1e9
         self._learnt_s, self._first_s = -1e9, None
         self._picture_s = -1e9
@@ -81,9 +84,8 @@ class SendSession:
 
     def _frame(self, taken: SourceFrame) -> None:
         frame, start_s = taken.frame, time.monotonic()
-        frame.height_m = self.options.height_m
         try:
-            seen = self.tracker.look(frame, taken.captured_s)
+            seen = self.tracker.look(Capture([frame], self.options.height_m), taken.captured_s)
         except SomacastError as nobody:
             self.lost, self._note = self.lost + 1, str(nobody)
             return
@@ -94,7 +96,7 @@ class SendSession:
         now = time.monotonic()
         self._first_s = now if self._first_s is None else self._first_s
         if now - self._learnt_s >= (LEARN_EARLY_S if now - self._first_s < EARLY_S else LEARN_S):
-            self._person, self._learnt_s = self.tracker.learn(seen, taken.captured_s), now
+            self._layers, self._learnt_s = self.tracker.learn(seen, taken.captured_s).layers, now
         self._tell_person(now)
         if self.options.picture and now - self._picture_s >= PICTURE_S:
             self._picture_s = now
@@ -103,10 +105,10 @@ class SendSession:
 
     def _tell_person(self, now_s: float) -> None:
         gap = PERSON_GAPS_S[min(self._reported, len(PERSON_GAPS_S) - 1)]
-        if self._person is None or now_s - self._reported_s < gap:
+        if self._layers is None or now_s - self._reported_s < gap:
             return
-        container = registry.get("aflsc").pack(self._person)
-        self._person, self._reported, self._reported_s = None, self._reported + 1, now_s
+        container = self.system.pack(self._layers)
+        self._layers, self._reported, self._reported_s = None, self._reported + 1, now_s
         with self._lock:
             self.sender.person(now_s, container)
 
@@ -151,13 +153,17 @@ def _still_memory() -> None:
 class Output(Protocol):
     """Something that shows or keeps the received person. Called by the session's threads, must not block long."""
 
-    def person(self, person: MovingPerson, number: int) -> None:
+    def person(self, body: LiveBody, number: int) -> None:
         """Somebody new, or the same one better known."""
         ...
 
-    def pose(self, now_s: float, tick: int, values: np.ndarray, rotations: np.ndarray, pelvis_m: np.ndarray) -> None:
-        """What is to be seen at now_s: values [M] of the labels that move, and their world rotations [21, 3, 3] and
-        pelvis [3] (`MovingPerson.pose`); tick: of the sender."""
+    def pose(self, now_s: float, tick: int, values: np.ndarray, pose: LivePose) -> None:
+        """What is to be seen at now_s of somebody with a rig: values [M] of what moves, and their pose; tick: of the
+        sender."""
+        ...
+
+    def frame(self, now_s: float, tick: int, values: np.ndarray, human: Reconstruction) -> None:
+        """What is to be seen at now_s of somebody without a rig, made for this frame."""
         ...
 
     def status(self, status: dict[str, Any]) -> None: ...
@@ -165,15 +171,29 @@ class Output(Protocol):
     def picture(self, jpeg: bytes) -> None: ...
 
 
+def show_frame(body: LiveBody, outputs: Sequence[Output], now_s: float, tick: int, values: np.ndarray) -> None:
+    """One frame of somebody to all outputs: posed by the rig, or made anew."""
+    if body.rig is None:
+        human = body.reconstruct(values)
+        for output in outputs:
+            output.frame(now_s, tick, values, human)
+        return
+    pose = body.pose(values)
+    for output in outputs:
+        output.pose(now_s, tick, values, pose)
+
+
 class ReceiveSession:
-    """One transport to outputs. decoder: an `aflsc.decoder.Decoder`."""
+    """One transport to outputs, by one system. decoder: of that system."""
 
     def __init__(
-        self, transport: Transport, decoder: Any, outputs: Sequence[Output] = (), display_s: float = DISPLAY_S
-    ):
-        self.transport, self.decoder, self.outputs, self.display_s = transport, decoder, list(outputs), display_s
-        self.receiver = LiveReceiver(load_motion(), motion_digest())
-        self.moving: MovingPerson | None = None
+        self, transport: Transport, system: System, decoder: Decoder, outputs: Sequence[Output] = (),
+        display_s: float = DISPLAY_S,
+    ):  # fmt: skip
+        self.transport, self.outputs, self.display_s = transport, list(outputs), display_s
+        self.system, self.decoder = system, decoder
+        self.receiver = LiveReceiver(system.live.coder())
+        self.body: LiveBody | None = None
         self.first_pose_s: float | None = None
         self.faults: list[str] = []
         self._wanted = threading.Event()
@@ -247,9 +267,9 @@ class ReceiveSession:
                 who, number = self.receiver.person, self.receiver.person_number
             try:
                 with one_blas_thread():
-                    self.moving = moving_person(self.decoder, who)
+                    self.body = self.system.live.body(self.decoder, who)
                     for output in self.outputs:
-                        output.person(self.moving, number)
+                        output.person(self.body, number)
             except Exception as fault:  # a person that cannot be built must not end the session
                 self.faults = [*self.faults[-4:], f"{type(fault).__name__}: {fault}"]
             stop.wait(max(built_s + MIN_REBUILD_S - time.monotonic(), 0.0))
@@ -261,13 +281,12 @@ class ReceiveSession:
         if picture is not None:
             for output in self.outputs:
                 output.picture(picture)
-        if shown is None or self.moving is None:
+        body = self.body
+        if shown is None or body is None:
             return
-        rotations, pelvis = self.moving.pose(shown.values)
         if self.first_pose_s is None and self.receiver.person is not None:
             self.first_pose_s = now_s
-        for output in self.outputs:
-            output.pose(now_s, round(shown.sender_s * TICKS_PER_S), shown.values, rotations, pelvis)
+        show_frame(body, self.outputs, now_s, round(shown.sender_s * TICKS_PER_S), shown.values)
 
     def status(self, now_s: float) -> dict[str, Any]:
         """`LiveReceiver.status` with losses seen, playout delay and faults."""

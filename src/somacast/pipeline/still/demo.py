@@ -19,14 +19,14 @@ from somacast.pipeline.still.baselines import CROP_PX, Baseline, draco_baseline,
 from somacast.pipeline.still.receiver import Receiver, ReceiverResult
 from somacast.pipeline.still.sender import Sender, SenderResult
 from somacast.timing import StageClock
-from somacast.types import Frame
+from somacast.types import Capture
 
 BUILT_IN_SEED = 11
 BUILT_IN_SIZE_PX = 384
 TILE_PX = 320
 
 
-def run_demo(image: Path | None, out: Path, device: str = "cpu") -> dict[str, Any]:
+def run_demo(image: Path | None, out: Path, device: str = "cpu", system: str | None = None) -> dict[str, Any]:
     """Send one person through the whole chain and write everything into the folder `out` (made if needed).
 
     Writes person.soma, person.glb, contact_sheet.png and, for the built-in person, input.png.
@@ -44,26 +44,26 @@ def run_demo(image: Path | None, out: Path, device: str = "cpu") -> dict[str, An
     if image is None:
         image = files["input"] = out / "input.png"
         write_atomically(image, encode_png(built_in_person()))
-    frame = read_image(image)
+    capture = Capture([read_image(image)])
 
     clock = StageClock()
     with clock.stage("load"):
-        sender, receiver = Sender("aflsc", device), Receiver(device)
-        receiver.load("aflsc")
-    sent = sender.encode(frame)
+        sender, receiver = Sender(system, device), Receiver(device)
+        receiver.load(sender.system.spec.name)
+    sent = sender.encode(capture)
     got = receiver.decode(sent.data)
     got.stage_times_s.pop("load", None)
 
     files |= {"soma": out / "person.soma", "glb": out / "person.glb", "contact_sheet": out / "contact_sheet.png"}
     write_atomically(files["soma"], sent.data)
     save_mesh(got.mesh(), files["glb"])
-    write_atomically(files["contact_sheet"], encode_png(contact_sheet(frame, sent, got)))
+    write_atomically(files["contact_sheet"], encode_png(contact_sheet(sent, got)))
     times_s = clock.times_s | {f"sender: {k}": v for k, v in sent.report["stage_times_s"].items()}
     times_s |= {f"receiver: {k}": v for k, v in got.stage_times_s.items()}
     return {
         "soma_bytes": len(sent.data),
         "picture": {"path": image, "bytes": image.stat().st_size},
-        "rivals": baselines(frame, sent, got),
+        "rivals": baselines(sent, got),
         "stage_times_s": times_s,
         "files": files,
         "notes": [*sent.report["notes"], *got.notes],
@@ -80,14 +80,15 @@ def built_in_person() -> np.ndarray:
     return next(people.samples(0)).image
 
 
-def baselines(frame: Frame, sent: SenderResult, got: ReceiverResult) -> list[Baseline]:
+def baselines(sent: SenderResult, got: ReceiverResult) -> list[Baseline]:
     """The same person by other means: picture codecs on the person crop, Draco on the rebuilt mesh."""
-    crop, mask = person_crop(frame, sent)
+    crop, mask = person_crop(sent)
     return [*picture_baselines(crop, mask), draco_baseline(got.mesh())]
 
 
-def person_crop(frame: Frame, sent: SenderResult) -> tuple[np.ndarray, np.ndarray | None]:
+def person_crop(sent: SenderResult) -> tuple[np.ndarray, np.ndarray | None]:
     """The square around the person at 256 px, [256, 256, 3], and its mask [256, 256] if there is one."""
+    frame = sent.capture.frame
     if frame.mask is not None:
         box = box_of_mask(frame.mask, margin=0.05)
         return square_crop(frame.image, box, CROP_PX), square_crop(frame.mask, box, CROP_PX)
@@ -104,9 +105,9 @@ def _resized(plane: np.ndarray, size_px: int) -> np.ndarray:
     return square_crop(plane, SquareBox(plane.shape[1] / 2, plane.shape[0] / 2, plane.shape[0]), size_px)
 
 
-def contact_sheet(frame: Frame, sent: SenderResult, got: ReceiverResult) -> np.ndarray:
+def contact_sheet(sent: SenderResult, got: ReceiverResult) -> np.ndarray:
     """Input, silhouette, depth, keypoints and four views of the result on one sheet, [H, W, 3] float32."""
-    tiles = [("input", _fitted(frame.image, TILE_PX))]
+    tiles = [("input", _fitted(sent.capture.frame.image, TILE_PX))]
     maps = sent.maps
     if "silhouette" in maps:
         tiles.append(("silhouette", _resized(maps["silhouette"], TILE_PX)))

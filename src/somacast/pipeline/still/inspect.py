@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from somacast.bitstream import container
 from somacast.bitstream.packets import TICK_SPAN, TICKS_PER_S, Motion, Person, Unwrapper, unpack_packet
 from somacast.bitstream.video import VIDEO_VERSION, is_video, read_head, read_records
-from somacast.coding.label_coding import CodingTables, symbol_bits
-from somacast.coding.vocabulary import Vocabulary
-from somacast.errors import BitstreamError
+from somacast.errors import SomacastError
+from somacast.pipeline.still.receiver import open_payload
 from somacast.systems import registry
 
 
@@ -20,9 +17,9 @@ def describe(data: bytes) -> dict[str, Any]:
 
     Returns
     -------
-    dict with `header` (format_version, system, weights_digest, network_state, bytes, header_bytes), `layers` (index,
-    bytes), `groups` (group, labels, sent, levels_sent, levels, bits), `labels` (name, group, symbols, levels, bits,
-    value) and `notes`. A file for other weights than those installed has no groups and a note.
+    dict with `header` (format_version, system, weights_digest, bytes, header_bytes, and what the system adds), `layers`
+    (index, bytes), `groups` (group, labels, sent, levels_sent, levels, bits), `labels` (name, group, symbols, levels,
+    bits, value) and `notes`. A file for other weights than those installed has no groups and a note.
 
     A video has `packets` (time_s, kind, bytes, frames, network_state, reference) in place of layers, and describes who
     it is as it would a still. Raises BitstreamError if the bytes are no whole .soma base layer.
@@ -33,10 +30,9 @@ def describe(data: bytes) -> dict[str, Any]:
     header_bytes = len(data) - sum(len(layer) for layer in held.layers)
     description: dict[str, Any] = {
         "header": {
-            "format_version": container.VERSION,
+            "format_version": container.format_version(data),
             "system": held.system,
             "weights_digest": held.weights_digest.hex(),
-            "network_state": held.network_state,
             "bytes": len(data),
             "header_bytes": header_bytes,  # all that is not payload: header, lengths, checks
         },
@@ -46,16 +42,14 @@ def describe(data: bytes) -> dict[str, Any]:
         "notes": list(notes),
     }
     try:
-        system = registry.get(held.system)
-        semantics, more = system.unpack(data)
-    except BitstreamError as fault:  # whole and sound, but not for this installation
+        payload, _ = open_payload(data)
+        more = registry.get(payload.system).spec.describe(payload)
+    except SomacastError as fault:  # whole and sound, but not for this installation
         description["notes"].append(str(fault))
         return description
-    description["notes"] += [note for note in more if note not in notes]
-    vocabulary, tables = system.labels()
-    description["labels"] = _labels(semantics.symbols, vocabulary, tables)
-    description["groups"] = [_group(name, description["labels"]) for name in vocabulary.groups]
-    return description
+    tables = {name: more.pop(name, []) for name in ("groups", "labels")}
+    description["header"] |= more
+    return description | tables
 
 
 def _describe_video(data: bytes) -> dict[str, Any]:
@@ -89,32 +83,3 @@ def _describe_video(data: bytes) -> dict[str, Any]:
         description |= {"layers": who["layers"], "groups": who["groups"], "labels": who["labels"]}
         description["notes"] += who["notes"]
     return description
-
-
-def _labels(symbols: np.ndarray, vocabulary: Vocabulary, tables: CodingTables) -> list[dict[str, Any]]:
-    """One entry for each label, in coding order."""
-    bits = symbol_bits(symbols, vocabulary, tables).sum(1)
-    values, _, present = vocabulary.dequantise(symbols[None])
-    rows = []
-    for i, label in enumerate(vocabulary.labels):
-        sent = [int(s) for s in symbols[i] if s >= 0]
-        value: Any = None
-        if present[0, i]:
-            value = label.classes[sent[0]] if label.classes else round(float(values[0, i]), 5)
-        rows.append(
-            {"name": label.name, "group": label.group, "symbols": sent, "levels": len(label.alphabets),
-             "bits": round(float(bits[i]), 3), "value": value}
-        )  # fmt: skip
-    return rows
-
-
-def _group(name: str, labels: list[dict[str, Any]]) -> dict[str, Any]:
-    members = [label for label in labels if label["group"] == name]
-    return {
-        "group": name,
-        "labels": len(members),
-        "sent": sum(bool(label["symbols"]) for label in members),
-        "levels_sent": sum(len(label["symbols"]) for label in members),
-        "levels": sum(label["levels"] for label in members),
-        "bits": round(sum(label["bits"] for label in members), 2),
-    }

@@ -1,6 +1,6 @@
 """The receiver, whole on one screen: bitstream -> entropy -> semantics -> human.
 
-bytes of a .soma file --unpack--> Semantics --decoder--> Human
+bytes of a .soma file --container--> Payload --decoder of its system--> Reconstruction
 """
 
 from __future__ import annotations
@@ -9,50 +9,63 @@ from dataclasses import dataclass
 from typing import Any
 
 from somacast.bitstream import container
-from somacast.errors import SomacastError
+from somacast.errors import BitstreamError
+from somacast.geometry.reconstruction import Reconstruction
 from somacast.systems import registry
 from somacast.timing import StageClock
-from somacast.types import Human, Mesh, Semantics
+from somacast.types import Mesh, Payload
 
 
 @dataclass
 class ReceiverResult:
-    """The person, what the user should be told, seconds by stage, and the labels that arrived."""
+    """The person, what the user should be told, seconds by stage, and what arrived."""
 
-    human: Human
+    human: Reconstruction
     notes: list[str]
     stage_times_s: dict[str, float]
-    semantics: Semantics
+    payload: Payload
 
     def mesh(self) -> Mesh:
         """The person's mesh; SomacastError if this system gives another kind of person."""
-        if self.human.mesh is None:
-            raise SomacastError(f"system {self.semantics.system} gives no mesh of this person; expected one that does")
-        return self.human.mesh
+        return self.human.surface()
+
+
+def open_payload(data: bytes) -> tuple[Payload, list[str]]:
+    """What a .soma file holds for a system that is here and has the right weights, and notes for the user.
+    BitstreamError for everything else, before any network is loaded."""
+    payload, notes = container.unpack(data)
+    expected = registry.get(payload.system).spec.weights_digest()
+    if payload.weights_digest != expected:
+        raise BitstreamError(
+            f"expected a stream made for weights {expected.hex()}, got one for {payload.weights_digest.hex()}"
+            ": sender and receiver need the same version of the package"
+        )
+    return payload, notes
 
 
 class Receiver:
-    """Decodes files of any system; decoders are loaded when first met and kept. `decoders`: loaded ones by system, for
-    one with other options than those of the registry."""
+    """Decodes files of any system; decoders are loaded when first met and kept. variants: NAME -> NAME:VARIANT, for
+    decoders in another configuration than the default."""
 
-    def __init__(self, device: str = "cpu", decoders: dict[str, Any] | None = None):
+    def __init__(self, device: str = "cpu", variants: dict[str, str] | None = None):
         self.device = device
-        self._decoders: dict[str, Any] = dict(decoders or {})
+        self._variants = dict(variants or {})
+        self._decoders: dict[str, Any] = {}
 
     def load(self, system: str) -> Any:
         """The loaded decoder of a system."""
-        if system not in self._decoders:
-            self._decoders[system] = registry.get(system).decoder(self.device)
-        return self._decoders[system]
+        name = self._variants.get(system, system)
+        if name not in self._decoders:
+            self._decoders[name] = registry.get(name).decoder(self.device)
+        return self._decoders[name]
 
     def decode(self, data: bytes) -> ReceiverResult:
         """The person in a .soma file; BitstreamError before any geometry if the file cannot be decoded."""
         clock = StageClock()
         with clock.stage("bitstream"):
-            system = container.unpack(data)[0].system
-            semantics, notes = registry.get(system).unpack(data)
+            payload, notes = open_payload(data)
         with clock.stage("load"):
-            decoder = self.load(system)
+            decoder = self.load(payload.system)
         with clock.stage("human"):
-            human = decoder.decode(semantics)
-        return ReceiverResult(human, list(notes), clock.times_s, semantics)
+            human = decoder.decode(payload)
+        return ReceiverResult(human, list(notes), clock.times_s, payload)

@@ -1,6 +1,6 @@
 """The sender, whole on one screen: capture -> semantics -> entropy -> bitstream.
 
-frame --encoder--> Semantics --pack--> bytes of a .soma file
+Capture --encoder of a system--> layers --container--> bytes of a .soma file
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from somacast.capture.pictures import PictureFrame, frame_from_array, read_image
 from somacast.errors import SomacastError
 from somacast.systems import registry
 from somacast.timing import StageClock
-from somacast.types import Frame
+from somacast.types import Capture, Frame
 from somacast.weights.sessions import one_blas_thread
 
 
@@ -27,49 +27,56 @@ class SenderResult:
 
     data: bytes
     report: dict[str, Any]
-    frame: Frame
+    capture: Capture
     maps: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 class Sender:
     """Holds the loaded encoder of one system, so that further pictures cost no loading."""
 
-    def __init__(self, system: str = "aflsc", device: str = "cpu"):
-        self.system = registry.get(system)
+    def __init__(self, system: str | None = None, device: str = "cpu"):
+        self.system = registry.get(system or registry.DEFAULT)
         self.encoder = self.system.encoder(device)
 
-    def encode(self, frame: Frame, budget_bytes: int | None = None, network_state: int = 0) -> SenderResult:
-        """One frame to the bytes of a .soma file of at most `budget_bytes`. network_state: f of eq. 18 as 0 (send all)
-        .. 255, see `channel.monitor.NetworkMonitor.network_state`; the more, the coarser the less important labels.
+    def encode(self, capture: Capture, budget_bytes: int | None = None, network_state: int = 0) -> SenderResult:
+        """One capture to the bytes of a .soma file of at most `budget_bytes`. network_state: f of eq. 18 as 0 (send
+        all) .. 255, see `NetworkMonitor.network_state`; the more, the coarser what matters less.
 
-        Raises SomacastError if there is no person in the frame or the budget is too small for any person.
+        Raises SomacastError if there is no person in the capture or the budget is too small for any person.
         """
         if not 0 <= network_state <= 255:
             raise SomacastError(f"network state: expected a whole number from 0 to 255, got {network_state}")
         clock = StageClock()
         with clock.stage("semantics"), one_blas_thread():
-            semantics, found = self.encoder.encode([frame], budget_bytes)
-            semantics.network_state = network_state
+            encoded = self.encoder.encode(capture, budget_bytes, network_state)
         with clock.stage("bitstream"):
-            data = self.system.pack(semantics, budget_bytes)
-        report = dict(found)
-        maps = report.pop("maps", {})
+            data = self.system.pack(encoded.layers)
+        if budget_bytes is not None and len(data) > budget_bytes:
+            raise SomacastError(
+                f"a budget of {budget_bytes} bytes is too small: system {self.system.name} made {len(data)}"
+            )
+        report, frame = dict(encoded.report), capture.frame
         if isinstance(frame, PictureFrame):
             report = in_source_pixels(report, frame.source_scale)
         report["bytes"] = len(data)
-        report["notes"] = [*frame.notes, *(note for note in report.get("notes", []) if note not in frame.notes)]
+        report["notes"] = list(dict.fromkeys([*capture.notes, *report.get("notes", [])]))
         report["stage_times_s"] = {**report.get("stage_times_s", {}), **clock.times_s}
-        return SenderResult(data, plain(report), frame, maps)
+        return SenderResult(data, plain(report), capture, encoded.maps)
 
 
-def frame_of(image: Any, mask: Any = None, height_m: float | None = None) -> Frame:
-    """A frame from what `somacast.encode` takes: path, array, Pillow image or Frame; mask as path or array; height in
-    metres. A frame that is given is not changed."""
-    frame = _picture_of(image, mask)
-    return frame if height_m is None else replace(frame, height_m=height_m)
+def capture_of(image: Any, mask: Any = None, height_m: float | None = None) -> Capture:
+    """A capture from what `somacast.encode` takes: path, array, Pillow image, Frame or Capture; mask as path or array;
+    height in metres. What is given is not changed."""
+    if isinstance(image, Capture):
+        if mask is None:
+            return image if height_m is None else replace(image, height_m=height_m)
+        first = frame_of(image.frame, mask)
+        return Capture([first, *image.views[1:]], image.height_m if height_m is None else height_m)
+    return Capture([frame_of(image, mask)], height_m)
 
 
-def _picture_of(image: Any, mask: Any) -> Frame:
+def frame_of(image: Any, mask: Any = None) -> Frame:
+    """A frame from a path, array, Pillow image or Frame; mask as path or array."""
     if isinstance(image, Frame):
         if mask is None:
             return image

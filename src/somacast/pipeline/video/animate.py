@@ -2,71 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from somacast.errors import SomacastError
 from somacast.files import write_atomically
 from somacast.formats.bvh import encode_bvh
 from somacast.formats.meshes import mesh_suffix, save_mesh
-from somacast.formats.rig import Motion, encode_rigged_glb, posed
+from somacast.formats.rig import Motion, Rig, encode_rigged_glb, posed
 from somacast.geometry.preview import SUPERSAMPLE, encode_png
-from somacast.geometry.rasteriser import MID_GREY, light, render_orthographic
+from somacast.geometry.rasteriser import level_camera, light
+from somacast.geometry.reconstruction import Reconstruction
 from somacast.pipeline.live.outputs import Floor
-from somacast.pipeline.video.files import MovingPerson, Video, moving_person
+from somacast.pipeline.video.files import Video
+from somacast.systems.registry import System
+from somacast.systems.spec import LiveBody
+from somacast.types import Camera
 
 FPS = 30.0
 VIDEO_SUFFIXES = (".mp4", ".webm")
+FILM_PX, SHEET_PX = 512, 320
 _SHEET_FRAMES = 6
 
 
-def motion_of(video: Video, moving: MovingPerson, fps: float = FPS) -> Motion:
+def motion_of(video: Video, body: LiveBody, rig: Rig, fps: float = FPS) -> Motion:
     """World rotations and places of the pelvis on the floor of the rig's scene, at even times."""
-    count = int(video.times_s[-1] * fps + 1e-6) + 1
     floor, world_rotations, places = Floor(), [], []
-    for values in video.values_at(np.arange(count) / fps):
-        rotations, pelvis = moving.pose(values)
-        world_rotations.append(rotations)
-        places.append(floor.place(moving.rig, rotations, pelvis))
+    for values in _even_values(video, fps):
+        pose = body.pose(values)
+        world_rotations.append(pose.rotations)
+        places.append(floor.place(rig, pose.rotations, pose.pelvis_m))
     return Motion(np.stack(world_rotations), np.stack(places), fps)
 
 
-def pictures_of(
-    moving: MovingPerson, motion: Motion, size_px: int = 512, azimuth_deg: float = 0.0
-) -> Iterator[np.ndarray]:
-    """Lit pictures [S, S, 3] float32 in [0, 1] of every frame, at one scale, from in front unless told otherwise."""
-    height = float(np.ptp(moving.rig.mesh.vertices[:, 1]))
-    centre = np.array([motion.pelvis_m[:, 0].mean(), 0.5 * height, motion.pelvis_m[:, 2].mean()])
-    extent = 1.25 * height + float(np.ptp(motion.pelvis_m[:, 0]))
+def _even_values(video: Video, fps: float) -> np.ndarray:
+    """Values [N, M] at even times from the first frame to the last."""
+    return video.values_at(np.arange(int(video.times_s[-1] * fps + 1e-6) + 1) / fps)
+
+
+def people_of(video: Video, body: LiveBody, fps: float = FPS) -> Iterator[Reconstruction]:
+    """The person at even times, standing on the floor, whatever the system makes of people."""
+    rig = body.rig
+    if rig is None:
+        for values in _even_values(video, fps):
+            yield body.reconstruct(values)
+        return
+    motion = motion_of(video, body, rig, fps)
     for rotations, pelvis in zip(motion.rotations, motion.pelvis_m, strict=True):
-        mesh = posed(moving.rig, rotations, pelvis)
-        rendering = render_orthographic(mesh, size_px * SUPERSAMPLE, extent, azimuth_deg, centre, background=MID_GREY)
-        image = light(rendering).reshape(size_px, SUPERSAMPLE, size_px, SUPERSAMPLE, 3)
+        yield Reconstruction(posed(rig, rotations, pelvis))
+
+
+def film_camera(video: Video, body: LiveBody, size_px: int) -> Camera:
+    """A level camera from in front that has the person in the picture from first to last."""
+    if body.rig is not None:
+        motion = motion_of(video, body, body.rig)
+        height_m = float(np.ptp(body.rig.mesh.vertices[:, 1]))
+        center = np.array([motion.pelvis_m[:, 0].mean(), 0.5 * height_m, motion.pelvis_m[:, 2].mean()])
+        return level_camera(size_px, 1.25 * height_m + float(np.ptp(motion.pelvis_m[:, 0])), 0.0, center)
+    vertices = next(people_of(video, body)).surface().vertices
+    low, high = vertices.min(0), vertices.max(0)
+    return level_camera(size_px, 1.6 * float(high[1] - low[1]), 0.0, (low + high) / 2)
+
+
+def pictures_of(people: Iterable[Reconstruction], camera: Camera) -> Iterator[np.ndarray]:
+    """Lit pictures [S, S, 3] float32 in [0, 1] of people through a camera of SUPERSAMPLE times as many pixels."""
+    size_px = camera.width // SUPERSAMPLE
+    for human in people:
+        image = light(human.render(camera)).reshape(size_px, SUPERSAMPLE, size_px, SUPERSAMPLE, 3)
         yield image.mean((1, 3)).astype(np.float32)
 
 
-def write_video_person(video: Video, decoder: Any, path: Path, preview: Path | None = None) -> list[str]:
+def write_video_person(
+    video: Video, system: System, decoder: Any, path: Path, preview: Path | None = None
+) -> list[str]:
     """Write a .soma video as an animated .glb, a .bvh, a rendered .mp4 or .webm, or its first frame as a mesh (.ply,
-    .obj); preview: PNG with some frames side by side. Notes for the user."""
-    moving = moving_person(decoder, video.who)
-    motion, notes, suffix = motion_of(video, moving), [], path.suffix.lower()
+    .obj); preview: PNG with some frames side by side. Notes for the user.
+
+    SomacastError for a format that holds motion of joints, of a system whose people have none.
+    """
+    body, notes, suffix = system.live.body(decoder, video.who), [], path.suffix.lower()
+    rig = body.rig
+    if rig is None and suffix in (".bvh", ".glb"):
+        raise SomacastError(
+            f"{path}: people of system {system.name} have no joints; expected .mp4, .webm, .ply or .obj"
+        )
     if suffix in VIDEO_SUFFIXES:
         from somacast.capture.video import write_video
 
-        write_video(path, pictures_of(moving, motion), motion.fps)
-    elif suffix == ".bvh":
-        write_atomically(path, encode_bvh(moving.rig.joints, moving.rig.rotations, motion).encode())
-    elif suffix == ".glb":
-        write_atomically(path, encode_rigged_glb(moving.rig, motion, matte=True))
+        camera = film_camera(video, body, FILM_PX * SUPERSAMPLE)
+        write_video(path, pictures_of(people_of(video, body), camera), FPS)
+    elif rig is not None and suffix in (".bvh", ".glb"):
+        motion = motion_of(video, body, rig)
+        made = encode_bvh(rig.joints, rig.rotations, motion).encode() if suffix == ".bvh" else None
+        write_atomically(path, made or encode_rigged_glb(rig, motion, matte=True))
     else:
         mesh_suffix(path)
-        save_mesh(posed(moving.rig, motion.rotations[0], motion.pelvis_m[0]), path)
-        notes.append(f"{suffix} holds no motion: the first of {len(motion.rotations)} frames is written")
+        save_mesh(next(people_of(video, body)).surface(), path)
+        notes.append(f"{suffix} holds no motion: the first of {len(_even_values(video, FPS))} frames is written")
     if preview is not None:
-        pick = np.linspace(0, len(motion.rotations) - 1, _SHEET_FRAMES).round().astype(int)
-        some = Motion(motion.rotations[pick], motion.pelvis_m[pick], motion.fps)
-        pictures = list(pictures_of(moving, some, 320))
+        people = list(people_of(video, body))
+        pick = np.linspace(0, len(people) - 1, _SHEET_FRAMES).round().astype(int)
+        camera = film_camera(video, body, SHEET_PX * SUPERSAMPLE)
+        pictures = list(pictures_of([people[k] for k in pick], camera))
         write_atomically(preview, encode_png(np.concatenate(pictures, 1)))
     return notes

@@ -162,7 +162,7 @@ def photograph(
 
     Also the camera, and the mesh turned into the view frame with the middle of its bounding box at the origin.
     """
-    from somacast.geometry.rasteriser import render_pinhole
+    from somacast.geometry.rasteriser import render_camera
     from somacast.synthetic.datasets.writer import camera_of
     from somacast.synthetic.rendering import bounds
     from somacast.synthetic.samples import SceneConfig
@@ -180,7 +180,7 @@ def photograph(
     towards, ambient, tint = draw_light(rng)
     background = draw_background(rng, 2 * size_px)
     fine = camera_of(Shot(distance, *center, 2 * size_px / side), 2 * size_px)
-    seen = render_pinhole(turned, fine, background=background / 255)
+    seen = render_camera(turned, fine, background=background / 255)
     shade = ambient + (1 - ambient) * np.maximum(seen.normals @ towards, 0)
     lit = np.minimum(seen.rgb * shade[..., None] * tint, 1)
     picture = np.where(seen.mask[..., None], lit, seen.rgb)

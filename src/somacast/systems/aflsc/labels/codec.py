@@ -1,4 +1,4 @@
-"""AFLSC between labels and bytes, and the inputs its networks get from labels. NumPy only."""
+"""AFLSC between labels and layers of bytes, and the inputs its networks get from labels. NumPy only."""
 
 from __future__ import annotations
 
@@ -6,49 +6,57 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from somacast.bitstream.container import Container, pack, unpack
+from somacast.bitstream.container import packed_bytes
 from somacast.coding.label_coding import CodingTables, decode_layers, encode_layers, fit_budget
 from somacast.coding.vocabulary import Vocabulary
 from somacast.errors import BitstreamError
-from somacast.types import Semantics
+from somacast.types import Payload
 
 SYSTEM = "aflsc"
 
 
 @dataclass(frozen=True)
 class LabelCodec:
-    """Semantics <-> .soma bytes for one set of weights. digest: first three bytes of their sha256."""
+    """Symbols of all labels of one person [L, levels] int16 (-1 where not sent or not there) <-> layers, for one set of
+    weights. digest: three bytes that name them.
+
+    The base layer begins with the network state, f of eq. 18 in 1/255: the decoder needs it to know what was kept.
+    """
 
     vocabulary: Vocabulary
     tables: CodingTables
     digest: bytes
 
-    def pack(self, semantics: Semantics, budget_bytes: int | None = None) -> bytes:
-        """Bytes of one person; with a budget, labels give way by importance until the file fits (eq. 14, 17).
-
-        SomacastError if the budget cannot hold the base layer.
-        """
+    def layers(self, symbols: np.ndarray, budget_bytes: int | None = None, network_state: int = 0) -> list[bytes]:
+        """Layers of one person; with a budget for the whole file, labels give way by importance until it fits (eq. 14,
+        17). SomacastError if the budget cannot hold the base layer."""
         if budget_bytes is None:
-            state = semantics.network_state
-            layers = encode_layers(semantics.symbols, state, self.vocabulary, self.tables)
+            base, *finer = encode_layers(symbols, network_state, self.vocabulary, self.tables)
         else:
-            state, layers = fit_budget(
-                semantics.symbols, budget_bytes, self.vocabulary, self.tables, semantics.network_state
+            network_state, (base, *finer) = fit_budget(
+                symbols, budget_bytes, self.vocabulary, self.tables, network_state, _file_bytes
             )
-        return pack(Container(SYSTEM, self.digest, state, layers))
+        return [bytes([network_state]) + base, *finer]
 
-    def unpack(self, data: bytes) -> tuple[Semantics, list[str]]:
-        """Inverse of `pack`, and what the user should be told (a cut file). BitstreamError for what is not ours."""
-        container, notes = unpack(data)
-        if container.system != SYSTEM:
-            raise BitstreamError(f"expected a stream of system {SYSTEM}, got {container.system}")
-        if container.weights_digest != self.digest:
-            raise BitstreamError(
-                f"expected a stream made for weights {self.digest.hex()}, got one for {container.weights_digest.hex()}"
-                ": sender and receiver need the same version of the package"
-            )
-        symbols = decode_layers(container.layers, container.network_state, self.vocabulary, self.tables)
-        return Semantics(SYSTEM, symbols, self.digest, container.network_state), notes
+    def symbols(self, layers: list[bytes]) -> np.ndarray:
+        """Inverse of `layers` for any prefix of them. BitstreamError for what no encoder makes."""
+        return decode_layers([layers[0][1:], *layers[1:]], self.network_state(layers), self.vocabulary, self.tables)
+
+    @staticmethod
+    def network_state(layers: list[bytes]) -> int:
+        """f of eq. 18 in 1/255 that the layers were made for."""
+        if not layers[0]:
+            raise BitstreamError("the base layer is empty, expected one that begins with the network state")
+        return layers[0][0]
+
+    def payload(self, symbols: np.ndarray, budget_bytes: int | None = None, network_state: int = 0) -> Payload:
+        """`layers` as they travel."""
+        return Payload(SYSTEM, self.digest, self.layers(symbols, budget_bytes, network_state))
+
+
+def _file_bytes(lengths: list[int]) -> int:
+    """Size of the file that holds the labels' layers of these lengths, and the network state."""
+    return packed_bytes(SYSTEM, [lengths[0] + 1, *lengths[1:]])
 
 
 def label_inputs(vocabulary: Vocabulary, values: np.ndarray, width: np.ndarray, present: np.ndarray) -> np.ndarray:

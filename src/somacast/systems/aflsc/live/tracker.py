@@ -1,8 +1,7 @@
-"""AFLSC live: one picture after the other to what moves and who it is, and back to a body that can be driven.
+"""AFLSC live, sender: one picture after the other to what moves and who it is.
 
 picture -> Tracker.look -> values of the labels that move (each frame)
-                   .learn -> who it is: running means of the other labels (now and then) -> .soma container
-container -> live_rig -> Rig in T-pose, which joint rotations drive from then on: no diffusion per frame
+                   .learn -> who it is: running means of the other labels (now and then) -> layers
 """
 
 from __future__ import annotations
@@ -11,19 +10,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from somacast.body.table import TPOSE, load_body
 from somacast.capture.cropping import SquareBox
 from somacast.capture.detector import NO_PERSON, find_people
-from somacast.coding.vocabulary import Vocabulary
 from somacast.errors import SomacastError
-from somacast.formats.rig import Rig, body_joint_weights
-from somacast.systems.aflsc.labels.space import PersonState
 from somacast.systems.aflsc.live.motion import MotionSpace, load_motion
-from somacast.systems.aflsc.receiver.assemble import skinned_mesh
-from somacast.systems.aflsc.receiver.decoder import Decoder
-from somacast.systems.aflsc.sender.encoder import ALIGNMENT_ROUNDS, DOUBTED, FOUND, TRUNK, Encoder, Look
+from somacast.systems.aflsc.sender.encoder import DOUBTED, FOUND, TRUNK, Encoder, Look
 from somacast.systems.aflsc.sender.rendered_body import WeakCamera
-from somacast.types import Frame, Semantics
+from somacast.types import Capture, Encoded, Frame
 
 LOST_CONFIDENCE = 0.04  # mean peak of the trunk's heat maps under which the person is looked for again
 LOST_FRAMES = 5
@@ -113,10 +106,10 @@ class Tracker:
         values, camera, _ = self.encoder.label(blank, look)
         self.encoder.appearance(blank, look, values, camera)
 
-    def look(self, frame: Frame, time_s: float) -> Seen:
+    def look(self, capture: Capture, time_s: float) -> Seen:
         """What moves in a frame of time `time_s`. SomacastError if no person is seen; the next frame is then searched
         anew after a few such."""
-        encoder = self.encoder
+        encoder, frame = self.encoder, capture.frame
         if self._box is None:
             box, notes, sure = encoder.find(frame)
             box, landmarks, score = encoder.locate(frame, box)
@@ -142,7 +135,8 @@ class Tracker:
             look.values[self._shape] = self._mean[self._shape]
             std = np.array([self.space.vocabulary.labels[i].std for i in self._shape])
             look.value_std[self._shape] = np.minimum(look.value_std[self._shape], SHAPE_STD * std)
-        values, camera, _ = encoder.label(frame, look, ALIGNMENT_ROUNDS if self.mirrored else LIVE_ALIGNMENT_ROUNDS)
+        rounds = encoder.config.alignment_rounds if self.mirrored else LIVE_ALIGNMENT_ROUNDS
+        values, camera, _ = encoder.label(frame, look, rounds, capture.height_m)
         values[self.space.vocabulary.group_indices("camera")] = encoder.place(frame, look, camera)
         self._follow(look)
         moving = values[self.motion.columns]
@@ -163,8 +157,8 @@ class Tracker:
         }
         self._box = SquareBox(mix["cx"], mix["cy"], mix["side"])
 
-    def learn(self, seen: Seen, time_s: float) -> Semantics:
-        """Take a frame into account for who it is: symbols of all labels, at running means, in this frame's pose."""
+    def learn(self, seen: Seen, time_s: float) -> Encoded:
+        """Take a frame into account for who it is: layers of all labels, at running means, in this frame's pose."""
         values, share = self.encoder.appearance(seen.frame, seen.look, seen.values, seen.camera)
         gap = 0.0 if self._learnt_s is None else max(time_s - self._learnt_s, 0.0)
         self._learnt_s = time_s
@@ -182,26 +176,4 @@ class Tracker:
                 out[index] = int(self._votes[index].argmax())
         out[self.motion.columns] = seen.moving
         symbols = self.space.vocabulary.quantise(out[None])[0]
-        return Semantics("aflsc", symbols, self.encoder.digest)
-
-
-def missing_groups(vocabulary: Vocabulary, symbols: np.ndarray) -> dict[str, int]:
-    """Labels by group that a receiver does not have, of symbols [L, levels]; groups that lack none are left out."""
-    lacking = symbols[:, 0] < 0
-    counts = {group: int(lacking[vocabulary.group_indices(group)].sum()) for group in vocabulary.groups}
-    return {group: count for group, count in counts.items() if count}
-
-
-def live_rig(decoder: Decoder, semantics: Semantics | None) -> tuple[Rig, PersonState]:
-    """The person in T-pose, hung on the joints, from symbols in which anything may be missing (None: everything): the
-    receiver's mixture prior says what nobody told."""
-    if semantics is None:
-        vocabulary = decoder.space.vocabulary
-        blank = np.full((len(vocabulary.labels), vocabulary.levels), -1, np.int16)
-        semantics = Semantics("aflsc", blank, b"\0\0\0")
-    state, color, offset = decoder.restore(semantics)
-    state.rotations = np.array(TPOSE)
-    mesh = skinned_mesh(state, color, offset)
-    body = load_body()
-    joints = body.joints(body.rest(state.shape)[1], state.rotations)
-    return Rig(mesh, joints - joints[0], np.array(TPOSE, np.float64), body_joint_weights()), state
+        return Encoded(self.encoder.codec.layers(symbols))

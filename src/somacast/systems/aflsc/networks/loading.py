@@ -62,10 +62,14 @@ def _arrays(path: Path) -> tuple[dict[str, np.ndarray], bytes]:
     return load(data), hashlib.sha256(data).digest()[:DIGEST_BYTES]
 
 
-@lru_cache(maxsize=2)
 def load_tables(path: Path | None = None) -> Tables:
     """Tables of the weights in the package, or of another file of the same form."""
-    arrays, digest = _arrays(path or weights_path(WEIGHTS))
+    return _tables(path or weights_path(WEIGHTS))
+
+
+@lru_cache(maxsize=2)
+def _tables(path: Path) -> Tables:
+    arrays, digest = _arrays(path)
     space = LabelSpace.from_arrays(arrays)
     return Tables(space, LabelCodec(space.vocabulary, CodingTables.from_arrays(arrays, space.vocabulary), digest))
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from somacast.body.table import BODY_VERTICES, hand_and_jaw_rotations, load_body, skin_vertices, vertex_normals
 from somacast.geometry.nearest import PointTree
+from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.surface import SurfaceConfig, reconstruct_surface
 from somacast.systems.aflsc.labels.chart import OFFSET_HIGH_M, OFFSET_LOW_M, load_chart
 from somacast.systems.aflsc.labels.space import PersonState
-from somacast.types import Human, Mesh, PointCloud
+from somacast.types import Mesh, PointCloud
 
 CLOUD_POINTS = 40_000
 
@@ -122,10 +123,10 @@ def skinned_mesh(state: PersonState, color: np.ndarray, offset: np.ndarray) -> M
 
 def build_human(
     state: PersonState, color: np.ndarray, offset: np.ndarray, surface: SurfaceConfig | None = None
-) -> Human:
+) -> Reconstruction:
     """The person as a watertight coloured mesh with cloud, joints and rotations."""
     cloud, joints = point_cloud(state, color, offset)
     mesh = reconstruct_surface(cloud, surface or SurfaceConfig())
     x, y, log_depth = (float(v) for v in state.pelvis)
     depth = float(np.exp(np.clip(log_depth, -3, 5)))
-    return Human(mesh, cloud, joints, state.rotations, np.array([x * depth, y * depth, depth], np.float32))
+    return Reconstruction(mesh, cloud, joints, state.rotations, np.array([x * depth, y * depth, depth], np.float32))

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from somacast.extras import require
+from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.surface import SurfaceConfig
+from somacast.systems.aflsc.config import DecoderConfig
 from somacast.systems.aflsc.labels.chart import OFFSET_UNIT_M, load_chart
 from somacast.systems.aflsc.labels.codec import label_inputs
 from somacast.systems.aflsc.labels.space import COLOR_UNIT, RESIDUAL_UNIT, PersonState
 from somacast.systems.aflsc.networks.loading import load_fast_receiver, load_receiver, load_tables
 from somacast.systems.aflsc.receiver.assemble import build_human
-from somacast.types import Human, Semantics
+from somacast.types import Payload
 from somacast.weights.sessions import onnx_runs_on
-
-
-@dataclass(frozen=True)
-class DecoderConfig:
-    """steps: 1 to 8 denoising steps; sample: draw z' and X_T (seed) instead of their modes; literal: the paper's
-    steps (eq. 26-27) instead of ours, an ablation; resolution: cells of the surface grid along the longest axis."""
-
-    steps: int = 1
-    sample: bool = False
-    seed: int = 0
-    literal: bool = False
-    resolution: int = 160
 
 
 class Decoder:
@@ -35,7 +24,8 @@ class Decoder:
 
     def __init__(self, device: str = "cpu", weights: Path | None = None, config: DecoderConfig | None = None):
         self.config = config or DecoderConfig()
-        self.space = load_tables(weights).space
+        tables = load_tables(weights)
+        self.space, self.codec = tables.space, tables.codec
         plain = self.config.steps == 1 and not self.config.sample and not self.config.literal
         # The default path runs without torch, whose import takes longer than the decoding.
         self.fast = load_fast_receiver(device) if plain and weights is None and onnx_runs_on(device) else None
@@ -47,10 +37,10 @@ class Decoder:
             restorer, denoiser = load_receiver(weights)
             self.restorer, self.denoiser = restorer.to(self.device), denoiser.to(self.device)
 
-    def restore(self, semantics: Semantics) -> tuple[PersonState, np.ndarray, np.ndarray]:
-        """Symbols to the person's state and the chart: colour [H, W, 3] in [0, 1], offset [H, W] in metres."""
+    def restore(self, symbols: np.ndarray) -> tuple[PersonState, np.ndarray, np.ndarray]:
+        """Symbols [L, levels] to the person's state and the chart: colour [H, W, 3] in [0, 1], offset [H, W] metres."""
         vocabulary = self.space.vocabulary
-        values, width, present = vocabulary.dequantise(semantics.symbols[None])
+        values, width, present = vocabulary.dequantise(symbols[None])
         state = self.space.state(values[0])
         state.width, state.present = width[0], present[0]
         inside = load_chart().inside
@@ -88,9 +78,13 @@ class Decoder:
                 change = reverse(self.denoiser, maps, start, config.steps, noise)
             return change.float().cpu().numpy()
 
-    def decode(self, semantics: Semantics, views=None) -> Human:
-        """Symbols to a watertight coloured person in the view frame."""
-        state, color, offset = self.restore(semantics)
+    def decode(self, payload: Payload) -> Reconstruction:
+        """Layers to a watertight coloured person in the view frame."""
+        return self.rebuild(self.codec.symbols(payload.layers))
+
+    def rebuild(self, symbols: np.ndarray) -> Reconstruction:
+        """The person that symbols [L, levels] say."""
+        state, color, offset = self.restore(symbols)
         human = build_human(state, color, offset, SurfaceConfig(resolution=self.config.resolution))
         human.info = {"attributes": state.attributes, "missing_labels": int((~state.present).sum())}
         return human

@@ -15,6 +15,7 @@ from somacast.capture.detector import NO_PERSON, find_person
 from somacast.capture.landmarks import INPUT_PX, box_of_landmarks, find_landmarks
 from somacast.errors import SomacastError
 from somacast.extras import require
+from somacast.systems.aflsc.config import EncoderConfig
 from somacast.systems.aflsc.labels.layout import DEPTH_OFFSET_M, LabelLayout, label_values
 from somacast.systems.aflsc.labels.space import SHAPE_LABELS, LabelSpace
 from somacast.systems.aflsc.networks.loading import CODED, EXTRACTED, load_fast_sender, load_sender, load_tables
@@ -23,7 +24,7 @@ from somacast.systems.aflsc.sender.known_height import check_height, standing_he
 from somacast.systems.aflsc.sender.refine import Evidence, Refiner
 from somacast.systems.aflsc.sender.rendered_body import RenderedBody, WeakCamera
 from somacast.systems.aflsc.sender.silhouette_alignment import align_silhouette
-from somacast.types import Frame, Semantics
+from somacast.types import Capture, Encoded, Frame
 from somacast.weights.sessions import onnx_runs_on
 
 CROP_MARGIN = 1.22  # crop side over the person's box, the middle of what the network learnt from
@@ -31,7 +32,6 @@ LOOK_PX = 192  # crop from which colours are read
 DEFAULT_FOCAL = 1.2  # focal length over the picture's longer side, when the frame brings no camera
 SURE_OVERLAP = 0.5
 # Chosen on people of the training split (docs/log.md).
-ALIGNMENT_ROUNDS = 1
 POINTS_STD_M = 0.1  # how far the joint tokens are trusted
 # The crop need not be exact: the networks learnt from crops of 1.08 to 1.4 times the person's box.
 LOCATE_ROUNDS, NEAR_SIDE, NEAR_CENTRE = 3, 1.1, 0.05
@@ -81,10 +81,11 @@ class Look:
 class Encoder:
     """Holds the sender's networks. `encode` gives the symbols at full precision; the codec spends the budget."""
 
-    def __init__(self, device: str = "cpu", weights: Path | None = None):
+    def __init__(self, device: str = "cpu", weights: Path | None = None, config: EncoderConfig | None = None):
+        self.config = config or EncoderConfig()
         tables = load_tables(weights)
         self.space: LabelSpace = tables.space
-        self.digest = tables.codec.digest
+        self.codec = tables.codec
         self.layout = LabelLayout.of(self.space.vocabulary)
         self.refiner = Refiner(self.space)
         # With the weights of the package torch is not needed: importing it takes longer than all of encoding.
@@ -120,14 +121,18 @@ class Encoder:
             coded = self.coder.infer(feature_vector(out))
         return {k: out[k].cpu().numpy() for k in EXTRACTED}, {k: coded[k].cpu().numpy() for k in CODED}
 
-    def encode(self, frames: list[Frame], budget_bytes: int | None = None) -> tuple[Semantics, dict]:
-        """One frame to the symbols of all labels and a report (see pipeline/still/sender.py).
+    def encode(self, capture: Capture, budget_bytes: int | None = None, network_state: int = 0) -> Encoded:
+        """The first view to the layers of all labels and a report; see `systems.spec.Encoder`."""
+        symbols, encoded = self.read(capture)
+        encoded.layers = self.codec.layers(symbols, budget_bytes, network_state)
+        return encoded
 
-        SomacastError if there is no person.
-        """
-        frame, clock, times = frames[0], time.perf_counter, {}
-        if frame.height_m is not None:
-            check_height(frame.height_m)
+    def read(self, capture: Capture) -> tuple[np.ndarray, Encoded]:
+        """The first view to the symbols of all labels [L, levels] at full precision, and what was found, without
+        layers. SomacastError if there is no person."""
+        frame, clock, times = capture.frame, time.perf_counter, {}
+        if capture.height_m is not None:
+            check_height(capture.height_m)
         start = clock()
         box, notes, sure = self.find(frame)
         times["find"] = clock() - start
@@ -135,10 +140,10 @@ class Encoder:
         box, landmarks, score = self.locate(frame, box)
         times["landmarks"] = clock() - start
         start = clock()
-        look = self.look(frame, box, landmarks)
+        look = self.look(frame, box, landmarks, self.config.mirrored)
         closer = self.closer(look)
         if closer is not None:
-            look = self.look(frame, closer, None)
+            look = self.look(frame, closer, None, self.config.mirrored)
         times["extract"] = clock() - start
         confidence = float(look.out["confidence"][TRUNK].mean())
         cut = any("edge" in note for note in notes)
@@ -146,13 +151,14 @@ class Encoder:
             # somebody cut at the waist is seen, but not well enough: the detector's note then says what is wrong
             raise SomacastError("; ".join([NO_PERSON, *(note for note in notes if "edge" in note)]))
         start = clock()
-        values, camera, residual = self.label(frame, look)
+        values, camera, residual = self.label(frame, look, self.config.alignment_rounds, capture.height_m)
         times["label"] = clock() - start
         start = clock()
         values, seen_share = self.appearance(frame, look, values, camera)
         times["appearance"] = clock() - start
         symbols = self.space.vocabulary.quantise(values[None])[0]
-        report = self._report(look, values, camera, notes, times)
+        encoded = self._found(look, values, camera, notes, times)
+        report = encoded.report
         overlap = self._overlap(look, values, camera)
         report["consistency"] = {
             "joint_residual": residual, "seen_share": seen_share, "silhouette_iou": overlap, "confidence": confidence,
@@ -162,7 +168,7 @@ class Encoder:
             report["notes"] = [*report["notes"], _DOUBTFUL.format(confidence)]
         if overlap < SURE_OVERLAP:
             report["notes"] = [*report["notes"], _UNSURE.format(overlap)]
-        return Semantics("aflsc", symbols, self.digest), report
+        return symbols, encoded
 
     @staticmethod
     def find(frame: Frame) -> tuple[SquareBox, list[str], bool]:
@@ -251,7 +257,7 @@ class Encoder:
         return focal, focal / box.side
 
     def label(
-        self, frame: Frame, look: Look, alignment_rounds: int = ALIGNMENT_ROUNDS
+        self, frame: Frame, look: Look, alignment_rounds: int = 1, height_m: float | None = None
     ) -> tuple[np.ndarray, WeakCamera, float]:
         """Labels of the coder, pulled towards the maps; of the height that is known, if it is; then with the outline of
         the body so found."""
@@ -259,10 +265,10 @@ class Encoder:
         _, focal = self.distance_scale(frame, look.box)
         distance = float(np.clip(focal / np.exp(evidence.camera[2]), 1.0, 30.0))
         values, camera, residual, parameters = self.refiner(look.values, look.value_std, evidence, distance)
-        if frame.height_m is not None:
+        if height_m is not None:
             before = standing_height(self.space.state(values).shape)
-            values = with_height(self.space, values, frame.height_m)
-            factor = frame.height_m / before
+            values = with_height(self.space, values, height_m)
+            factor = height_m / before
             parameters[: len(self.refiner.labels)] = values[self.refiner.labels]
             parameters[-1] -= np.log(factor)  # whoever is taller stands farther away
             evidence, distance = replace(evidence, points=evidence.points * factor), distance * factor
@@ -306,7 +312,8 @@ class Encoder:
         seen, own = look.silhouette > 0.5, RenderedBody.of(state, offset, camera, self.crop_px).covered
         return float((seen & own).sum() / max((seen | own).sum(), 1))
 
-    def _report(self, look: Look, values: np.ndarray, camera: WeakCamera, notes: list[str], times: dict) -> dict:
+    def _found(self, look: Look, values: np.ndarray, camera: WeakCamera, notes: list[str], times: dict) -> Encoded:
+        """Report and maps of what is about to be sent, without layers."""
         size = self.crop_px
         state = self.space.state(values)
         body = load_body()
@@ -317,7 +324,7 @@ class Encoder:
         box = look.box
         silhouette = look.silhouette
         depth = np.where(silhouette > 0.5, look.out["depth"] - DEPTH_OFFSET_M, np.nan)
-        return {
+        report = {
             "person_box_px": [float(v) for v in (*box.corner, *(box.corner + box.side))],
             "joints_2d_px": [[float(x), float(y)] for x, y in picture_px],
             "joints_3d_m": {n: [float(c) for c in j] for n, j in zip(CANONICAL_JOINTS, joints, strict=True)},
@@ -325,8 +332,9 @@ class Encoder:
             "attributes": state.attributes,
             "notes": notes,
             "stage_times_s": times,
-            "maps": {"image": look.image, "silhouette": silhouette, "depth_m": depth, "joints_px": crop_px},
         }  # fmt: skip
+        maps = {"image": look.image, "silhouette": silhouette, "depth_m": depth, "joints_px": crop_px}
+        return Encoded([], report, maps)
 
 
 def merge_mirrored(out: dict[str, np.ndarray], shape_count: int) -> dict[str, np.ndarray]:

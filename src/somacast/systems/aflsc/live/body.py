@@ -1,0 +1,47 @@
+"""AFLSC live, receiver: who it is becomes a rig in T-pose once, and values of what moves drive it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from somacast.body.table import TPOSE, load_body
+from somacast.errors import SomacastError
+from somacast.formats.rig import Rig, body_joint_weights
+from somacast.geometry.reconstruction import Reconstruction
+from somacast.systems.aflsc.live.motion import load_motion
+from somacast.systems.aflsc.receiver.assemble import skinned_mesh
+from somacast.systems.aflsc.receiver.decoder import Decoder
+from somacast.systems.spec import LivePose
+from somacast.types import Payload
+
+
+class AflscBody:
+    """A `systems.spec.LiveBody` with a rig; payload None: nobody has told who it is, the mixture prior says."""
+
+    def __init__(self, decoder: Decoder, payload: Payload | None):
+        if payload is None:
+            vocabulary = decoder.space.vocabulary
+            symbols = np.full((len(vocabulary.labels), vocabulary.levels), -1, np.int16)
+        else:
+            symbols = decoder.codec.symbols(payload.layers)
+        state, color, offset = decoder.restore(symbols)
+        state.rotations = np.array(TPOSE)
+        body = load_body()
+        joints = body.joints(body.rest(state.shape)[1], state.rotations)
+        mesh = skinned_mesh(state, color, offset)
+        self.state = state
+        self.rig = Rig(mesh, joints - joints[0], np.array(TPOSE, np.float64), body_joint_weights())
+
+    def pose(self, values: np.ndarray) -> LivePose:
+        """Values [M] of the labels that move to a pose."""
+        motion = load_motion()
+        full = np.array([label.mean for label in motion.space.vocabulary.labels])
+        full[motion.columns] = values
+        state = motion.space.state(full)
+        x, y, log_depth = (float(v) for v in state.pelvis)
+        depth = float(np.exp(np.clip(log_depth, -3, 5)))
+        return LivePose(state.rotations.astype(np.float64), np.array([x * depth, -y * depth, -depth]))
+
+    def reconstruct(self, values: np.ndarray) -> Reconstruction:
+        """Not of this kind: it has a rig."""
+        raise SomacastError("a person with a rig is posed, not made anew for each frame")

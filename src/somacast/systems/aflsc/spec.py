@@ -1,0 +1,78 @@
+"""AFLSC as everything outside of this folder sees it; what it needs is imported when it is called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from somacast.systems.aflsc.config import VARIANTS, AflscConfig
+from somacast.systems.spec import Inputs, Kind, LiveSpec, SystemSpec, Trainer
+
+if TYPE_CHECKING:
+    from somacast.systems.aflsc.live.body import AflscBody
+    from somacast.systems.aflsc.live.coder import AflscFrameCoder
+    from somacast.systems.aflsc.live.tracker import Tracker
+    from somacast.systems.aflsc.receiver.decoder import Decoder
+    from somacast.systems.aflsc.sender.encoder import Encoder
+    from somacast.types import Payload
+
+_TRAINING = "somacast.systems.aflsc.training"
+
+
+def _encoder(config: AflscConfig, device: str) -> Encoder:
+    from somacast.systems.aflsc.sender.encoder import Encoder
+
+    return Encoder(device, config.weights, config.encoder)
+
+
+def _decoder(config: AflscConfig, device: str) -> Decoder:
+    from somacast.systems.aflsc.receiver.decoder import Decoder
+
+    return Decoder(device, config.weights, config.decoder)
+
+
+def _weights_digest() -> bytes:
+    from somacast.systems.aflsc.networks.loading import load_tables
+
+    return load_tables().codec.digest
+
+
+def _describe(payload: Payload) -> dict[str, Any]:
+    from somacast.systems.aflsc.labels.describe import describe
+
+    return describe(payload)
+
+
+def _tracker(config: AflscConfig, device: str, careful: bool) -> Tracker:
+    from somacast.systems.aflsc.live.tracker import Tracker
+
+    return Tracker(device, mirrored=careful)
+
+
+def _coder() -> AflscFrameCoder:
+    from somacast.systems.aflsc.live.coder import AflscFrameCoder
+
+    return AflscFrameCoder()
+
+
+def _body(decoder: Decoder, payload: Payload | None) -> AflscBody:
+    from somacast.systems.aflsc.live.body import AflscBody
+
+    return AflscBody(decoder, payload)
+
+
+SPEC = SystemSpec(
+    name="aflsc",
+    title="AFLSC",
+    inputs=Inputs("mono"),
+    outputs=frozenset({Kind.MESH, Kind.SKELETON, Kind.RIG}),
+    config=AflscConfig,
+    variants=VARIANTS,
+    encoder=_encoder,
+    decoder=_decoder,
+    weights_digest=_weights_digest,
+    describe=_describe,
+    live=LiveSpec(_tracker, _coder, _body),
+    trainers={
+        "all": Trainer(f"{_TRAINING}.recipe:TrainConfig", f"{_TRAINING}.recipe:main", "all networks, from nothing"),
+    },
+)
