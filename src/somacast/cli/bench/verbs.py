@@ -250,7 +250,7 @@ def ablations(argv: Sequence[str]) -> int:
             raise SomacastError(f"{folder}: no such folder")
     require("torch", "another file of weights")
     device = check_device(arguments.device)
-    from somacast.bench.ablation.measure import AblateConfig, ablate
+    from somacast.systems.aflsc.ablation.measure import AblateConfig, ablate
 
     options = {name: value for name, value in vars(arguments).items() if name not in ("json", "figure", "device")}
     ablate(AblateConfig(json_path=arguments.json, figure=figure, device=device, **options))
