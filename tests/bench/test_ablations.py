@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from somacast.cli import main as cli
+from somacast.coding.label_coding import CodingTables, encode_layers, symbol_bits
+from somacast.errors import SomacastError
 from somacast.systems.aflsc.ablation import coding as ablate_coding
 from somacast.systems.aflsc.ablation import measure as ablate
 from somacast.systems.aflsc.ablation import show as ablate_show
 from somacast.systems.aflsc.ablation.coding import Said
-from somacast.cli import main as cli
-from somacast.coding.label_coding import CodingTables, encode_layers, symbol_bits
-from somacast.errors import SomacastError
 from somacast.systems.aflsc.labels.codec import LabelCodec
 from somacast.systems.aflsc.training import ablations
 from somacast.systems.aflsc.training.ablations import AblationConfig
