@@ -5,8 +5,8 @@
 
 Both ends draw a key pair for one session and prove that they hold the secret of the room; the keys of the session come
 from both, so whoever gets the room's secret later cannot open what was recorded. Keys are renewed within a session by
-Noise's REKEY every REKEY_DATAGRAMS, and the old ones forgotten. Written on primitives of `cryptography`, and held to the
-framework's public test vectors.
+Noise's REKEY every REKEY_DATAGRAMS, and the old ones forgotten. Written on primitives of `cryptography`, and held to
+the framework's public test vectors.
 
 Without keys the same steps run on `Open`: no key exchange, nothing encrypted, a checksum that anybody can make in place
 of the tag. Such ends tell sessions and replays apart as others do, but nothing is secret or proven.

@@ -1,10 +1,10 @@
 """What both ends of the UDP transport share: a socket, a thread, handshakes, and the sessions of the other side.
 
-Whoever goes to the other end initiates: it says HELLO until a REPLY comes, sooner at first and once a second later on, and
-again when the other side has been silent for most of lease_s. Whoever listens answers each HELLO of a member of the room once, and
-holds the session for nothing until the first datagram inside it has come: only that proves that somebody of now is
-there and no recording. HELLOs that were answered are remembered, the last MAX_GREETED; answers are as long as what they
-answer, REPLIES_PER_S at most.
+Whoever goes to the other end initiates: it says HELLO until a REPLY comes, often at first and once a second later on,
+and again when the other side has been silent for most of lease_s. Whoever listens answers the HELLO of a member of the
+room, and holds the session for nothing until the first datagram inside it has come: only that proves that somebody of
+now is there and no recording. HELLOs that were answered are remembered, the last MAX_GREETED, and make no second
+session; answers are as long as what they answer, REPLIES_PER_S at most.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Attempt:
 
 
 class UdpEnd(Ends):
-    """What both ends share. notice: one line about the other side that a user should see, or nothing."""
+    """What both ends share."""
 
     takes: frozenset[Kind]
     max_peers: int
@@ -109,7 +109,7 @@ class UdpEnd(Ends):
         check_open([place], options.keys, options.insecure)
         initiator = b"sender" if (sends == TO_RECEIVERS) is not listen else b"receiver"
         self._room = Room(_room_key(options), b"somacast udp 2 " + initiator + b" " + room.encode())
-        self.options, self.notice = options, ""
+        self.options = options
         self._clock = time.monotonic
         self._keep_s = min(1.0, options.lease_s / 3)
         self._lock = threading.RLock()
@@ -156,7 +156,9 @@ class UdpEnd(Ends):
         seen = look(data)
         if seen is None:
             if is_old(data) and not self.notice:
-                self.notice = f"{address[0]} sends what a Somacast before wire version 2 sends; expected version 2 there"
+                self.notice = (
+                    f"{address[0]} sends what a Somacast before wire version 2 sends; expected version 2 there"
+                )
             self.statistics.rejected += 1
             return
         kind, session = seen
