@@ -9,26 +9,23 @@ import numpy as np
 import pytest
 import trimesh
 
-from somacast.body.rotations import about_axis, quaternion_to_matrix
-from somacast.body.skeleton import CANONICAL_JOINTS, JOINT_COUNT, JOINT_PARENT, local_rotations, world_rotations
+from somacast.body.rotations import about_axis, continuous_quaternions, quaternion_to_matrix
+from somacast.body.skeleton import (
+    CANONICAL_JOINTS,
+    JOINT_COUNT,
+    JOINT_PARENT,
+    joint_places,
+    local_rotations,
+    rest_offsets,
+    world_rotations,
+)
 from somacast.body.table import BODY_VERTICES, TPOSE, load_body
 from somacast.errors import SomacastError
 from somacast.formats.bvh import encode_bvh, euler_zxy_deg
-from somacast.formats.gltf_reader import GltfPerson
+from somacast.formats.gltf_scene import GltfScene
+from somacast.formats.gltf_writer import encode_rigged_glb
 from somacast.formats.meshes import load_mesh
-from somacast.formats.rig import (
-    Motion,
-    Rig,
-    body_joint_weights,
-    continuous_quaternions,
-    encode_rigged_glb,
-    joint_places,
-    matching_body,
-    posed,
-    rest_offsets,
-    rig_human,
-    skin_weights,
-)
+from somacast.geometry.rig import Motion, Rig, body_joint_weights, matching_body, posed, rig_human, skin_weights
 from somacast.synthetic.motion.builtin import builtin_clip
 from somacast.types import Human, Mesh
 
@@ -140,14 +137,14 @@ def test_animation_is_laid_out_as_gltf_demands():
 def test_still_person_is_the_mesh(tmp_path):
     path = tmp_path / "person.glb"
     path.write_bytes(encode_rigged_glb(bare_rig()))
-    person = GltfPerson(path)
+    person = GltfScene(path)
     assert person.animations == []
     mesh = person.mesh(finest=0)
     np.testing.assert_allclose(mesh.vertices, bare_rig().mesh.vertices, atol=2e-6)
     np.testing.assert_array_equal(np.round(mesh.colors * 255), np.round(bare_rig().mesh.colors * 255))
     grey = Rig(replace(bare_rig().mesh, colors=None), bare_rig().joints, bare_rig().rotations, bare_rig().weights)
     path.write_bytes(encode_rigged_glb(grey))
-    assert np.ptp(GltfPerson(path).mesh(finest=0).colors) == 0
+    assert np.ptp(GltfScene(path).mesh(finest=0).colors) == 0
 
 
 def test_other_programs_can_read_it(tmp_path):
@@ -171,7 +168,7 @@ def test_every_frame_is_linear_blend_skinning(tmp_path, in_tpose):
     rig, frames = bare_rig(in_tpose), len(motion().rotations)
     path = tmp_path / "walk.glb"
     path.write_bytes(encode_rigged_glb(rig, motion()))
-    person = GltfPerson(path)
+    person = GltfScene(path)
     for frame in (0, 4, frames - 1):
         expected = blended(rig, motion().rotations[frame], motion().pelvis_m[frame])
         played = person.mesh(0, frame / (frames - 1), finest=0).vertices
@@ -186,7 +183,7 @@ def test_one_frame_is_a_pose_without_animation(tmp_path):
     path = tmp_path / "person.glb"
     still = Motion(motion().rotations[:1], motion().pelvis_m[:1])
     path.write_bytes(encode_rigged_glb(bare_rig(True), still))
-    person = GltfPerson(path)
+    person = GltfScene(path)
     body, joints = load_body().pose(SHAPE, motion().rotations[0])
     assert person.animations == []
     # A rig of the T-pose is the body table in any pose, but for the armpits: the table was made with lowered arms.

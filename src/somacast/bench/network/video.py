@@ -19,7 +19,7 @@ from somacast.bench.network.live_stage import Stage, moving
 from somacast.body.table import load_body
 from somacast.errors import SomacastError
 from somacast.files import check_output_path, write_atomically
-from somacast.formats.rig import posed
+from somacast.geometry.rig import posed
 from somacast.metrics.protocol import ProtocolConfig, compare_views
 from somacast.network.channels.packet.profile import LinkProfile
 from somacast.network.transport.zenoh.ends import HEADER_BYTES_TLS

@@ -116,7 +116,7 @@ def _still_mesh(mesh: Any) -> tuple[Any, Poses]:
     """A mesh that no joint moves."""
     from somacast.body.skeleton import JOINT_COUNT
     from somacast.body.table import TPOSE, load_body
-    from somacast.formats.rig import Rig
+    from somacast.geometry.rig import Rig
     from somacast.pipeline.video.files import MovingPerson
 
     joints = load_body().joints(load_body().bone_mean, TPOSE).astype(np.float64)

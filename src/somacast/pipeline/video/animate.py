@@ -10,10 +10,11 @@ import numpy as np
 
 from somacast.files import write_atomically
 from somacast.formats.bvh import encode_bvh
+from somacast.formats.gltf_writer import encode_rigged_glb
 from somacast.formats.meshes import mesh_suffix, save_mesh
-from somacast.formats.rig import Motion, encode_rigged_glb, posed
 from somacast.geometry.preview import SUPERSAMPLE, encode_png
 from somacast.geometry.rasteriser import MID_GREY, light, render_orthographic
+from somacast.geometry.rig import Motion, posed
 from somacast.pipeline.live.outputs import Floor
 from somacast.pipeline.video.files import MovingPerson, Video, moving_person
 

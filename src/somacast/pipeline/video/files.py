@@ -24,7 +24,7 @@ from somacast.bitstream.packets import (
 from somacast.bitstream.video import read_head, read_records, record, video_head
 from somacast.coding.motion_stream import MotionDecoder, MotionEncoder, even_frames
 from somacast.errors import BitstreamError, SomacastError
-from somacast.formats.rig import Rig
+from somacast.geometry.rig import Rig
 from somacast.systems import registry
 from somacast.systems.aflsc.live.motion import load_motion, motion_digest
 from somacast.types import Frame, Semantics

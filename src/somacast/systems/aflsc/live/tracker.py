@@ -16,7 +16,7 @@ from somacast.capture.cropping import SquareBox
 from somacast.capture.detector import NO_PERSON, find_people
 from somacast.coding.vocabulary import Vocabulary
 from somacast.errors import SomacastError
-from somacast.formats.rig import Rig, body_joint_weights
+from somacast.geometry.rig import Rig, body_joint_weights
 from somacast.systems.aflsc.labels.space import PersonState
 from somacast.systems.aflsc.live.motion import MotionSpace, load_motion
 from somacast.systems.aflsc.receiver.assemble import skinned_mesh
