@@ -212,8 +212,8 @@ def _triangles(order: np.ndarray | int, mode: int) -> np.ndarray:
 
 def _moved_uv(uv: np.ndarray, move: dict[str, Any]) -> np.ndarray:
     """KHR_texture_transform; the result has v up, as `sample_texture` takes it."""
-    turn, (sx, sy) = move.get("rotation", 0.0), move.get("scale", (1, 1))
-    c, s = np.cos(turn), np.sin(turn)
+    angle, (sx, sy) = move.get("rotation", 0.0), move.get("scale", (1, 1))
+    c, s = np.cos(angle), np.sin(angle)
     x, y = uv[:, 0] * sx, uv[:, 1] * sy
     u, v = np.c_[c * x + s * y, c * y - s * x].T + np.array(move.get("offset", (0, 0)))[:, None]
     return np.c_[u, 1 - v]

@@ -102,8 +102,8 @@ class Rig:
     def moves(self, rotations: np.ndarray, pelvis_m: np.ndarray) -> np.ndarray:
         """Bind pose to another: what every joint does with space [21, 3, 4]."""
         places = joint_places(self.offsets_m, rotations, pelvis_m)
-        turn = rotations @ self.rotations.transpose(0, 2, 1)
-        return np.concatenate([turn, (places - np.einsum("jik,jk->ji", turn, self.joints))[..., None]], 2)
+        change = rotations @ self.rotations.transpose(0, 2, 1)
+        return np.concatenate([change, (places - np.einsum("jik,jk->ji", change, self.joints))[..., None]], 2)
 
 
 @lru_cache(maxsize=1)
