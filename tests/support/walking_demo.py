@@ -15,8 +15,9 @@ import numpy as np
 from somacast.body.rotations import matrix_to_quaternion
 from somacast.body.skeleton import local_rotations
 from somacast.body.table import TPOSE
-from somacast.formats.rig import Motion, Rig, encode_rigged_glb, rig_human
+from somacast.formats.gltf_writer import encode_rigged_glb
 from somacast.geometry.reconstruction import Reconstruction
+from somacast.geometry.rig import Motion, Rig, rig_human
 from somacast.geometry.surface import SurfaceConfig
 from somacast.synthetic.motion.builtin import builtin_clip
 from somacast.systems.aflsc.labels.space import PersonState

@@ -78,6 +78,15 @@ def matrix_to_quaternion(matrix: np.ndarray) -> np.ndarray:
     return chosen / np.linalg.norm(chosen, axis=-1, keepdims=True)
 
 
+def continuous_quaternions(rotations: np.ndarray) -> np.ndarray:
+    """Rotations [T, ..., 3, 3] to unit quaternions [T, ..., 4] (x, y, z, w), each with the sign nearer to the last."""
+    quaternions = matrix_to_quaternion(rotations)
+    quaternions[0] *= np.where(quaternions[0, ..., 3:] < 0, -1, 1)
+    turned = (quaternions[1:] * quaternions[:-1]).sum(-1, keepdims=True) < 0
+    quaternions[1:] *= np.cumprod(np.where(turned, -1, 1), 0)
+    return quaternions
+
+
 def slerp(start: np.ndarray, end: np.ndarray, share: np.ndarray | float) -> np.ndarray:
     """Rotations [..., 3, 3] a share of the shorter way from start to end; share: 0 to 1, broadcast against [...]."""
     start, end = np.asarray(start, np.float64), np.asarray(end, np.float64)

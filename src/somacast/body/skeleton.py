@@ -64,6 +64,24 @@ def world_rotations(local: np.ndarray) -> np.ndarray:
     return world
 
 
+def rest_offsets(joints: np.ndarray, rotations: np.ndarray) -> np.ndarray:
+    """Each joint seen from its parent in the T-pose [21, 3] metres, from places and rotations of any pose; pelvis 0."""
+    offsets = np.zeros((JOINT_COUNT, 3))
+    parent = JOINT_PARENT[1:]
+    offsets[1:] = np.einsum("jki,jk->ji", rotations[parent], joints[1:] - joints[parent])
+    return offsets
+
+
+def joint_places(offsets_m: np.ndarray, rotations: np.ndarray, pelvis_m: np.ndarray) -> np.ndarray:
+    """Forward kinematics: offsets [21, 3], world rotations [..., 21, 3, 3], pelvis [..., 3] to joints [..., 21, 3]."""
+    places = np.empty((*rotations.shape[:-3], JOINT_COUNT, 3))
+    places[..., 0, :] = pelvis_m
+    for joint in range(1, JOINT_COUNT):
+        parent = JOINT_PARENT[joint]
+        places[..., joint, :] = places[..., parent, :] + rotations[..., parent, :, :] @ offsets_m[joint]
+    return places
+
+
 def mirror_pose(world: np.ndarray) -> np.ndarray:
     """The pose seen in a mirror (left and right exchanged)."""
     flip = np.diag([-1.0, 1.0, 1.0]).astype(world.dtype)

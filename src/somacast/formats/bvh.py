@@ -11,8 +11,9 @@ import io
 
 import numpy as np
 
-from somacast.body.skeleton import CANONICAL_JOINTS, JOINT_COUNT, JOINT_PARENT, local_rotations
-from somacast.formats.rig import Motion, check_places, check_rotations, rest_offsets
+from somacast.body.skeleton import CANONICAL_JOINTS, JOINT_COUNT, JOINT_PARENT, local_rotations, rest_offsets
+from somacast.checks import check_places, check_rotations
+from somacast.geometry.rig import Motion
 
 CM_PER_M = 100.0
 _LOCK = 1e-6  # cosine of the middle angle below which the first and the last turn about one line

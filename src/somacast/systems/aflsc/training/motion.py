@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from somacast.body.rotations import about_axis, quaternion_to_matrix
+from somacast.body.rotations import about_axis, continuous_quaternions, quaternion_to_matrix
 from somacast.coding.label_coding import CodingTables
 from somacast.coding.motion_coding import SCALES, SMALLEST_SCALE, MotionModel, residual_tables
 from somacast.errors import SomacastError
-from somacast.formats.rig import continuous_quaternions
 from somacast.synthetic.motion.builtin import BUILTIN_ACTIONS, builtin_clip
 from somacast.synthetic.motion.clips import read_clips
 from somacast.synthetic.scenes import draw_view
