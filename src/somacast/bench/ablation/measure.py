@@ -114,13 +114,13 @@ def rebuilt(decoder: Decoder, config: DecoderConfig | None, semantics: Semantics
     start = time.perf_counter()
     if config is None:
         state = decoder.space.state(decoder.space.vocabulary.dequantise(semantics.symbols[None])[0][0])
-        color, offset = decoder.space.chart_maps(state.codes)
+        color, offset = decoder.space.appearance.chart_maps(state.codes)
     else:
         decoder.config = config
         state, color, offset = decoder.restore(semantics)
     human = build_human(state, color, offset, SurfaceConfig(resolution=decoder.config.resolution))
     row = {"decode_s": time.perf_counter() - start}
-    base_color, base_offset = decoder.space.chart_maps(state.codes)
+    base_color, base_offset = decoder.space.appearance.chart_maps(state.codes)
     inside = load_chart().inside
     row["color_change"] = float(np.sqrt(np.square(color - base_color)[inside].mean()))
     row["offset_change_mm"] = 1000 * float(np.sqrt(np.square(offset - base_offset)[inside].mean()))

@@ -87,7 +87,7 @@ class Walker:
         from somacast.coding.motion_stream import MotionEncoder
         from somacast.synthetic.motion.builtin import builtin_clip
         from somacast.synthetic.scenes import draw_view
-        from somacast.systems.aflsc.labels.space import SHAPE_LABELS
+        from somacast.systems.aflsc.labels.schema import SHAPE_LABELS
         from somacast.systems.aflsc.live.motion import load_motion
 
         space, rng = load_motion(), np.random.default_rng(seed)
@@ -96,7 +96,7 @@ class Walker:
         away = 3.5 - path[:, 2]
         values = labels.values({
             "rotations": draw_view(rng, "test") @ rotations, "shape": np.zeros((count, SHAPE_LABELS)),
-            "attributes": np.zeros((count, 5)), "codes": np.zeros((count, len(labels.appearance_std))),
+            "attributes": np.zeros((count, 5)), "codes": np.zeros((count, len(labels.appearance.std))),
             "curl": np.full((count, 2), 0.3),
             "pelvis": np.stack([path[:, 0] / away, -path[:, 1] / away, np.log(away)], 1),
         })  # fmt: skip
