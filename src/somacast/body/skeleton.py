@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from somacast.body.rotations import matrix_to_rotvec, rotvec_to_matrix
+
 CANONICAL_JOINTS = (
     "pelvis", "spine", "chest", "neck", "head",
     "l_clavicle", "l_upper_arm", "l_lower_arm", "l_hand",
@@ -80,6 +82,18 @@ def joint_places(offsets_m: np.ndarray, rotations: np.ndarray, pelvis_m: np.ndar
         parent = JOINT_PARENT[joint]
         places[..., joint, :] = places[..., parent, :] + rotations[..., parent, :, :] @ offsets_m[joint]
     return places
+
+
+def joint_rotvecs(world: np.ndarray) -> np.ndarray:
+    """World rotations [N, 21, 3, 3] to those of the 20 joints below the pelvis, rotation vectors [N, 60] float64."""
+    local = local_rotations(world.astype(np.float64))[:, 1:]
+    return matrix_to_rotvec(local).reshape(len(world), -1)
+
+
+def rotations_from_rotvecs(root: np.ndarray, rotvecs: np.ndarray) -> np.ndarray:
+    """Pelvis rotations [N, 3, 3] and rotation vectors [N, 60] of the joints below to world rotations [N, 21, 3, 3]."""
+    local = rotvec_to_matrix(rotvecs.reshape(len(rotvecs), JOINT_COUNT - 1, 3))
+    return world_rotations(np.concatenate([root[:, None], local], 1))
 
 
 def mirror_pose(world: np.ndarray) -> np.ndarray:
