@@ -44,7 +44,7 @@ class GltfScene:
         """
         with faults_in_one_line(self.path):
             parts = self._parts(*self._pose(animation, share))
-            longest = finest * _area(parts) ** 0.5
+            longest = finest * _area(parts) ** 0.5 if finest > 0 else 0.0
             return _used(_join([self._colored(part, longest) for part in parts]), self.path)
 
     def stored_mesh(self, finest: float = 0.0) -> Mesh:
@@ -53,7 +53,7 @@ class GltfScene:
         with faults_in_one_line(self.path):
             places, _ = self._pose(None, 0.0)
             parts = self._parts(places)
-            longest = finest * _area(parts) ** 0.5
+            longest = finest * _area(parts) ** 0.5 if finest > 0 else 0.0
             plain = all("COLOR_0" not in p["attributes"] and "material" not in p["primitive"] for p in parts)
             mesh = _join([self._colored(part, longest, stored=True) for part in parts])
             return Mesh(mesh.vertices, mesh.faces, None) if plain else mesh
