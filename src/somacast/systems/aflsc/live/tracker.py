@@ -21,7 +21,8 @@ from somacast.systems.aflsc.labels.space import PersonState
 from somacast.systems.aflsc.live.motion import MotionSpace, load_motion
 from somacast.systems.aflsc.receiver.assemble import skinned_mesh
 from somacast.systems.aflsc.receiver.decoder import Decoder
-from somacast.systems.aflsc.sender.encoder import ALIGNMENT_ROUNDS, DOUBTED, FOUND, TRUNK, Encoder, Look
+from somacast.systems.aflsc.sender.encoder import ALIGNMENT_ROUNDS, Encoder
+from somacast.systems.aflsc.sender.look import Look, closer_box
 from somacast.systems.aflsc.sender.rendered_body import WeakCamera
 from somacast.types import Frame, Semantics
 
@@ -118,21 +119,11 @@ class Tracker:
         anew after a few such."""
         encoder = self.encoder
         if self._box is None:
-            box, notes, sure = encoder.find(frame)
-            box, landmarks, score = encoder.locate(frame, box)
-            look = encoder.look(frame, box, landmarks)
-            closer = encoder.closer(look)
-            if closer is not None:
-                look = encoder.look(frame, closer, None)
-            cut = any("edge" in note for note in notes)
-            confidence = float(look.out["confidence"][TRUNK].mean())
-            if not (FOUND if sure and not cut else DOUBTED).accepts(score, confidence):
-                raise SomacastError("; ".join([NO_PERSON, *(note for note in notes if "edge" in note)]))
-            self.notes = notes
+            sighting = encoder.detect(frame)
+            look, self.notes = sighting.look, sighting.detection.notes
         else:
             look = encoder.look(frame, self._box, None, self.mirrored)
-            confidence = float(look.out["confidence"][TRUNK].mean())
-            if confidence < LOST_CONFIDENCE:
+            if look.confidence < LOST_CONFIDENCE:
                 self._misses += 1
                 if self._misses >= LOST_FRAMES:
                     self._box = None
@@ -148,11 +139,11 @@ class Tracker:
         moving = values[self.motion.columns]
         if self.smooth:
             moving = self._filter(time_s, moving)
-        return Seen(moving, values, confidence, frame, look, camera)
+        return Seen(moving, values, look.confidence, frame, look, camera)
 
     def _follow(self, look: Look) -> None:
         """The crop of the next frame: part of the way to where this one shows the person."""
-        closer = self.encoder.closer(look)
+        closer = closer_box(look)
         here = look.box
         if closer is None:
             self._box = here

@@ -17,6 +17,7 @@ import numpy as np
 from somacast.body.skeleton import JOINT_COUNT, JOINT_PARENT
 from somacast.body.table import TPOSE, load_body
 from somacast.systems.aflsc.labels.space import SHAPE_LABELS, LabelSpace
+from somacast.systems.aflsc.sender.evidence import Evidence
 from somacast.systems.aflsc.sender.rendered_body import WeakCamera
 
 EDGE_STD = 0.04  # of an outline point from the silhouette's edge, in crop sides: clothes are not skin
@@ -138,19 +139,6 @@ class SilhouetteAlignment:
     @staticmethod
     def empty() -> SilhouetteAlignment:
         return SilhouetteAlignment(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros((0, 3)))
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What the maps say: joints [21, 2] in crop sides from the centre (y down) with spread [21], places [21, 3] in
-    metres from the pelvis (view frame) with spread [21, 3]; camera [3]: pelvis x, y and log scale (crop sides per
-    metre) from the pose head."""
-
-    joints: np.ndarray
-    std: np.ndarray
-    points: np.ndarray
-    points_std: np.ndarray
-    camera: np.ndarray
 
 
 @dataclass
