@@ -22,7 +22,7 @@ from somacast.systems.aflsc.sender.detection import Sighting, locate
 from somacast.systems.aflsc.sender.evidence import evidence_of
 from somacast.systems.aflsc.sender.known_height import check_height, standing_height, with_height
 from somacast.systems.aflsc.sender.look import Look, closer_box, coded_labels, merge_mirrored
-from somacast.systems.aflsc.sender.refine import Refiner
+from somacast.systems.aflsc.sender.refine import Refined, Refiner
 from somacast.systems.aflsc.sender.rendered_body import RenderedBody, WeakCamera
 from somacast.systems.aflsc.sender.silhouette_alignment import align_silhouette
 from somacast.types import Frame, Semantics
@@ -125,7 +125,8 @@ class Encoder:
         if closer is not None:
             look = self.look(frame, closer, None)
         marks.append(clock())
-        times = dict(zip(("find", "landmarks", "extract"), np.diff(marks).tolist(), strict=True))
+        find_s, landmarks_s, extract_s = (float(seconds) for seconds in np.diff(marks))
+        times = {"find": find_s, "landmarks": landmarks_s, "extract": extract_s}
         return Sighting(detection, located.score, look, times).check()
 
     def look(self, frame: Frame, box: SquareBox, landmarks: np.ndarray | None, mirrored: bool = True) -> Look:
@@ -155,29 +156,37 @@ class Encoder:
     def label(
         self, frame: Frame, look: Look, alignment_rounds: int = ALIGNMENT_ROUNDS
     ) -> tuple[np.ndarray, WeakCamera, float]:
-        """Labels of the coder, pulled towards the maps; of the height that is known, if it is; then with the outline of
-        the body so found."""
+        """Labels of the coder, pulled towards the maps; of the height that is known, if it is; then with the edge of
+        the body so found on that of the silhouette."""
         evidence = evidence_of(look.out)
         _, focal = self.distance_scale(frame, look.box)
         distance = float(np.clip(focal / np.exp(evidence.camera[2]), *DISTANCE_M))
-        values, camera, residual, parameters = self.refiner(look.values, look.value_std, evidence, distance)
+        refined = self.refiner(look.values, look.value_std, evidence, distance)
         if frame.height_m is not None:
-            before = standing_height(self.space.state(values).shape)
-            values = with_height(self.space, values, frame.height_m)
-            factor = frame.height_m / before
-            parameters[: len(self.refiner.labels)] = values[self.refiner.labels]
-            parameters[-1] -= np.log(factor)  # whoever is taller stands farther away
-            evidence, distance = evidence._replace(points=evidence.points * factor), distance * factor
-            camera = replace(camera, scale_px_per_m=camera.scale_px_per_m / factor, distance_m=distance)
-        given = (look.values, look.value_std, evidence, distance)
+            factor = frame.height_m / standing_height(self.space.state(refined.values).shape)
+            refined = self._of_height(refined, frame.height_m, factor)
+            evidence, distance = evidence._replace(points=evidence.points * factor), refined.camera.distance_m
         silhouette = look.silhouette.astype(np.float32)
         offset = self.space.offset_map(np.zeros(len(self.space.appearance_std), np.float32))
         for _ in range(alignment_rounds):
-            frames = self.refiner.joints(parameters)
-            rendered = RenderedBody.of(self.space.state(values), offset, camera, self.crop_px)
-            alignment = align_silhouette(rendered, silhouette, frames)
-            values, camera, residual, parameters = self.refiner(*given, alignment, parameters)
-        return values, camera, residual
+            posed = self.refiner.joints(refined.parameters)
+            rendered = RenderedBody.of(self.space.state(refined.values), offset, refined.camera, self.crop_px)
+            alignment = align_silhouette(rendered, silhouette, posed)
+            given = (look.values, look.value_std, evidence, distance)
+            refined = self.refiner(*given, alignment, refined.parameters)
+        return refined.values, refined.camera, refined.joint_residual
+
+    def _of_height(self, refined: Refined, height_m: float, factor: float) -> Refined:
+        """The same person, `factor` times as tall and as far away."""
+        values, parameters = with_height(self.space, refined.values, height_m), refined.parameters.copy()
+        parameters[: len(self.refiner.labels)] = values[self.refiner.labels]
+        parameters[-1] -= np.log(factor)
+        camera = replace(
+            refined.camera,
+            scale_px_per_m=refined.camera.scale_px_per_m / factor,
+            distance_m=refined.camera.distance_m * factor,
+        )
+        return replace(refined, values=values, camera=camera, parameters=parameters)
 
     def appearance(self, frame: Frame, look: Look, values: np.ndarray, camera: WeakCamera) -> tuple[np.ndarray, float]:
         """Appearance codes from the texels that the picture shows and from the silhouette; the rest follows from the

@@ -26,6 +26,20 @@ class Evidence(NamedTuple):
     camera: np.ndarray
 
 
+class SilhouetteAlignment(NamedTuple):
+    """Skin points that must lie on the silhouette's edge: the joint each hangs on [M] int64, its place in that joint's
+    frame [M, 3] in metres, and the line it must meet [M, 3]: unit normal and offset, in crop sides."""
+
+    joint: np.ndarray
+    place: np.ndarray
+    line: np.ndarray
+
+    @staticmethod
+    def empty() -> SilhouetteAlignment:
+        """No points."""
+        return SilhouetteAlignment(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros((0, 3)))
+
+
 def evidence_of(out: dict[str, np.ndarray]) -> Evidence:
     """Evidence of merged maps (see `merge_mirrored`): the mean around each map's peak (a second, wrong peak elsewhere
     does not pull it), with the standard deviation there, larger the more of the map lies elsewhere."""
