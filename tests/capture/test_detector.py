@@ -209,6 +209,8 @@ def test_damaged_weights_are_not_used(tmp_path, monkeypatch):
     detector._session.cache_clear()
     with pytest.raises(SomacastError, match="detector.onnx: expected weights of .* bytes, got 9"):
         find_people(nothing("plain"))
+    with pytest.raises(SomacastError, match="detector.onnx"):  # not taken for an empty picture
+        find_person(Frame(nothing("plain")))
     detector._session.cache_clear()
 
 

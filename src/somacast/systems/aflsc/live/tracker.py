@@ -38,8 +38,8 @@ CUTOFF_HZ, OPENING = 1.5, 1.5
 
 @dataclass
 class OneEuro:
-    """Low-pass filter of rows of numbers whose cut-off rises with their speed (in `unit`s a second); `turns`: columns
-    that are angles. Casiez, Roussel, Vogel: 1 Euro Filter, CHI 2012."""
+    """Low-pass filter of rows of numbers whose cut-off rises with their speed (in `unit`s a second); `circular`:
+    columns that are angles. Casiez, Roussel, Vogel: 1 Euro Filter, CHI 2012."""
 
     unit: np.ndarray
     circular: np.ndarray
