@@ -32,7 +32,8 @@ from somacast.systems.aflsc.networks.extract import (
     PoseHead,
     rotation_from_6d,
 )
-from somacast.systems.aflsc.sender.encoder import evidence_of, merge_mirrored
+from somacast.systems.aflsc.sender.evidence import evidence_of
+from somacast.systems.aflsc.sender.look import merge_mirrored
 from somacast.systems.aflsc.training import extract as aflsc_extract
 from somacast.systems.aflsc.training import semantic as aflsc_semantic
 from somacast.training.pools import pack_samples
