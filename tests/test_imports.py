@@ -41,7 +41,7 @@ USERS_OF_EXTRAS = {
     "av": ("capture/video.py",),
     "cryptography": ("network/keys.py", "network/transport/udp/"),
     "matplotlib": ("bench/",),
-    "onnx": ("training/", "systems/aflsc/training/"),
+    "onnx": ("training/", "systems/aflsc/training/", "weights/arrays.py"),
     "starlette": ("viewer/",),
     "uvicorn": ("viewer/",),
     "zenoh": ("network/transport/zenoh/",),

@@ -17,7 +17,7 @@ SYSTEM = "aflsc"
 
 @dataclass(frozen=True)
 class LabelCodec:
-    """Semantics <-> .soma bytes for one set of weights. digest: first three bytes of their sha256."""
+    """Semantics <-> .soma bytes for one set of tables. digest: the three bytes that name them in streams."""
 
     vocabulary: Vocabulary
     tables: CodingTables
