@@ -1,6 +1,6 @@
 """`somacast bench ablations`: what each idea of AFLSC is worth, on test people; results as JSON, a table and a figure.
 
-The variants come from `somacast train ablations`. Everything is measured on the same people.
+The variants come from `somacast train aflsc ablations`. Everything is measured on the same people.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from somacast.bench.ablation.coding import (
     smallest_within,
     stream,
 )
+from somacast.bench.ablation.config import AblateConfig
 from somacast.bench.quality.evaluate import _rounded, git_commit, machine, place_result, versions
 from somacast.coding.label_coding import encode_layers, symbol_bits
 from somacast.errors import SomacastError
@@ -32,7 +33,7 @@ from somacast.extras import require
 from somacast.files import check_output_path, write_atomically
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.surface import SurfaceConfig
-from somacast.metrics.protocol import ProtocolConfig, evaluate_pair
+from somacast.metrics.protocol import evaluate_pair
 from somacast.metrics.shape import mpjpe, pa_mpjpe
 from somacast.synthetic.datasets.loaders import EvalItem, load_items
 from somacast.systems.aflsc.labels.chart import load_chart
@@ -42,11 +43,11 @@ from somacast.systems.aflsc.networks.loading import load_tables
 from somacast.systems.aflsc.receiver.assemble import build_human
 from somacast.systems.aflsc.receiver.decoder import Decoder, DecoderConfig
 from somacast.systems.aflsc.sender.encoder import Encoder
-from somacast.systems.aflsc.training.ablations import CODING, DISCRIMINATOR, FOLDER
+from somacast.systems.aflsc.training.ablations import CODING, DISCRIMINATOR
+from somacast.systems.aflsc.training.config import FOLDER
 from somacast.types import Semantics
 
 FORMAT = "somacast ablations"
-BUDGETS = (45, 60, 80, 100)
 LIMIT_MM = 10.0
 LINEAR = "no diffusion"  # the labels' linear estimate of the chart as it is
 DIFFUSION = {
@@ -56,29 +57,15 @@ DIFFUSION = {
 _SHOWN = ("ssim_box", "ssim_whole", "mse")
 
 
-@dataclass(frozen=True)
-class AblateConfig:
-    """run: folder whose `ablations` hold the variants; budgets: bytes, beside full quality; figure: where bits by group
-    are drawn; protocol: with fewer samples than for the results, as surfaces hardly differ between these variants."""
+def weights_of(config: AblateConfig, name: str) -> Path:
+    """Weights of a variant."""
+    return config.run / FOLDER / f"{name}.safetensors"
 
-    run: Path
-    json_path: Path
-    figure: Path
-    people: int = 20
-    budgets: tuple[int, ...] = BUDGETS
-    assets: Path | None = None
-    seed: int = 0
-    device: str = "cpu"
-    protocol: ProtocolConfig = field(default_factory=lambda: ProtocolConfig(samples=20_000))
 
-    def weights(self, name: str) -> Path:
-        """Weights of a variant."""
-        return self.run / FOLDER / f"{name}.safetensors"
-
-    def figures(self, name: str) -> dict[str, Any] | None:
-        """Held-out figures that the training left, or None."""
-        path = self.run / FOLDER / name
-        return json.loads(path.read_text()) if path.is_file() else None
+def figures_of(config: AblateConfig, name: str) -> dict[str, Any] | None:
+    """Held-out figures that the training left, or None."""
+    path = config.run / FOLDER / name
+    return json.loads(path.read_text()) if path.is_file() else None
 
 
 class _Listener(Encoder):
@@ -161,9 +148,11 @@ def gather(config: AblateConfig, items: Iterator[EvalItem], codec: LabelCodec) -
     from rich.console import Console
     from rich.progress import track
 
-    sender = _Listener(config.device, config.weights("full"))
-    others = {n: Encoder(config.device, config.weights(n)) for n in DISCRIMINATOR if config.weights(n).is_file()}
-    decoder, out, warm = Decoder(config.device, config.weights("full")), Gathered(), False
+    sender = _Listener(config.device, weights_of(config, "full"))
+    others = {
+        n: Encoder(config.device, weights_of(config, n)) for n in DISCRIMINATOR if weights_of(config, n).is_file()
+    }
+    decoder, out, warm = Decoder(config.device, weights_of(config, "full")), Gathered(), False
     for item in track(items, "ablations", config.people, console=Console(stderr=True)):
         try:
             semantics, _ = sender.encode([item.frame])
@@ -196,7 +185,7 @@ def discriminator_table(config: AblateConfig, rows: dict[str, list[dict[str, Any
         gaps = np.array([a[figure] - b[figure] for a, b in zip(without, with_it, strict=True)])
         error = float(gaps.std(ddof=1) / np.sqrt(len(gaps))) if len(gaps) > 1 else None
         difference[figure] = {"mean": float(gaps.mean()), "standard_error": error}
-    return out | {"difference": difference, "held_out": config.figures("semantic.json")}
+    return out | {"difference": difference, "held_out": figures_of(config, "semantic.json")}
 
 
 def ablate(config: AblateConfig) -> dict[str, Any]:
@@ -206,17 +195,17 @@ def ablate(config: AblateConfig) -> dict[str, Any]:
     """
     from somacast.bench.ablation.show import draw_bits, print_tables
 
-    for path in (config.json_path, config.figure):
+    for path in (config.json_path, config.figure_path):
         check_output_path(path)
     require("matplotlib", "the figure of bits by group")
-    missing = [name for name in CODING if not config.weights(name).is_file()]
+    missing = [name for name in CODING if not weights_of(config, name).is_file()]
     if missing:
         raise SomacastError(
-            f"{config.run / FOLDER}: no weights of {', '.join(missing)}; make them with: somacast train ablations "
+            f"{config.run / FOLDER}: no weights of {', '.join(missing)}; make them with: somacast train aflsc ablations "
             f"--run {config.run}"
         )
-    codecs = {name: load_tables(config.weights(name)).codec for name in CODING}
-    space, full = load_tables(config.weights("full")).space, codecs["full"]
+    codecs = {name: load_tables(weights_of(config, name)).codec for name in CODING}
+    space, full = load_tables(weights_of(config, "full")).space, codecs["full"]
     items = load_items("synthetic-test", "synthetic", config.people, config.assets, config.seed)
     gathered = gather(config, items, full)
     if not gathered.people:
@@ -237,7 +226,7 @@ def ablate(config: AblateConfig) -> dict[str, Any]:
         f"smallest_within_{LIMIT_MM:.0f}mm": near,
         "discriminator": discriminator_table(config, gathered.senders),
         "diffusion": {name: mean_over_actions(rows) for name, rows in gathered.diffusion.items()},
-        "extractor": config.figures("extract.json"),
+        "extractor": figures_of(config, "extract.json"),
     }
     for name in ("discriminator", "extractor"):
         if results[name] is None:
@@ -245,7 +234,7 @@ def ablate(config: AblateConfig) -> dict[str, Any]:
     result = _described(config, gathered, results)
     text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(config.json_path, text.encode())
-    write_atomically(config.figure, draw_bits(results["bits"]))
+    write_atomically(config.figure_path, draw_bits(results["bits"]))
     print_tables(result["results"])
     return result
 
@@ -255,7 +244,7 @@ def _described(config: AblateConfig, gathered: Gathered, results: dict[str, Any]
     settings = {k: v for k, v in asdict(config).items() if k not in ("json_path", "figure")}
     settings["run"] = config.run.name
     settings["assets"] = config.assets.name if config.assets else None
-    names = [name for name in (*CODING, *DISCRIMINATOR) if config.weights(name).is_file()]
+    names = [name for name in (*CODING, *DISCRIMINATOR) if weights_of(config, name).is_file()]
     return _rounded(
         {
             "format": FORMAT,
@@ -264,7 +253,7 @@ def _described(config: AblateConfig, gathered: Gathered, results: dict[str, Any]
             "seed": config.seed,
             "device": config.device,
             "commit": git_commit(Path(__file__).parent),
-            "weights_sha256": {f"{n}.safetensors": _sha256(config.weights(n)) for n in names},
+            "weights_sha256": {f"{n}.safetensors": _sha256(weights_of(config, n)) for n in names},
             "machine": machine(),
             "versions": versions(),
             "results": results,
