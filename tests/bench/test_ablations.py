@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from somacast.bench.ablation import coding as ablate_coding
-from somacast.bench.ablation import measure as ablate
-from somacast.bench.ablation import show as ablate_show
-from somacast.bench.ablation.coding import Said
+from somacast.systems.aflsc.ablation import coding as ablate_coding
+from somacast.systems.aflsc.ablation import measure as ablate
+from somacast.systems.aflsc.ablation import show as ablate_show
+from somacast.systems.aflsc.ablation.coding import Said
 from somacast.cli import main as cli
 from somacast.coding.label_coding import CodingTables, encode_layers, symbol_bits
 from somacast.errors import SomacastError

@@ -46,7 +46,9 @@ class Group:
 
     def members(self) -> Mapping[str, Verb | Group]:
         """Its commands by name."""
-        found = load(self.verbs) if isinstance(self.verbs, str) else self.verbs
+        if not isinstance(self.verbs, str):
+            return self.verbs
+        found = load(self.verbs)
         return found() if callable(found) else found
 
 

@@ -207,7 +207,7 @@ def render_orthographic(
     """
     if center is None:
         center = (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2
-    return render_camera(mesh, level_camera(size_px, extent_m, azimuth_deg, center), texture, background)
+    return render_camera(mesh, level_camera(size_px, extent_m, azimuth_deg, np.asarray(center)), texture, background)
 
 
 def level_camera(size_px: int, extent_m: float, azimuth_deg: float, center: np.ndarray) -> Camera:

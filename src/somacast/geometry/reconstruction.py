@@ -18,8 +18,8 @@ class Reconstruction:
 
     mesh, cloud: its surface, where the system gives one; joints [21, 3], rotations [21, 3, 3] world rotations relative
     to the T-pose (body/skeleton.py); pelvis_m [3]: place of the pelvis in the sender's camera (OpenCV axes), if it was
-    sent; info: plain values for the user. A system of another kind (Gaussians, a field, a picture) derives a class whose
-    `render` and `translated` know it.
+    sent; info: plain values for the user. A system of another kind (Gaussians, a field, a picture) derives a class
+    whose `render` and `translated` know it.
     """
 
     mesh: Mesh | None = None

@@ -95,7 +95,7 @@ class Tracker(Protocol):
         """An `Observation` of a frame of time_s. SomacastError if no person is seen."""
         ...
 
-    def learn(self, observation: Any, time_s: float) -> Encoded:
+    def learn(self, observation: Any, time_s: float, /) -> Encoded:
         """Take a frame into account for who it is; what is known by now."""
         ...
 
@@ -123,9 +123,12 @@ class FrameEncoder(Protocol):
 
 
 class FrameDecoder(Protocol):
-    """Receiver's side. unreferenced: packets that referred to a frame that never came."""
+    """Receiver's side."""
 
-    unreferenced: int
+    @property
+    def unreferenced(self) -> int:
+        """Packets so far that referred to a frame that never came."""
+        ...
 
     def decode(self, motion: Motion, tick: int) -> list[ReceivedFrame]:
         """Frames of a packet whose first one stands at `tick` (unwrapped); BitstreamError for what no encoder makes."""
@@ -177,7 +180,10 @@ class LiveBody(Protocol):
     """Somebody who can be shown in every frame: by a rig that poses drive (`rig` is not None, and `pose` is called), or
     made anew for each frame (`rig` is None, and `reconstruct` is called)."""
 
-    rig: Rig | None
+    @property
+    def rig(self) -> Rig | None:
+        """What poses drive."""
+        ...
 
     def pose(self, values: np.ndarray) -> LivePose:
         """Values [M] of what moves to a pose."""

@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from somacast.coding.importance import compression
-from somacast.coding.label_coding import importance_of
 from somacast.network.channels.packet.bottleneck import Bottleneck
 from somacast.network.channels.packet.delay import Delay
 from somacast.network.channels.packet.erasure import Erasure
@@ -84,46 +82,30 @@ class Walker:
     """Real labels of a person who walks: a clip played to and fro, coded for a budget."""
 
     def __init__(self, seed: int) -> None:
-        from somacast.coding.motion_stream import MotionEncoder
         from somacast.synthetic.motion.builtin import builtin_clip
         from somacast.synthetic.scenes import draw_view
-        from somacast.systems.aflsc.labels.space import SHAPE_LABELS
-        from somacast.systems.aflsc.live.motion import load_motion
+        from somacast.systems import registry
 
-        space, rng = load_motion(), np.random.default_rng(seed)
+        rng = np.random.default_rng(seed)
         rotations, path = builtin_clip(rng, "walking", 8.0, float(FPS), "test")
-        count, labels = len(rotations), space.space
-        away = 3.5 - path[:, 2]
-        values = labels.values({
-            "rotations": draw_view(rng, "test") @ rotations, "shape": np.zeros((count, SHAPE_LABELS)),
-            "attributes": np.zeros((count, 5)), "codes": np.zeros((count, len(labels.appearance_std))),
-            "curl": np.full((count, 2), 0.3),
-            "pelvis": np.stack([path[:, 0] / away, -path[:, 1] / away, np.log(away)], 1),
-        })  # fmt: skip
-        self.model = space.model
-        self._frames = space.indices(values[:, space.columns])
-        self._encoder = MotionEncoder(space.model)
+        self.coder = registry.get(registry.DEFAULT).live.coder()
+        self._values, _ = self.coder.rehearse(draw_view(rng, "test") @ rotations, path - [0, 0, 3.5])
+        self._encoder = self.coder.encoder()
         self._number = 0
 
     def batch(self, lowest_state: int, budget_bytes: int) -> tuple[int, int, tuple[float, ...]]:
         """Payload bytes of the next BATCH frames, state of eq. 17 used, and mean rho of the labels of each group."""
-        first, turn = self._number, len(self._frames) - 1
+        first, turn = self._number, len(self._values) - 1
         self._number += BATCH
         places = [turn - abs(k % (2 * turn) - turn) for k in range(first, first + BATCH)]
-        frames = self._frames[places]
+        frames = self._values[places]
         reference = None if first % (10 * BATCH) == 0 else TICKS * (first - 1)
         coded = self._encoder.encode(
             [TICKS * (first + k) for k in range(BATCH)], frames, lowest_state=lowest_state,
             budget_bytes=budget_bytes, reference=reference,
         )  # fmt: skip
-        return len(coded.payload), coded.state, self._rho(frames[0], coded.state)
-
-    def _rho(self, frame: np.ndarray, state: int) -> tuple[float, ...]:
-        vocabulary, tables = self.model.vocabulary, self.model.tables
-        omega = importance_of(self.model.symbols(frame), vocabulary, tables)
-        rho = compression(omega, state, tables.importance) / 65536
-        names = np.array([label.group for label in vocabulary.labels])
-        return tuple(float(rho[names == group].mean()) for group in GROUPS)
+        rho = self.coder.compression(frames[0], coded.state)
+        return len(coded.payload), coded.state, tuple(rho.get(group, 0.0) for group in GROUPS)
 
 
 class _Session:

@@ -24,13 +24,15 @@ from somacast.errors import SomacastError
 from somacast.files import check_output_path, write_atomically
 from somacast.formats.rig import posed
 from somacast.geometry.rasteriser import render_orthographic
+from somacast.geometry.reconstruction import Reconstruction
 from somacast.network.channels.packet.profile import LinkProfile
 from somacast.network.emulation.emulator import UdpLinkEmulator
 from somacast.network.keys import load_keys, make_keys
 from somacast.network.transport.base import Transport, TransportOptions
 from somacast.network.transport.open import open_receiver
 from somacast.pipeline.live.sessions import ReceiveSession
-from somacast.pipeline.video.files import MovingPerson
+from somacast.systems import registry
+from somacast.systems.spec import LiveBody, LivePose
 
 FORMAT = "somacast live on one machine"
 LOADED_S = 30.0  # until a sender has loaded its networks
@@ -49,15 +51,18 @@ class _Screen:
         self.rendered_s: list[float] = []
         self.first_s: float | None = None
         self.number = -1
-        self._moving: MovingPerson | None = None
+        self._body: LiveBody | None = None
 
-    def person(self, person: MovingPerson, number: int) -> None:
-        self._moving, self.number = person, number
+    def person(self, body: LiveBody, number: int) -> None:
+        self._body, self.number = body, number
 
-    def pose(self, now_s: float, tick: int, values: np.ndarray, rotations: np.ndarray, pelvis_m: np.ndarray) -> None:
-        if self._moving is None:
+    def frame(self, now_s: float, tick: int, values: np.ndarray, human: Reconstruction) -> None:
+        pass
+
+    def pose(self, now_s: float, tick: int, values: np.ndarray, pose: LivePose) -> None:
+        if self._body is None or self._body.rig is None:
             return
-        mesh = posed(self._moving.rig, rotations, np.zeros(3))
+        mesh = posed(self._body.rig, pose.rotations, np.zeros(3))
         render_orthographic(mesh, VIEW_PX, EXTENT_M, 0.0, np.zeros(3))
         end = time.monotonic()
         self.rendered_s.append(end)
@@ -95,7 +100,10 @@ class _Sender:
 
 def _receive(transport: Transport, decoder: Any, screen: Any, until: Any, max_s: float) -> ReceiveSession:
     """Run a session until `until()` is true, at most most_s."""
-    session, stop = ReceiveSession(transport, decoder, [screen], DISPLAY_S), threading.Event()
+    session, stop = (
+        ReceiveSession(transport, registry.get(registry.DEFAULT), decoder, [screen], DISPLAY_S),
+        threading.Event(),
+    )
     thread = threading.Thread(target=session.run, args=(stop,), daemon=True)
     thread.start()
     end = time.monotonic() + max_s
@@ -182,10 +190,9 @@ def measure_starts(config: LiveBench, decoder: Any, kind: str, keys: Path | None
 def run(config: LiveBench) -> dict[str, Any]:
     """Measure, write the JSON, return it."""
     from somacast.bench.quality.evaluate import git_commit, machine, versions, weights_digests
-    from somacast.systems.aflsc.receiver.decoder import Decoder
 
     check_output_path(config.json)
-    decoder = Decoder()
+    decoder = registry.get(registry.DEFAULT).decoder()
     with tempfile.TemporaryDirectory() as folder:
         keys = Path(folder) / "keys"
         make_keys(keys)

@@ -17,28 +17,30 @@ from somacast.pipeline.live.sender import LiveConfig, LiveSender
 from somacast.synthetic.motion.builtin import builtin_clip
 from somacast.synthetic.scenes import draw_view
 from somacast.systems import registry
-from somacast.systems.aflsc.live.motion import load_motion, motion_digest
-from somacast.systems.aflsc.training.motion import values_of
-from somacast.types import Semantics
+from somacast.systems.spec import FrameCoder
 
 STEP_S = 1 / 120
 
 
+def coder() -> FrameCoder:
+    """Of the system that runs live unless another is asked for."""
+    return registry.get(registry.DEFAULT).live.coder()
+
+
 def moving(action: str = "walking", seconds: float = 6.0, fps: float = 30.0, seed: int = 5) -> np.ndarray:
-    """Values [T, M] of the labels that move, of a motion of the test split from a test view."""
+    """Values [T, M] of what moves, of a motion of the test split from a test view, somewhere before the camera."""
     rng = np.random.default_rng(seed)
     rotations, path = builtin_clip(rng, action, seconds, fps, "test")
-    return values_of(load_motion(), draw_view(rng, "test") @ rotations, path, rng)
+    place = [rng.uniform(-0.5, 0.5), rng.uniform(-0.3, 0.3), -rng.uniform(2.5, 6)]
+    return coder().rehearse(draw_view(rng, "test") @ rotations, path + place)[0]
 
 
-def container(values: np.ndarray | None = None) -> bytes:
-    """A still of somebody average in a pose of the motion."""
-    space = load_motion().space
-    full = np.array([label.mean for label in space.vocabulary.labels])
-    if values is not None:
-        full[load_motion().columns] = values
-    symbols = space.vocabulary.quantise(full[None])[0]
-    return registry.get("aflsc").pack(Semantics("aflsc", symbols, b""))
+def container(action: str = "walking", frame: int = 0, seed: int = 5) -> bytes:
+    """A still of somebody average in the pose of a frame of a motion."""
+    rng = np.random.default_rng(seed)
+    rotations, path = builtin_clip(rng, action, 3.0, 30.0, "test")
+    rotations, path = rotations[frame : frame + 1], path[frame : frame + 1] + [0, 0, -3.5]
+    return registry.get(registry.DEFAULT).pack(coder().rehearse(rotations, path)[1].layers)
 
 
 @dataclass
@@ -52,13 +54,14 @@ class Stage:
     config: LiveConfig = LiveConfig()
     values: np.ndarray = field(default_factory=lambda: moving())
     fps: float = 30.0
-    who: bytes | None = None
+    who: bytes = b""
     tamper: Callable[[bytes], list[bytes]] = lambda data: [data]
     epoch: int = 7
 
     def __post_init__(self) -> None:
-        self.space = load_motion()
-        self.receiver = LiveReceiver(self.space, motion_digest())
+        self.coder = coder()
+        self.who = self.who or container()
+        self.receiver = LiveReceiver(self.coder)
         self.now = 0.0
         self.reliable: list[tuple[float, bytes]] = []
         self.shown: list[tuple[float, Shown]] = []
@@ -66,7 +69,7 @@ class Stage:
         self.start_sender(self.epoch)
 
     def start_sender(self, epoch: int) -> None:
-        self.sender = LiveSender(self.space, motion_digest(), self._send, self.config, epoch)
+        self.sender = LiveSender(self.coder, self._send, self.config, epoch)
 
     def _send(self, lane: Lane, data: bytes) -> bool:
         if lane is Lane.IDENTITY:
@@ -80,7 +83,7 @@ class Stage:
         place = time_s * self.fps % (len(self.values) - 1)
         low = int(place)
         a, b = self.values[low], self.values[low + 1]
-        step = np.where(self.space.model.circular, (b - a + np.pi) % (2 * np.pi) - np.pi, b - a)
+        step = np.where(self.coder.circular, (b - a + np.pi) % (2 * np.pi) - np.pi, b - a)
         return a + (place - low) * step
 
     def run(self, seconds: float, tell_at: float | None = 0.0, frames: bool = True) -> Stage:
@@ -89,7 +92,7 @@ class Stage:
             self.now = round((self.now + STEP_S) / STEP_S) * STEP_S
             now = self.now
             if tell_at is not None and now >= tell_at:
-                self.sender.person(now, self.who or container(self.true_values(now)))
+                self.sender.person(now, self.who)
                 tell_at = None
             if frames and now >= self.next_frame / self.fps:
                 self.sender.frame(self.next_frame / self.fps, self.true_values(self.next_frame / self.fps), now)
@@ -113,10 +116,9 @@ class Stage:
         return self
 
     def errors(self, after_s: float = 1.0) -> np.ndarray:
-        """How far what is shown is from what was true at the sender's time: mean over labels, in their spreads."""
-        std = np.array([x.std if x.kind == "scalar" else 1.0 for x in self.space.model.vocabulary.labels])
+        """How far what is shown is from what was true at the sender's time: mean over values, in their scales."""
         rows = [
-            np.abs(found.values - self.true_values(max(found.sender_s, 0.0))) / std
+            np.abs(found.values - self.true_values(max(found.sender_s, 0.0))) / self.coder.scale
             for time_s, found in self.shown
             if time_s >= after_s
         ]

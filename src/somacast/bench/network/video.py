@@ -7,6 +7,7 @@ on the wire, the headers of the default transport too.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,20 @@ import numpy as np
 
 from somacast.bench.network.config import VideoBench
 from somacast.bench.network.live_stage import Stage, moving
-from somacast.body.table import load_body
+from somacast.bitstream.container import unpack
 from somacast.errors import SomacastError
 from somacast.files import check_output_path, write_atomically
-from somacast.formats.rig import posed
+from somacast.formats.rig import joint_places, posed
 from somacast.metrics.protocol import ProtocolConfig, compare_views
 from somacast.network.channels.packet.profile import LinkProfile
 from somacast.network.transport.zenoh.ends import HEADER_BYTES_TLS
 from somacast.pipeline.live.sender import LiveConfig
-from somacast.pipeline.video.files import MovingPerson, VideoWriter, moving_person
+from somacast.pipeline.video.files import VideoWriter
 from somacast.synthetic.walker import SyntheticWalker, WalkerConfig
 from somacast.systems import registry
-from somacast.systems.aflsc.live.motion import load_motion
-from somacast.types import Semantics
+from somacast.systems.registry import System
+from somacast.systems.spec import LiveBody
+from somacast.types import Capture
 
 FORMAT = "somacast moving people"
 ACTIONS = ("standing", "walking", "running", "jumping", "sitting")
@@ -45,17 +47,11 @@ SETTLED_S = 2.0
 KINDS = ("ssim_whole", "ssim_box", "own_ssim_whole", "own_ssim_box")
 
 
-def _joints(values: np.ndarray) -> np.ndarray:
-    """Joints [T, 21, 3] from the pelvis, of the mean body in the poses of values [T, M]."""
-    motion, body = load_motion(), load_body()
-    full = np.array([label.mean for label in motion.space.vocabulary.labels])
-    out = []
-    for row in values:
-        full[motion.columns] = row
-        state = motion.space.state(full)
-        places = body.joints(body.rest(state.shape)[1], state.rotations)
-        out.append(places - places[0])
-    return np.stack(out)
+def _joints(body: LiveBody, values: np.ndarray) -> np.ndarray:
+    """Joints [T, 21, 3] from the pelvis, of somebody in the poses of values [T, M]."""
+    assert body.rig is not None
+    offsets = body.rig.offsets_m
+    return np.stack([joint_places(offsets, body.pose(row).rotations, np.zeros(3)) for row in values])
 
 
 def _unsteadiness(joints: np.ndarray, step_s: float) -> float:
@@ -75,7 +71,8 @@ def _even(stage: Stage) -> tuple[np.ndarray, np.ndarray]:
 
 def measure_rates(config: VideoBench) -> list[dict[str, Any]]:
     """One row for each action and quality, means over the clips."""
-    rows = []
+    system = registry.get(registry.DEFAULT)
+    body, rows = system.live.body(system.decoder(), None), []
     for action in ACTIONS:
         clips = [moving(action, config.seconds, 30.0, config.seed + k) for k in range(config.clips)]
         for name, live in QUALITIES.items():
@@ -86,7 +83,7 @@ def measure_rates(config: VideoBench) -> list[dict[str, Any]]:
                 stage = Stage(link.build(rng), link.build(rng), live, values)
                 stage.run(config.seconds)
                 counts, (shown, true) = stage.sender.counts, _even(stage)
-                got, want = _joints(shown), _joints(true)
+                got, want = _joints(body, shown), _joints(body, true)
                 wire = counts.payload_bytes + HEADER_BYTES * counts.packets
                 parts.append(
                     {
@@ -108,10 +105,10 @@ def measure_rates(config: VideoBench) -> list[dict[str, Any]]:
 def _file_kbit_s(values: np.ndarray) -> float:
     from somacast.bench.network.live_stage import container
 
-    writer = VideoWriter()
+    writer = VideoWriter(registry.get(registry.DEFAULT))
     for number, row in enumerate(values):
         writer.frame(number / 30, row)
-    return 8 * len(writer.data(container(values[0]))) / (len(values) / 30) / 1000
+    return 8 * len(writer.data(container())) / (len(values) / 30) / 1000
 
 
 def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
@@ -124,20 +121,21 @@ class _Tracked:
 
     walker: SyntheticWalker
     values: np.ndarray
-    who: Semantics
-    moving: MovingPerson
+    who: bytes
+    body: LiveBody
 
 
-def track(config: VideoBench, seed: int, action: str, tracker: Any, decoder: Any) -> _Tracked:
+def track(config: VideoBench, seed: int, action: str, system: System, decoder: Any) -> _Tracked:
     """Look at every picture of a synthetic person, as a live sender would."""
     from somacast.weights.sessions import one_blas_thread
 
     walker, values, who, learnt_s = SyntheticWalker(WalkerConfig(action=action, seed=seed)), [], None, -1.0
+    tracker = system.tracker()
     with one_blas_thread():
         for number in range(round(config.seconds * 30) + 8):
             time_s = number / 30
             try:
-                seen = tracker.look(walker.frame(time_s), time_s)
+                seen = tracker.look(Capture([walker.frame(time_s)]), time_s)
             except SomacastError:
                 if not values:
                     raise
@@ -147,20 +145,15 @@ def track(config: VideoBench, seed: int, action: str, tracker: Any, decoder: Any
             if time_s - learnt_s >= 0.4:
                 who, learnt_s = tracker.learn(seen, time_s), time_s
     assert who is not None
-    return _Tracked(walker, np.stack(values), who, moving_person(decoder, who))
+    container = system.pack(who.layers)
+    return _Tracked(walker, np.stack(values), container, system.live.body(decoder, unpack(container)[0]))
 
 
 def measure_losses(config: VideoBench) -> list[dict[str, Any]]:
     """SSIM of what is shown against the truth at the sender's time, over links that lose."""
-    from somacast.systems.aflsc.live.tracker import Tracker
-    from somacast.systems.aflsc.receiver.decoder import Decoder
-    from somacast.systems.aflsc.sender.encoder import Encoder
-
-    encoder, decoder = Encoder(), Decoder()
-    people = [
-        track(config, config.seed + k, "walking", Tracker(mirrored=False, encoder=encoder), decoder)
-        for k in range(config.people)
-    ]
+    system = registry.get(registry.DEFAULT)
+    decoder = system.decoder()
+    people = [track(config, config.seed + k, "walking", system, decoder) for k in range(config.people)]
     rows = []
     for name, loss in LOSSES.items():
         parts = []
@@ -168,8 +161,7 @@ def measure_losses(config: VideoBench) -> list[dict[str, Any]]:
             rng = np.random.default_rng([config.seed, number])
             link = LinkProfile(**{"delay_s": 0.05, "header_bytes": 0} | loss)
             live = LiveConfig(batch_s=BATCH_S, header_bytes=HEADER_BYTES)
-            who = registry.get("aflsc").pack(person.who)
-            stage = Stage(link.build(rng), link.build(rng), live, person.values, who=who)
+            stage = Stage(link.build(rng), link.build(rng), live, person.values, who=person.who)
             stage.run(config.seconds)
             parts.append(_looks(stage, person) | {"repaired_frames": float(stage.receiver.counts.repaired)})
         rows.append({"link": name} | _mean(parts))
@@ -181,13 +173,13 @@ def measure_losses(config: VideoBench) -> list[dict[str, Any]]:
 def _looks(stage: Stage, person: _Tracked, every: int = 24) -> dict[str, float]:
     """Mean SSIM of what is shown against the truth, and against the sender's own labels without any coding ("own_"),
     which tells more; how long nothing new was shown at most."""
-    rows, view = [], ProtocolConfig(azimuths_deg=(0.0,))
+    rows, view, rig = [], ProtocolConfig(azimuths_deg=(0.0,)), person.body.rig
+    assert rig is not None
     for _, found in [row for row in stage.shown if row[0] > SETTLED_S][::every]:
-        rotations, _ = person.moving.pose(found.values)
-        shown = posed(person.moving.rig, rotations, np.zeros(3))
+        shown = posed(rig, person.body.pose(found.values).rotations, np.zeros(3))
         figures = compare_views(person.walker.mesh(max(found.sender_s, 0.0)), shown, view)
-        rotations, _ = person.moving.pose(stage.true_values(max(found.sender_s, 0.0)))
-        own = compare_views(posed(person.moving.rig, rotations, np.zeros(3)), shown, view)
+        sent = person.body.pose(stage.true_values(max(found.sender_s, 0.0)))
+        own = compare_views(posed(rig, sent.rotations, np.zeros(3)), shown, view)
         rows.append(
             {name: figures[name] for name in ("ssim_whole", "ssim_box", "iou")}
             | {f"own_{name}": own[name] for name in ("ssim_whole", "ssim_box")}

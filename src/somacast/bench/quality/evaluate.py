@@ -25,7 +25,7 @@ from somacast.files import check_output_path, write_atomically
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.metrics.protocol import evaluate_pair, summarise
 from somacast.synthetic.datasets.loaders import EvalItem, count_items, load_items
-from somacast.types import Mesh
+from somacast.types import Capture, Mesh
 
 FORMAT = "somacast evaluation"
 TILE_PX = 192
@@ -72,12 +72,12 @@ def place_result(human: Reconstruction, item: EvalItem) -> tuple[Mesh, np.ndarra
 
 
 def run_chain(
-    sender: Any, receiver: Any, item: EvalItem, path: Path, budget_bytes: int | None
+    sender: Any, receiver: Any, capture: Capture, path: Path, budget_bytes: int | None
 ) -> tuple[Reconstruction, dict]:
     """Picture -> file -> person; also bytes of the file and seconds by stage. SomacastError names the stage."""
     start = time.perf_counter()
     try:
-        sent = sender.encode(item.frame, budget_bytes)
+        sent = sender.encode(capture, budget_bytes)
         write_atomically(path, sent.data)
     except SomacastError as fault:
         raise _StageFault("sender", fault) from fault
@@ -102,7 +102,8 @@ class _StageFault(SomacastError):
 
 def measure_item(sender: Any, receiver: Any, item: EvalItem, path: Path, config: EvaluateConfig) -> tuple[dict, Mesh]:
     """All figures of one person, and the result's mesh as it was compared."""
-    human, row = run_chain(sender, receiver, item, path, config.budget_bytes)
+    capture = Capture([item.frame], item.height_m if config.tell_height else None)
+    human, row = run_chain(sender, receiver, capture, path, config.budget_bytes)
     try:
         result, joints = place_result(human, item)
         truth_joints = None if joints is None else item.truth_joints
@@ -126,14 +127,12 @@ def measure(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "person.soma"
         for item in track(items, config.system, total, console=Console(stderr=True)):
-            if config.tell_height:
-                if item.height_m is None:
-                    raise SomacastError(f"{item.name}: expected a person whose height is known, as of synthetic-test")
-                item.frame.height_m = item.height_m
+            if config.tell_height and item.height_m is None:
+                raise SomacastError(f"{item.name}: expected a person whose height is known, as of synthetic-test")
             try:
                 if out.warm_up_s is None:
                     start = time.perf_counter()
-                    run_chain(sender, receiver, item, path, config.budget_bytes)
+                    run_chain(sender, receiver, Capture([item.frame]), path, config.budget_bytes)
                     out.warm_up_s = time.perf_counter() - start
                     out.peak_after_first_bytes = peak_memory()
                 row, result = measure_item(sender, receiver, item, path, config)

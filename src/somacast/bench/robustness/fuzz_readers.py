@@ -15,6 +15,7 @@ from somacast.bitstream.packets import LivePacket, Motion, Person, pack_packet, 
 from somacast.bitstream.video import read_records, record, video_head
 from somacast.network.congestion.feedback import FeedbackRecorder, parse_report
 from somacast.network.transport.base import TO_RECEIVERS, Inbox, Lane, Limits, TransportStatistics
+from somacast.pipeline.still.receiver import open_payload
 from somacast.pipeline.video.files import read_video
 from somacast.systems import registry
 
@@ -40,8 +41,14 @@ def attack_readers(packets: int, seed: int, readers: Readers | None = None) -> d
     return meter.result()
 
 
+def open_still(data: bytes) -> None:
+    """A still as far as its system reads it without a network."""
+    payload, _ = open_payload(data)
+    registry.get(payload.system).spec.describe(payload)
+
+
 def _warm(session: Session) -> None:
-    registry.get("aflsc").unpack(session.stage.who or b"")
+    open_still(session.stage.who)
 
 
 def reports(rng: np.random.Generator) -> list[bytes]:
@@ -62,7 +69,7 @@ def video(session: Session) -> bytes:
     motions = [p.body for p in sent if isinstance(p.body, Motion) and p.body.reference is None][:3]
     who = next(p.body for p in sent if isinstance(p.body, Person))
     bodies = [pack_packet(LivePacket(k, 0, body), session.digest) for k, body in enumerate([who, *motions])]
-    return video_head("aflsc", session.digest) + b"".join(map(record, bodies))
+    return video_head(registry.DEFAULT, session.digest) + b"".join(map(record, bodies))
 
 
 def _attack_report(count: int, meter: Meter, rng: np.random.Generator, session: Session) -> None:
@@ -92,11 +99,11 @@ def _attack_control(count: int, meter: Meter, rng: np.random.Generator, session:
 
 
 def _attack_still(count: int, meter: Meter, rng: np.random.Generator, session: Session) -> None:
-    who = session.stage.who or b""
-    mutate, system = Mutator(rng, [who]), registry.get("aflsc")
+    who = session.stage.who
+    mutate = Mutator(rng, [who])
     for number in range(count):
         data = sealed_container(who, mutate) if number % 4 == 0 else mutate(who)
-        meter.call("still", system.unpack, data)
+        meter.call("still", open_still, data)
 
 
 def _attack_video(count: int, meter: Meter, rng: np.random.Generator, session: Session) -> None:

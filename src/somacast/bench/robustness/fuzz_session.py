@@ -12,6 +12,7 @@ import numpy as np
 from somacast.bench.network.live_stage import Stage, container, moving
 from somacast.bench.robustness.fuzz_meter import Meter
 from somacast.bench.robustness.mutate import Mutator, sealed_packet
+from somacast.bitstream.container import unpack
 from somacast.bitstream.packets import (
     TICK_SPAN,
     TICKS_PER_S,
@@ -24,19 +25,16 @@ from somacast.bitstream.packets import (
     pack_packet,
     unpack_packet,
 )  # fmt: skip
-from somacast.coding.motion_stream import MotionEncoder
 from somacast.network.channels.packet.profile import LinkProfile
 from somacast.network.congestion.feedback import FeedbackRecorder
 from somacast.network.transport.base import Lane
 from somacast.pipeline.live.sender import LiveConfig
-from somacast.systems import registry
-from somacast.systems.aflsc.live.motion import motion_digest
 
 EPOCH, OTHER = 7, 8
 STEP_S = 1 / 30
 NOISE_PER_STEP, REPLAYED = 60, 0.05
 STORM, STORM_S, LONGEST_PAUSE_S = 400, 1.0, 10.0
-BOUND = 0.6  # mean error in spreads of the labels: the person as they move, even coarsely; another pose is above 1
+BOUND = 0.6  # mean error in scales of the values: the person as they move, even coarsely; another pose is above 1
 CALM = 6  # looks in a row that must be right
 ATTACKS = (
     "end", "end and another start", "one number far ahead", "numbers far ahead", "numbers to the edge", "a wrong pose",
@@ -55,13 +53,11 @@ class Session:
         there_and_back = np.concatenate([values, values[-2:0:-1]])  # a loop without a jump
         rng = np.random.default_rng(seed)
         up, down = (LinkProfile(delay_s=0.03, header_bytes=0).build(one) for one in rng.spawn(2))
-        self.stage = Stage(up, down, LiveConfig(batch_s=batch_s), there_and_back, who=container(values[0]), epoch=EPOCH)
+        self.stage = Stage(up, down, LiveConfig(batch_s=batch_s), there_and_back, who=container(), epoch=EPOCH)
         self.stage.tamper = self._record
-        self.digest, self.rng = motion_digest(), rng
+        self.digest, self.rng = self.stage.coder.digest, rng
         self.sent: list[bytes] = []
-        self.right = registry.get("aflsc").unpack(self.stage.who or b"")[0].symbols
-        labels = self.stage.space.model.vocabulary.labels
-        self._std = np.array([label.std if label.kind == "scalar" else 1.0 for label in labels])
+        self.right = unpack(self.stage.who)[0].layers
         self._picture_s, self._every_s = 0.0, picture_s
         self._reported = False
 
@@ -90,8 +86,8 @@ class Session:
         span = TICK_SPAN / TICKS_PER_S
         at = found.sender_s + round((stage.now - found.sender_s) / span) * span
         error = np.abs(found.values - stage.true_values(max(at, 0.0)))
-        error = np.where(stage.space.model.circular, np.minimum(error, np.abs(2 * np.pi - error)), error)
-        return float((error / self._std).mean()) + (0.0 if abs(stage.now - at) < MAX_DELAY_S else 10.0)
+        error = np.where(stage.coder.circular, np.minimum(error, np.abs(2 * np.pi - error)), error)
+        return float((error / stage.coder.scale).mean()) + (0.0 if abs(stage.now - at) < MAX_DELAY_S else 10.0)
 
     def settle(self, seconds: float = 6.0) -> np.ndarray:
         """Errors without an attack."""
@@ -114,7 +110,7 @@ class Session:
     def person_right(self) -> bool:
         """Whether the receiver has the sender's person."""
         person = self.stage.receiver.person
-        return person is not None and bool(np.array_equal(person.symbols, self.right))
+        return person is not None and person.layers == self.right
 
 
 def attack_noise(packets: int, seed: int) -> dict[str, Any]:
@@ -194,18 +190,18 @@ def _recovery(session: Session) -> float:
 
 def _wrong_motion(session: Session, count: int, step: int, ahead: int = 0) -> Motion:
     """Frames of somebody who stands on their head, as if of now."""
-    space, last = session.stage.space, session.last().body
+    coder, last = session.stage.coder, session.last().body
     assert isinstance(last, Motion)
     rng = np.random.default_rng(3)
-    frame = rng.integers(0, 1 << space.model.bits)
+    frame = 3 * coder.scale * rng.uniform(-1, 1, len(coder.scale))
     first = last.tick + last.step * last.count + ahead
     ticks, state = [first + k * step for k in range(count)], 255 if count > 30 else 0  # it must fit a packet
-    body = MotionEncoder(space.model).encode(ticks, np.stack([frame] * count), lowest_state=state)
+    body = coder.encoder().encode(ticks, np.stack([frame] * count), lowest_state=state)
     return replace(body, tick=first % TICK_SPAN)
 
 
 def _single(session: Session) -> dict[str, Callable[[], Iterable[bytes]]]:
-    forge, other = session.forge, container(session.stage.values[40])
+    forge, other = session.forge, container(frame=40)
     person = session.last(Person).body
     assert isinstance(person, Person)
     wrong = _wrong_motion

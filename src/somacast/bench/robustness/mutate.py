@@ -11,6 +11,7 @@ import numpy as np
 from somacast.bitstream import container
 from somacast.bitstream.packets import CRC_BYTES
 from somacast.errors import SomacastError
+from somacast.types import Payload
 
 EXTREMES = (0, 1, 0x7F, 0x80, 0xFE, 0xFF)
 HEAD_BYTES = 20  # where numbers, counts and lengths stand in every kind
@@ -105,9 +106,8 @@ def sealed_container(data: bytes, mutator: Mutator) -> bytes:
     place = int(mutator.rng.integers(len(layers)))
     layers[place] = mutator(layers[place])
     if mutator.rng.random() < 0.2:
-        layers = (layers * 4)[: int(mutator.rng.integers(1, container.MAX_LAYERS + 1))]
-    state = int(mutator.rng.integers(256))
+        layers = (layers * 20)[: int(mutator.rng.integers(1, 20))]
     try:
-        return container.pack(container.Container(whole.system, whole.weights_digest, state, layers))
+        return container.pack(Payload(whole.system, whole.weights_digest, layers))
     except SomacastError:
         return data

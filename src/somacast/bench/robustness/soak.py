@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from somacast.bench.network.live_stage import container, moving
+from somacast.bench.network.live_stage import coder, container, moving
 from somacast.bench.quality.evaluate import git_commit, machine, versions, weights_digests
 from somacast.bench.robustness.config import SoakConfig
 from somacast.bench.robustness.soak_counts import Memory, Recovery, Tally, rounded
+from somacast.bitstream.container import unpack
 from somacast.files import check_output_path, write_atomically
 from somacast.network.channels.packet.link import Delivery, Link
 from somacast.network.channels.packet.profile import LinkProfile
@@ -31,8 +32,6 @@ from somacast.network.channels.packet.trace import BandwidthTrace
 from somacast.network.transport.base import Lane
 from somacast.pipeline.live.receiver import LiveReceiver
 from somacast.pipeline.live.sender import LiveConfig, LiveSender
-from somacast.systems import registry
-from somacast.systems.aflsc.live.motion import load_motion, motion_digest
 
 FORMAT = "somacast soak"
 STEP_S = 1 / 60
@@ -106,13 +105,9 @@ class Soak:
 
     def __init__(self, config: SoakConfig) -> None:
         self.config, self.rng = config, np.random.default_rng(config.seed)
-        self.space, self.digest = load_motion(), motion_digest()
-        labels = self.space.model.vocabulary.labels
-        self.std = np.array([label.std if label.kind == "scalar" else 1.0 for label in labels])
-        self.circular = self.space.model.circular
+        self.coder = coder()
         self.clips = [self._clip(action) for action in ACTIONS]
-        self.people = [container(clip[place]) for clip in self.clips for place in (0, 60)]
-        self.symbols = {who: registry.get("aflsc").unpack(who)[0].symbols for who in self.people}
+        self.people = [container(action, frame) for action in ACTIONS for frame in (0, 60)]
         self.live = LiveConfig(batch_s=config.batch_s)
         self.phase, self.now = "clear", 0.0
         self.up, self.down = _Way(self._link()), _Way(self._link())
@@ -137,7 +132,7 @@ class Soak:
 
     def _clip(self, action: str) -> np.ndarray:
         values = moving(action, CLIP_S, self.config.fps)
-        values[:, self.circular] = np.unwrap(values[:, self.circular], axis=0)
+        values[:, self.coder.circular] = np.unwrap(values[:, self.coder.circular], axis=0)
         return values
 
     def _wait(self, name: str) -> float:
@@ -160,11 +155,11 @@ class Soak:
         self.start = start
         self.frame_number = 0
         self.started_s = self.now
-        self.sender = LiveSender(self.space, self.digest, self._send, self.live, epoch)
+        self.sender = LiveSender(self.coder, self._send, self.live, epoch)
         self.sender.person(self.now + start.ahead_s, self.who)
 
     def _new_receiver(self) -> None:
-        self.receiver = LiveReceiver(self.space, self.digest)
+        self.receiver = LiveReceiver(self.coder)
         self.peer = f"receiver-{int(self.rng.integers(1 << 30))}"
         if self.newest_identity is not None and self.sender is not None:  # as transports do for whoever joins late
             self.reliable.append((self.now + RELIABLE_S, self.newest_identity))
@@ -306,12 +301,12 @@ class Soak:
             self.recovery.found(self.now)
         if self.recovery.waiting:
             alive = False  # counted as a recovery, not as a stall
-        self.tally.look(self.phase, alive, True, float((error / self.std).mean()), shown.overdue_s, STEP_S)
+        self.tally.look(self.phase, alive, True, float((error / self.coder.scale).mean()), shown.overdue_s, STEP_S)
         if alive and int(self.now / STEP_S) % 60 == 0 and receiver.person is not None:
-            self.tally.person(bool(np.array_equal(receiver.person.symbols, self.symbols[self.who])))
+            self.tally.person(receiver.person.layers == unpack(self.who)[0].layers)
 
     def _difference(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return np.where(self.circular, (a - b + np.pi) % (2 * np.pi) - np.pi, a - b)
+        return np.where(self.coder.circular, (a - b + np.pi) % (2 * np.pi) - np.pi, a - b)
 
     def _sender_time(self, start: _Start, sender_s: float) -> float:
         """The receiver's count of ticks began anywhere modulo 65536: the time nearest to now."""

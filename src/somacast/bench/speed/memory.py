@@ -33,8 +33,9 @@ def run(system: str, device: str, image: Path, file: Path, role: str) -> None:
     if role != "receiver":
         from somacast.capture.pictures import read_image
         from somacast.pipeline.still.sender import Sender
+        from somacast.types import Capture
 
-        file.write_bytes(Sender(system, device).encode(read_image(image)).data)
+        file.write_bytes(Sender(system, device).encode(Capture([read_image(image)])).data)
     if role != "sender":
         from somacast.pipeline.still.receiver import Receiver
 

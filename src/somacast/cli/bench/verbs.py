@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from somacast.bench.ablation.config import AblateConfig
 from somacast.bench.rate_distortion.config import RdConfig
 from somacast.bench.speed.config import PeopleBench, SpeedConfig
 from somacast.cli.common import checked
 from somacast.cli.dispatch import Verb
 from somacast.errors import SomacastError
 from somacast.extras import require
+from somacast.systems.aflsc.ablation.config import AblateConfig
 
 
 def _verb(config: str, run: str, summary: str) -> Verb:
@@ -24,8 +24,8 @@ VERBS = {
     "people": _verb("speed.config:PeopleBench", "verbs:people", "how many synthetic people are drawn per second"),
     "rd": _verb("rate_distortion.config:RdConfig", "verbs:rate_distortion",
                 "quality against bytes: AFLSC, picture codecs with our reconstruction, Draco meshes"),
-    "ablations": _verb("ablation.config:AblateConfig", "verbs:ablations",
-                       "what each idea of AFLSC is worth, and where the bits go"),
+    "ablations": Verb("what each idea of AFLSC is worth, and where the bits go",
+                      "somacast.systems.aflsc.ablation.config:AblateConfig", "somacast.cli.bench.verbs:ablations"),
     "link": _verb("network.config:LinkBenchConfig", "live_verbs:link",
                   "how well rate controls hold a link whose capacity steps"),
     "video": _verb("network.config:VideoBench", "live_verbs:video",
@@ -90,9 +90,9 @@ def ablations(config: AblateConfig) -> int:
     """Measure."""
     require("torch", "another file of weights")
     config = checked(config)
-    from somacast.bench.ablation.measure import ablate
+    from somacast.systems.aflsc.ablation.measure import study
 
-    ablate(config)
+    study(config)
     return 0
 
 

@@ -123,13 +123,14 @@ class Encoder:
 
     def encode(self, capture: Capture, budget_bytes: int | None = None, network_state: int = 0) -> Encoded:
         """The first view to the layers of all labels and a report; see `systems.spec.Encoder`."""
-        symbols, encoded = self.read(capture)
+        values, encoded = self.read(capture)
+        symbols = self.space.vocabulary.quantise(values[None])[0]
         encoded.layers = self.codec.layers(symbols, budget_bytes, network_state)
         return encoded
 
     def read(self, capture: Capture) -> tuple[np.ndarray, Encoded]:
-        """The first view to the symbols of all labels [L, levels] at full precision, and what was found, without
-        layers. SomacastError if there is no person."""
+        """The first view to the values of all labels [L], and what was found, without layers. SomacastError if there is
+        no person."""
         frame, clock, times = capture.frame, time.perf_counter, {}
         if capture.height_m is not None:
             check_height(capture.height_m)
@@ -156,7 +157,6 @@ class Encoder:
         start = clock()
         values, seen_share = self.appearance(frame, look, values, camera)
         times["appearance"] = clock() - start
-        symbols = self.space.vocabulary.quantise(values[None])[0]
         encoded = self._found(look, values, camera, notes, times)
         report = encoded.report
         overlap = self._overlap(look, values, camera)
@@ -168,7 +168,7 @@ class Encoder:
             report["notes"] = [*report["notes"], _DOUBTFUL.format(confidence)]
         if overlap < SURE_OVERLAP:
             report["notes"] = [*report["notes"], _UNSURE.format(overlap)]
-        return symbols, encoded
+        return values, encoded
 
     @staticmethod
     def find(frame: Frame) -> tuple[SquareBox, list[str], bool]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from somacast.metrics.config import ProtocolConfig
 from somacast.options import Assets, Device, Folder, Json, Written, check_positive
+from somacast.systems.aflsc.training.config import FOLDER
 
 
 @dataclass(frozen=True)
@@ -47,3 +49,12 @@ class AblateConfig:
     def figure_path(self) -> Path:
         """Where bits by group are drawn."""
         return self.figure or self.json_path.with_name("bits.svg")
+
+    def weights(self, name: str) -> Path:
+        """Weights of a variant."""
+        return self.run / FOLDER / f"{name}.safetensors"
+
+    def figures(self, name: str) -> dict[str, Any] | None:
+        """Held-out figures that the training left, or None."""
+        path = self.run / FOLDER / name
+        return json.loads(path.read_text()) if path.is_file() else None

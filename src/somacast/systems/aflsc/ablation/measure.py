@@ -6,17 +6,25 @@ The variants come from `somacast train aflsc ablations`. Everything is measured 
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from somacast.bench.ablation.coding import (
+from somacast.coding.label_coding import encode_layers, symbol_bits
+from somacast.errors import SomacastError
+from somacast.extras import require
+from somacast.files import check_output_path, write_atomically
+from somacast.geometry.reconstruction import Reconstruction
+from somacast.geometry.surface import SurfaceConfig
+from somacast.metrics.protocol import ProtocolConfig, evaluate_pair
+from somacast.metrics.shape import mpjpe, pa_mpjpe
+from somacast.synthetic.datasets.loaders import EvalItem, load_items
+from somacast.systems.aflsc.ablation.coding import (
     Said,
     bits_table,
     coding_table,
@@ -25,27 +33,18 @@ from somacast.bench.ablation.coding import (
     smallest_within,
     stream,
 )
-from somacast.bench.ablation.config import AblateConfig
-from somacast.bench.quality.evaluate import _rounded, git_commit, machine, place_result, versions
-from somacast.coding.label_coding import encode_layers, symbol_bits
-from somacast.errors import SomacastError
-from somacast.extras import require
-from somacast.files import check_output_path, write_atomically
-from somacast.geometry.reconstruction import Reconstruction
-from somacast.geometry.surface import SurfaceConfig
-from somacast.metrics.protocol import evaluate_pair
-from somacast.metrics.shape import mpjpe, pa_mpjpe
-from somacast.synthetic.datasets.loaders import EvalItem, load_items
+from somacast.systems.aflsc.ablation.config import AblateConfig
+from somacast.systems.aflsc.config import DecoderConfig
 from somacast.systems.aflsc.labels.chart import load_chart
 from somacast.systems.aflsc.labels.codec import LabelCodec
 from somacast.systems.aflsc.labels.layout import CODED_GROUPS
 from somacast.systems.aflsc.networks.loading import load_tables
 from somacast.systems.aflsc.receiver.assemble import build_human
-from somacast.systems.aflsc.receiver.decoder import Decoder, DecoderConfig
+from somacast.systems.aflsc.receiver.decoder import Decoder
 from somacast.systems.aflsc.sender.encoder import Encoder
 from somacast.systems.aflsc.training.ablations import CODING, DISCRIMINATOR
 from somacast.systems.aflsc.training.config import FOLDER
-from somacast.types import Semantics
+from somacast.types import Capture
 
 FORMAT = "somacast ablations"
 LIMIT_MM = 10.0
@@ -57,31 +56,10 @@ DIFFUSION = {
 _SHOWN = ("ssim_box", "ssim_whole", "mse")
 
 
-def weights_of(config: AblateConfig, name: str) -> Path:
-    """Weights of a variant."""
-    return config.run / FOLDER / f"{name}.safetensors"
-
-
-def figures_of(config: AblateConfig, name: str) -> dict[str, Any] | None:
-    """Held-out figures that the training left, or None."""
-    path = config.run / FOLDER / name
-    return json.loads(path.read_text()) if path.is_file() else None
-
-
-class _Listener(Encoder):
-    """An encoder that keeps the label values [L] as they were before quantisation."""
-
-    values: np.ndarray
-
-    def _report(self, look: Any, values: np.ndarray, *rest: Any) -> dict:
-        self.values = values
-        return super()._report(look, values, *rest)
-
-
 # -- one person -------------------------------------------------------------------------------------------------------
 
 
-def sent_row(item: EvalItem, semantics: Semantics, report: dict, codec: LabelCodec) -> dict[str, Any]:
+def sent_row(item: EvalItem, symbols: np.ndarray, report: dict, codec: LabelCodec) -> dict[str, Any]:
     """What a sender said of one person: mpjpe_mm, pa_mpjpe_mm, and label_bits, the information of the coded labels
     under the training people's distribution: the likelier the labels, the fewer."""
     joints = np.array(list(report["joints_3d_m"].values()))
@@ -92,22 +70,22 @@ def sent_row(item: EvalItem, semantics: Semantics, report: dict, codec: LabelCod
         "action": item.action,
         "mpjpe_mm": 1000 * float(mpjpe(item.truth_joints, joints)),
         "pa_mpjpe_mm": 1000 * float(pa_mpjpe(item.truth_joints, joints)),
-        "label_bits": float(symbol_bits(semantics.symbols, vocabulary, codec.tables)[coded].sum()),
+        "label_bits": float(symbol_bits(symbols, vocabulary, codec.tables)[coded].sum()),
     }
 
 
 def rebuilt(
-    decoder: Decoder, config: DecoderConfig | None, semantics: Semantics
+    decoder: Decoder, config: DecoderConfig | None, symbols: np.ndarray
 ) -> tuple[Reconstruction, dict[str, float]]:
     """The person by one way of diffusion (None: none), with the change of the chart against the linear estimate (root
     mean square: color_change in [0, 1], offset_change_mm) and decode_s."""
     start = time.perf_counter()
     if config is None:
-        state = decoder.space.state(decoder.space.vocabulary.dequantise(semantics.symbols[None])[0][0])
+        state = decoder.space.state(decoder.space.vocabulary.dequantise(symbols[None])[0][0])
         color, offset = decoder.space.chart_maps(state.codes)
     else:
         decoder.config = config
-        state, color, offset = decoder.restore(semantics)
+        state, color, offset = decoder.restore(symbols)
     human = build_human(state, color, offset, SurfaceConfig(resolution=decoder.config.resolution))
     row = {"decode_s": time.perf_counter() - start}
     base_color, base_offset = decoder.space.chart_maps(state.codes)
@@ -117,11 +95,11 @@ def rebuilt(
     return human, row
 
 
-def diffusion_rows(decoder: Decoder, item: EvalItem, semantics: Semantics, protocol: ProtocolConfig) -> dict[str, dict]:
+def diffusion_rows(decoder: Decoder, item: EvalItem, symbols: np.ndarray, protocol: ProtocolConfig) -> dict[str, dict]:
     """A row for each way of diffusion."""
     out = {}
     for name, config in {LINEAR: None, **DIFFUSION}.items():
-        human, row = rebuilt(decoder, config, semantics)
+        human, row = rebuilt(decoder, config, symbols)
         result, joints = place_result(human, item)
         truth_joints = None if joints is None else item.truth_joints
         figures = evaluate_pair(item.truth, result, truth_joints, joints, protocol)
@@ -148,26 +126,27 @@ def gather(config: AblateConfig, items: Iterator[EvalItem], codec: LabelCodec) -
     from rich.console import Console
     from rich.progress import track
 
-    sender = _Listener(config.device, weights_of(config, "full"))
-    others = {
-        n: Encoder(config.device, weights_of(config, n)) for n in DISCRIMINATOR if weights_of(config, n).is_file()
-    }
-    decoder, out, warm = Decoder(config.device, weights_of(config, "full")), Gathered(), False
+    sender = Encoder(config.device, config.weights("full"))
+    others = {n: Encoder(config.device, config.weights(n)) for n in DISCRIMINATOR if config.weights(n).is_file()}
+    decoder, out, warm = Decoder(config.device, config.weights("full")), Gathered(), False
     for item in track(items, "ablations", config.people, console=Console(stderr=True)):
         try:
-            semantics, _ = sender.encode([item.frame])
-            said = {name: other.encode([item.frame]) for name, other in others.items()}
+            capture = Capture([item.frame])
+            values, _ = sender.read(capture)
+            symbols = codec.vocabulary.quantise(values[None])[0]
+            said = {name: other.read(capture) for name, other in others.items()}
             if not warm:  # what the first run compiles and loads counts for nobody
-                rebuilt(decoder, DecoderConfig(), semantics)
+                rebuilt(decoder, DecoderConfig(), symbols)
                 warm = True
-            rows = diffusion_rows(decoder, item, semantics, config.protocol)
+            rows = diffusion_rows(decoder, item, symbols, config.protocol)
         except SomacastError as fault:
             out.failures.append({"name": item.name, "action": item.action, "message": str(fault)})
             continue
         assert item.truth_joints is not None
-        out.people.append(Said(item.action, sender.values, semantics.symbols, item.truth_joints))
-        for name, (spoken, report) in said.items():
-            out.senders.setdefault(name, []).append(sent_row(item, spoken, report, codec))
+        out.people.append(Said(item.action, values, symbols, item.truth_joints))
+        for name, (spoken, encoded) in said.items():
+            spoken_symbols = codec.vocabulary.quantise(spoken[None])[0]
+            out.senders.setdefault(name, []).append(sent_row(item, spoken_symbols, encoded.report, codec))
         for name, row in rows.items():
             out.diffusion.setdefault(name, []).append(row)
     return out
@@ -185,27 +164,26 @@ def discriminator_table(config: AblateConfig, rows: dict[str, list[dict[str, Any
         gaps = np.array([a[figure] - b[figure] for a, b in zip(without, with_it, strict=True)])
         error = float(gaps.std(ddof=1) / np.sqrt(len(gaps))) if len(gaps) > 1 else None
         difference[figure] = {"mean": float(gaps.mean()), "standard_error": error}
-    return out | {"difference": difference, "held_out": figures_of(config, "semantic.json")}
+    return out | {"difference": difference, "held_out": config.figures("semantic.json")}
 
 
-def ablate(config: AblateConfig) -> dict[str, Any]:
-    """Measure, write the JSON and the figure, print the tables; returns what was written.
+def study(config: AblateConfig) -> dict[str, Any]:
+    """Measure, draw the figure, print the tables; results, failures and the weights used, for bench/results.py to write.
 
     SomacastError if the variants of the run are not there, or nobody came through.
     """
-    from somacast.bench.ablation.show import draw_bits, print_tables
+    from somacast.systems.aflsc.ablation.show import draw_bits, print_tables
 
-    for path in (config.json_path, config.figure_path):
-        check_output_path(path)
+    check_output_path(config.figure_path)
     require("matplotlib", "the figure of bits by group")
-    missing = [name for name in CODING if not weights_of(config, name).is_file()]
+    missing = [name for name in CODING if not config.weights(name).is_file()]
     if missing:
         raise SomacastError(
-            f"{config.run / FOLDER}: no weights of {', '.join(missing)}; make them with: somacast train aflsc ablations "
-            f"--run {config.run}"
+            f"{config.run / FOLDER}: no weights of {', '.join(missing)}; make them with: somacast train aflsc "
+            f"ablations --run {config.run}"
         )
-    codecs = {name: load_tables(weights_of(config, name)).codec for name in CODING}
-    space, full = load_tables(weights_of(config, "full")).space, codecs["full"]
+    codecs = {name: load_tables(config.weights(name)).codec for name in CODING}
+    space, full = load_tables(config.weights("full")).space, codecs["full"]
     items = load_items("synthetic-test", "synthetic", config.people, config.assets, config.seed)
     gathered = gather(config, items, full)
     if not gathered.people:
@@ -226,40 +204,16 @@ def ablate(config: AblateConfig) -> dict[str, Any]:
         f"smallest_within_{LIMIT_MM:.0f}mm": near,
         "discriminator": discriminator_table(config, gathered.senders),
         "diffusion": {name: mean_over_actions(rows) for name, rows in gathered.diffusion.items()},
-        "extractor": figures_of(config, "extract.json"),
+        "extractor": config.figures("extract.json"),
     }
     for name in ("discriminator", "extractor"):
         if results[name] is None:
             print(f"somacast: note: no variants of the {name} in {config.run / FOLDER}", file=sys.stderr)
-    result = _described(config, gathered, results)
-    text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(config.json_path, text.encode())
     write_atomically(config.figure_path, draw_bits(results["bits"]))
-    print_tables(result["results"])
-    return result
-
-
-def _described(config: AblateConfig, gathered: Gathered, results: dict[str, Any]) -> dict[str, Any]:
-    """Results with how they were made, ready for JSON."""
-    settings = {k: v for k, v in asdict(config).items() if k not in ("json_path", "figure")}
-    settings["run"] = config.run.name
-    settings["assets"] = config.assets.name if config.assets else None
-    names = [name for name in (*CODING, *DISCRIMINATOR) if weights_of(config, name).is_file()]
-    return _rounded(
-        {
-            "format": FORMAT,
-            "system": "aflsc",
-            "config": settings,
-            "seed": config.seed,
-            "device": config.device,
-            "commit": git_commit(Path(__file__).parent),
-            "weights_sha256": {f"{n}.safetensors": _sha256(weights_of(config, n)) for n in names},
-            "machine": machine(),
-            "versions": versions(),
-            "results": results,
-            "failures": gathered.failures,
-        }
-    )
+    print_tables(results)
+    names = [name for name in (*CODING, *DISCRIMINATOR) if config.weights(name).is_file()]
+    weights = {f"{n}.safetensors": _sha256(config.weights(n)) for n in names}
+    return {"results": results, "failures": gathered.failures, "weights_sha256": weights}
 
 
 def _sha256(path: Path) -> str:

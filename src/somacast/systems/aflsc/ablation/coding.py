@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from somacast.bitstream.container import Container, pack
+from somacast.bitstream.container import pack, unpack
 from somacast.body.table import hand_and_jaw_rotations, load_body
 from somacast.coding.label_coding import encode_layers, symbol_bits
 from somacast.coding.vocabulary import Vocabulary
@@ -22,7 +22,7 @@ from somacast.metrics.shape import mpjpe
 from somacast.systems.aflsc.labels.codec import SYSTEM, LabelCodec
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.receiver.assemble import displaced_body
-from somacast.types import Semantics
+from somacast.types import Payload
 
 STATES = tuple(range(0, 256, 5))  # network states that are tried for the smallest useful stream
 
@@ -62,12 +62,13 @@ def skin_of(space: LabelSpace, values: np.ndarray) -> np.ndarray:
 
 def received(codec: LabelCodec, data: bytes) -> np.ndarray:
     """Label values [L] of a file; labels that were not sent have their mean."""
-    return codec.vocabulary.dequantise(codec.unpack(data)[0].symbols[None])[0][0]
+    return codec.vocabulary.dequantise(codec.symbols(unpack(data)[0].layers)[None])[0][0]
 
 
 def stream(codec: LabelCodec, layers: list[bytes], network_state: int) -> bytes:
     """The file of these layers."""
-    return pack(Container(SYSTEM, codec.digest, network_state, layers))
+    base, *finer = layers
+    return pack(Payload(SYSTEM, codec.digest, [bytes([network_state]) + base, *finer]))
 
 
 def smallest_stream(codec: LabelCodec, symbols: np.ndarray) -> bytes:
@@ -82,7 +83,7 @@ def coded(space: LabelSpace, codec: LabelCodec, person: Said, budget_bytes: int 
     """One person through one variant's file, a row: bytes, mean move of joints and skin against the unquantised labels
     and MPJPE against the truth, in mm; None if the budget cannot hold the base layer."""
     try:
-        data = codec.pack(Semantics(SYSTEM, person.symbols, codec.digest), budget_bytes)
+        data = pack(codec.payload(person.symbols, budget_bytes))
     except SomacastError:
         return None
     values = received(codec, data)
@@ -121,7 +122,7 @@ def bits_table(codec: LabelCodec, streams: Sequence[bytes]) -> dict[str, Any]:
     """Mean bytes of files and the mean bits in them by label group and level: {"bytes", "bits", "groups": [{group,
     labels, sent, bits, levels}]}. What the bytes hold more is the header and the ends of the streams."""
     vocabulary = codec.vocabulary
-    decoded = [codec.unpack(data)[0].symbols for data in streams]
+    decoded = [codec.symbols(unpack(data)[0].layers) for data in streams]
     bits = np.mean([symbol_bits(symbols, vocabulary, codec.tables) for symbols in decoded], 0)
     sent = np.mean([symbols[:, 0] >= 0 for symbols in decoded], 0)
     groups = [_group_row(vocabulary, name, bits, sent) for name in vocabulary.groups]
@@ -180,7 +181,7 @@ def _full(space: LabelSpace, codec: LabelCodec, people: Sequence[Said]) -> dict[
     """Mean bytes and MPJPE of the files that hold everything."""
     rows = []
     for person in people:
-        data = codec.pack(Semantics(SYSTEM, person.symbols, codec.digest))
+        data = pack(codec.payload(person.symbols))
         error = 1000 * float(mpjpe(person.truth_joints, joints_of(space, received(codec, data))))
         rows.append({"action": person.action, "bytes": len(data), "mpjpe_mm": error})
     return mean_over_actions(rows)
