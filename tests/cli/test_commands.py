@@ -24,7 +24,7 @@ def test_the_page_is_up_to_date():
 @pytest.mark.parametrize("prog", COMMANDS)
 def test_the_page_has_the_options_that_the_parser_has(capsys, prog):
     assert cli.main([*prog.split()[1:], "--help"]) == 0
-    shown = set(re.findall(r"^[\W]*(?:-\w(?: \w+)?, )?(--[a-z][\w-]*)", capsys.readouterr().out, re.M)) - {"--help"}
+    shown = set(re.findall(r"^\W{0,3}(?:-\w(?: \w+)?, )?(--[a-z][\w-]*)", capsys.readouterr().out, re.M)) - {"--help"}
     written = {word for option in options_of(load(COMMANDS[prog].config)) for word in option.name.split()}
     assert {word for word in written if word.startswith("--")} == shown
 
