@@ -71,6 +71,11 @@ def place_result(human: Reconstruction, item: EvalItem) -> tuple[Mesh, np.ndarra
     return Mesh((mesh.vertices - origin).astype(np.float32), mesh.faces, mesh.colors), joints
 
 
+def capture_of(item: EvalItem, config: EvaluateConfig) -> Capture:
+    """What the sender gets to see of a person, and to know."""
+    return Capture([item.frame], item.height_m if config.tell_height else None)
+
+
 def run_chain(
     sender: Any, receiver: Any, capture: Capture, path: Path, budget_bytes: int | None
 ) -> tuple[Reconstruction, dict]:
@@ -102,8 +107,7 @@ class _StageFault(SomacastError):
 
 def measure_item(sender: Any, receiver: Any, item: EvalItem, path: Path, config: EvaluateConfig) -> tuple[dict, Mesh]:
     """All figures of one person, and the result's mesh as it was compared."""
-    capture = Capture([item.frame], item.height_m if config.tell_height else None)
-    human, row = run_chain(sender, receiver, capture, path, config.budget_bytes)
+    human, row = run_chain(sender, receiver, capture_of(item, config), path, config.budget_bytes)
     try:
         result, joints = place_result(human, item)
         truth_joints = None if joints is None else item.truth_joints
@@ -132,7 +136,7 @@ def measure(
             try:
                 if out.warm_up_s is None:
                     start = time.perf_counter()
-                    run_chain(sender, receiver, Capture([item.frame]), path, config.budget_bytes)
+                    run_chain(sender, receiver, capture_of(item, config), path, config.budget_bytes)
                     out.warm_up_s = time.perf_counter() - start
                     out.peak_after_first_bytes = peak_memory()
                 row, result = measure_item(sender, receiver, item, path, config)
