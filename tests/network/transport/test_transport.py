@@ -194,5 +194,3 @@ def test_addresses_of_files_open_files(tmp_path):
         sender.send(Lane.LIVE, packet)
     with open_receiver(path) as receiver:
         assert receiver.receive().data == packet
-    with pytest.raises(SomacastError, match="digest: expected three bytes"):
-        TransportOptions(digest=b"abcd")
