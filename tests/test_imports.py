@@ -30,11 +30,6 @@ RANK = {
     "bench": 11, "viewer": 11,
     "cli": 12,
 }  # fmt: skip
-# Rooms of one rank of which one hands to the other.
-SIDEWAYS = {
-    ("coding", "network"),
-    ("bench", "viewer"),
-}
 # What only extras bring: the files that may import it, wherever in the file. All else runs from a plain install.
 USERS_OF_EXTRAS = {
     "anny": ("synthetic/body_export.py",),
@@ -42,7 +37,7 @@ USERS_OF_EXTRAS = {
     "av": ("capture/video.py",),
     "cryptography": ("network/keys.py", "network/transport/udp/"),
     "matplotlib": ("bench/", "systems/aflsc/ablation/show.py"),
-    "onnx": ("training/", "systems/aflsc/training/", "weights/arrays.py"),
+    "onnx": ("training/", "weights/arrays.py"),
     "starlette": ("viewer/",),
     "uvicorn": ("viewer/",),
     "zenoh": ("network/transport/zenoh/",),
@@ -92,7 +87,7 @@ def faults(imports: dict[Path, set[str]]) -> list[str]:
             if parts[0] != "somacast" or len(parts) < 2 or parts[1] == "__version__":
                 continue
             other = parts[1]
-            if other == room or RANK[other] < RANK[room] or (room, other) in SIDEWAYS:
+            if other == room or RANK[other] < RANK[room]:
                 continue
             found.append(f"{path.relative_to(PACKAGE)} imports {name}")
     return found
@@ -188,6 +183,24 @@ def test_extras_are_imported_where_they_may_be():
         if not str(path.relative_to(PACKAGE)).startswith(USERS_OF_EXTRAS[name])
     ]
     assert found == []
+
+
+def idle_permissions(imports: dict[Path, set[str]]) -> list[str]:
+    """Rooms without a file, and permissions of USERS_OF_EXTRAS without an import that needs them."""
+    idle = sorted(f"RANK: {room}" for room in set(RANK) - {room_of(path) for path in imports})
+    for package, places in USERS_OF_EXTRAS.items():
+        users = [
+            str(p.relative_to(PACKAGE)) for p, names in imports.items() if package in {n.split(".")[0] for n in names}
+        ]
+        idle += [f"{package}: {place}" for place in places if not any(user.startswith(place) for user in users)]
+    return idle
+
+
+def test_every_permission_is_used():
+    imports = graph()
+    assert idle_permissions(imports) == []
+    fewer = {path: names for path, names in imports.items() if room_of(path) not in ("viewer", "nn")}
+    assert {"RANK: nn", "RANK: viewer", "aiortc: viewer/", "torch: nn/"} <= set(idle_permissions(fewer))
 
 
 def matrix_products(source: str) -> list[int]:

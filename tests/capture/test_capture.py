@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
+from somacast.capture import cropping
 from somacast.capture import pictures as images
 from somacast.capture.cropping import SquareBox, box_of_mask, square_crop
 from somacast.capture.pictures import frame_from_array, read_image
@@ -290,6 +291,20 @@ def test_crop_averages_areas_and_takes_planes():
     fractional = square_crop(image, (30.4, 29.7, 37.3), 16)
     assert fractional.shape == (16, 16)
     np.testing.assert_allclose(square_crop(np.ones_like(image), (30.4, 29.7, 37.3), 16), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("box", [(30.4, 29.7, 37.3), (4.0, 70.2, 31.7), (40.2, 31.1, 7.9)])
+def test_crop_kernel_matches_products_of_matrices(box):
+    """The same weights as a matrix for each axis."""
+    image, size = np.random.default_rng(3).random((60, 80, 3)).astype(np.float32), 16
+    matrices = []
+    for start, length in zip(SquareBox(*box).corner[::-1], image.shape, strict=False):
+        index, weight, part = cropping._axis_weights(float(start), box[2], size, length)
+        matrix = np.zeros((size, length))
+        np.add.at(matrix, (np.arange(size)[:, None], index + part.start), weight)
+        matrices.append(matrix)
+    expected = np.einsum("yr,xc,rck->yxk", *matrices, image)
+    np.testing.assert_allclose(square_crop(image, box, size), expected, atol=1e-5)
 
 
 def test_crop_continues_the_edges():

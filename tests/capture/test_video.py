@@ -67,7 +67,7 @@ def clip(folder) -> Path:
 
 def test_frames_come_in_order_with_their_times(clip):
     with open_video(clip) as source:
-        assert source.duration_s == pytest.approx(0.7, abs=0.1) and source.fps is not None
+        assert source.fps is not None
         pictures = list(source)
     assert [p.time_s for p in pictures] == pytest.approx([0, 0.04, 0.08, 0.2, 0.24, 0.5, 0.54, 0.58, 0.62, 0.66])
     assert [number_of(p.image) for p in pictures] == list(range(10))

@@ -224,6 +224,8 @@ def test_sampling_kernels_match_their_twins():
     chosen, weights, _ = sample.draw_on_faces(mesh, 500, np.random.default_rng(2))
     assert (weights >= 0).all()
     np.testing.assert_allclose(weights.sum(1), 1, atol=1e-6)
+    place = (np.arange(500) + np.random.default_rng(2).random((500, 3))[:, 0]) / 500 * areas.sum()
+    np.testing.assert_array_equal(chosen, np.searchsorted(areas.cumsum(), place, "right"))
     points = sample_surface(mesh, 500, np.random.default_rng(2)).points
     np.testing.assert_allclose(points, sample.blend_reference(mesh.vertices, mesh.faces, chosen, weights), atol=1e-6)
 

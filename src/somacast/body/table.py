@@ -68,6 +68,16 @@ def bone_transforms(parent, rotation, rest, out):
     return heads
 
 
+def bone_transforms_reference(parent, rotation, rest):
+    """Readable twin of `bone_transforms`: heads [B, 3], transforms [B, 3, 4]."""
+    heads = rest.copy()
+    for bone, above in enumerate(parent):
+        if above >= 0:
+            heads[bone] = heads[above] + rotation[above] @ (rest[bone] - rest[above])
+    shift = heads - np.einsum("bij,bj->bi", rotation, rest)
+    return heads, np.concatenate([rotation, shift[..., None]], 2)
+
+
 @nb.njit(fastmath=True, cache=True, nogil=True)
 def vertex_normals(vertices, faces, out):
     """Area-weighted unit vertex normals: vertices [V, 3], faces [F, 3] -> out [V, 3]."""
@@ -92,6 +102,14 @@ def vertex_normals(vertices, faces, out):
         out[v, 0] *= s
         out[v, 1] *= s
         out[v, 2] *= s
+
+
+def vertex_normals_reference(vertices, faces):
+    """Readable twin of `vertex_normals`."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    total = np.zeros_like(vertices)
+    np.add.at(total, faces, np.cross(b - a, c - a)[:, None])
+    return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-10)
 
 
 class Body:

@@ -47,7 +47,7 @@ class Picture(NamedTuple):
 class VideoSource:
     """Iterates over the pictures of an open video; also a context manager that closes it. Not for several threads.
 
-    fps: mean frames per second as the container says, or None; duration_s: likewise; notes: what the user should be
+    fps: mean frames per second as the container says, or None; notes: what the user should be
     told, complete at the end (damaged parts are passed over). Iterating raises SomacastError if no frame can be read.
     """
 
@@ -62,7 +62,6 @@ class VideoSource:
         self._stream.thread_type = "SLICE" if live else "AUTO"  # threads by frame would hold frames back
         rate = self._stream.average_rate
         self.fps = float(rate) if rate else None
-        self.duration_s = container.duration / 1e6 if container.duration and container.duration > 0 else None
         self._damaged = 0
 
     def _check_size(self, width: int, height: int) -> None:

@@ -44,11 +44,6 @@ def cumulative_table(counts: Sequence[int] | np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(frequencies_from_counts(counts))]).astype(np.uint16)
 
 
-def uniform_table(symbol_count: int) -> np.ndarray:
-    """Table [A + 1] uint16 of A (nearly) equal symbols."""
-    return cumulative_table([1] * symbol_count)
-
-
 def context_tables(counts: np.ndarray, prior_strength: int = 16) -> np.ndarray:
     """Counts [contexts, A] of symbols seen in each context to tables [contexts, A + 1] uint16.
 
@@ -68,9 +63,3 @@ def check_tables(tables: np.ndarray) -> None:
         raise ValueError(f"bad coding table: expected cumulative counts from 0 to {TOTAL}")
     if np.any(np.diff(wide, axis=-1) < 1):
         raise ValueError("bad coding table: a symbol has no probability")
-
-
-def ideal_bits(symbols: Sequence[int], tables: Sequence[np.ndarray]) -> float:
-    """Information of the symbols under their tables, in bits: what no coder can beat on average (a report, no size)."""
-    spans = [int(table[s + 1]) - int(table[s]) for s, table in zip(symbols, tables, strict=True)]
-    return float(-np.log2(np.array(spans, float) / TOTAL).sum()) if spans else 0.0

@@ -31,7 +31,6 @@ MAX_BUNDLE_BYTES = 1400
 _CENTRAL = {"pelvis": "Hips", "spine": "Spine", "chest": "Chest", "neck": "Neck", "head": "Head"}
 _SIDED = {"clavicle": "Shoulder", "upper_arm": "UpperArm", "lower_arm": "LowerArm", "hand": "Hand",
           "upper_leg": "UpperLeg", "lower_leg": "LowerLeg", "foot": "Foot", "toe": "Toes"}  # fmt: skip
-_LEG = ("upper_leg", "lower_leg", "foot", "toe")
 UNITY_BONES = tuple(
     _CENTRAL.get(joint) or {"l": "Left", "r": "Right"}[joint[0]] + _SIDED[joint[2:]] for joint in CANONICAL_JOINTS
 )
@@ -49,14 +48,6 @@ def unity_bones(rotations: np.ndarray, pelvis_m: np.ndarray, offsets_m: np.ndarr
     places[0] = pelvis_m
     quaternions = matrix_to_quaternion(local_rotations(rotations)) * _MIRROR_TURN
     return places * _MIRROR_PLACE, quaternions * np.where(quaternions[:, 3:] < 0, -1.0, 1.0)
-
-
-def standing_pelvis_m(offsets_m: np.ndarray) -> np.ndarray:
-    """Where the pelvis [3] of a person in the T-pose is if the lower foot joint (ankle or ball) is at y = 0; offsets
-    [21, 3] in metres. Add it to a pelvis that moves around the origin, else avatars sink into the floor."""
-    rows = [[CANONICAL_JOINTS.index(f"{side}_{part}") for part in _LEG] for side in "lr"]
-    lowest_m = np.asarray(offsets_m, np.float64)[rows, 1].cumsum(1).min()
-    return np.array([0.0, -lowest_m, 0.0])
 
 
 class VmcSender:
@@ -79,8 +70,8 @@ class VmcSender:
         self.sent = self.failed = 0  # datagrams
 
     def send(self, rotations: np.ndarray, pelvis_m: np.ndarray, offsets_m: np.ndarray) -> None:
-        """One pose: world rotations [21, 3, 3] relative to the T-pose, the pelvis [3] in metres with y = 0 on the floor
-        (see `standing_pelvis_m`), offsets of the joints from their parents in the T-pose [21, 3] in metres.
+        """One pose: world rotations [21, 3, 3] relative to the T-pose, the pelvis [3] in metres (y = 0 on the floor),
+        offsets of the joints from their parents in the T-pose [21, 3] in metres.
 
         What the network refuses is counted in `failed`. Raises ValueError for other shapes and what is not finite.
         """

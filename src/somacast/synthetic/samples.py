@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -65,13 +64,6 @@ class Sample:
     def truth_mesh(self) -> Mesh:
         """The dressed mesh with unlit colours, in the view frame."""
         return self.person.colored_mesh(self.vertices)
-
-
-@lru_cache(maxsize=1)
-def _vertex_joint() -> np.ndarray:
-    body = load_body()
-    best = np.take_along_axis(body.skin_index, body.skin_weight.argmax(1)[:, None], 1)[:, 0]
-    return body.bone_joint[best]
 
 
 def paint(

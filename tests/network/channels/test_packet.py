@@ -116,7 +116,8 @@ def test_gilbert_elliott_at_its_ends() -> None:
 def test_delay_is_exact() -> None:
     link = Link([Delay(0.05), Delay(0.2)])
     assert link.carry([(1.0, b"a"), (1.0, b"b"), (2.0, b"c")]) == [(1.25, b"a"), (1.25, b"b"), (2.25, b"c")]
-    assert link.statistics.delays.std_s == pytest.approx(0, abs=1e-12)
+    delays = link.statistics.delays
+    assert delays.min_s == pytest.approx(0.25) == delays.max_s
 
 
 @pytest.mark.parametrize(("law", "deviation"), [("exponential", 1.0), ("uniform", 1 / math.sqrt(3))])
@@ -355,7 +356,7 @@ def test_delay_record_against_numpy() -> None:
     for delay in delays:
         record.add(float(delay))
     assert (record.min_s, record.max_s, record.count) == (0.0, delays.max(), 5002)
-    assert record.mean_s == pytest.approx(delays.mean()) and record.std_s == pytest.approx(delays.std())
+    assert record.mean_s == pytest.approx(delays.mean())
     for part in (0.01, 0.5, 0.95, 0.999, 1.0):
         assert record.quantile_s(part) == pytest.approx(np.quantile(delays, part, method="inverted_cdf"), rel=0.011)
     assert record.quantile_s(0) == 0

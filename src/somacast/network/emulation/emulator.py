@@ -1,4 +1,4 @@
-"""A link emulator in user space: real UDP sockets on both sides, the models of `channel.packet` between them.
+"""A link emulator in user space: real UDP sockets on both sides, `network.channels.packet` models between them.
 
     client  ->  listen address  ->  Link up    ->  own socket of each client  ->  target
     client  <-  listen address  <-  Link down  <-  own socket of each client  <-  target

@@ -1,4 +1,4 @@
-"""Two Linux network namespaces with nothing between them but the models of `channel.packet`.
+"""Two Linux network namespaces with nothing between them but the models of `network.channels.packet`.
 
     process | "sender" namespace | TUN 10.77.0.1  ->  Link up    ->  TUN 10.77.0.2 | "receiver" namespace | process
                                                   <-  Link down  <-

@@ -67,7 +67,6 @@ def read_garment(folder: Path, kind: str, entry: dict) -> Garment:
         material = _split_suit(index, offset, faces, load_body().shape_mean)
     return Garment(
         name=f"{kind}/{name}",
-        sex="f" if name.startswith("female") else "m" if name.startswith("male") else "any",
         index=index,
         weight=raw["w"].astype(np.float32),
         offset=offset,

@@ -22,7 +22,6 @@ class Garment:
     """
 
     name: str
-    sex: str  # "f", "m" or "any"
     index: np.ndarray
     weight: np.ndarray
     offset: np.ndarray

@@ -107,7 +107,7 @@ def hair(ref: Reference, style: HairStyle, seed: int) -> tuple[Part, np.ndarray]
     flat = place.reshape(-1, 3)
     parts.append(Part(*bind(ref, flat, skull.ids), flat, faces, uvs, face_uvs))
     if hangs:
-        parts.append(_curtain(ref, skull, place[-1], azimuth, style, rng))
+        parts.append(_curtain(ref, skull, place[-1], azimuth, style))
     if style.tail != "none":
         parts += _tails(ref, skull, style, s)
     d = ref.vertices[skull.ids] - skull.centre
@@ -117,7 +117,7 @@ def hair(ref: Reference, style: HairStyle, seed: int) -> tuple[Part, np.ndarray]
     return join(parts), hidden
 
 
-def _curtain(ref: Reference, skull: _Skull, edge: np.ndarray, azimuth: np.ndarray, style: HairStyle, rng) -> Part:
+def _curtain(ref: Reference, skull: _Skull, edge: np.ndarray, azimuth: np.ndarray, style: HairStyle) -> Part:
     """Hair hanging from the cap's edge at the sides and back, in front of neither face nor chest."""
     s = ref.size
     columns = np.flatnonzero(np.degrees(np.abs(azimuth)) > 62)

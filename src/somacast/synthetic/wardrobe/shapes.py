@@ -39,8 +39,8 @@ class Reference:
     """A reference body at rest, metres; sided fields are measured on the nearer side.
 
     vertices [19158, 3], normals [13380, 3], joints [21, 3]; arm and leg [13380]: place along the limb, 0 at its root,
-    1 at elbow or knee, 2 at wrist or ankle; arm_share [13380]: skinning weight on the arms; radial distance and unit
-    direction from the limb's axis.
+    1 at elbow or knee, 2 at wrist or ankle; arm_share [13380]: skinning weight on the arms; unit direction from the
+    limb's axis, of the legs the distance from it too.
     """
 
     kind: str
@@ -50,7 +50,6 @@ class Reference:
     share: np.ndarray
     arm_share: np.ndarray
     arm: np.ndarray
-    arm_radius: np.ndarray
     arm_out: np.ndarray
     leg: np.ndarray
     leg_radius: np.ndarray
@@ -103,7 +102,7 @@ def reference(kind: str) -> Reference:
     folded = skin * [1, 1, 1]
     folded[:, 0] = np.abs(folded[:, 0])
     side = np.where(skin[:, :1] < 0, -1.0, 1.0) * [1, 0, 0] + [0, 1, 1]
-    arm, arm_radius, arm_out = _limb(folded, *(joints[JOINT[f"l_{n}"]] for n in ("upper_arm", "lower_arm", "hand")))
+    arm, _, arm_out = _limb(folded, *(joints[JOINT[f"l_{n}"]] for n in ("upper_arm", "lower_arm", "hand")))
     leg, leg_radius, leg_out = _limb(folded, *(joints[JOINT[f"l_{n}"]] for n in ("upper_leg", "lower_leg", "foot")))
     # Offsets follow shoulder width, height and chest depth.
     chest = np.flatnonzero(np.abs(skin[:, 1] - joints[JOINT["chest"], 1]) < 0.03)
@@ -115,7 +114,7 @@ def reference(kind: str) -> Reference:
     ])  # fmt: skip
     distance = np.abs([skin[pairs[k, 0], k] - skin[pairs[k, 1], k] for k in range(3)])
     arms = share[:, [JOINT[f"{s}_{n}"] for s in "lr" for n in ("upper_arm", "lower_arm", "hand")]].sum(1)
-    return Reference(kind, vertices, normals, joints, share, arms, arm, arm_radius, arm_out * side, leg, leg_radius,
+    return Reference(kind, vertices, normals, joints, share, arms, arm, arm_out * side, leg, leg_radius,
                      leg_out * side, pairs, distance.astype(np.float32))  # fmt: skip
 
 
@@ -154,9 +153,8 @@ def finish(
 ) -> Garment:
     """A part as a garment with an empty texture."""
     bound = np.einsum("vk,vkc->vc", part.weight, ref.vertices[part.index])
-    sex = {"f": "f", "m": "m", "c": "any"}[ref.kind[0]]
     return Garment(
-        name=name, sex=sex, index=part.index.astype(np.int32), weight=part.weight.astype(np.float32),
+        name=name, index=part.index.astype(np.int32), weight=part.weight.astype(np.float32),
         offset=(part.place - bound).astype(np.float32), scale_vertices=ref.scale_vertices.astype(np.int64),
         scale_distance_m=ref.scale_distance_m, uvs=part.uvs.astype(np.float32), faces=part.faces.astype(np.int32),
         face_uvs=part.face_uvs.astype(np.int32), face_material=np.full(len(part.faces), material, np.uint8),

@@ -111,7 +111,7 @@ def _waves(rng: np.random.Generator, place: np.ndarray, size: float) -> np.ndarr
     return total / 3
 
 
-def _bind_shell(ref: Reference, field: np.ndarray):
+def _bind_shell(field: np.ndarray):
     pair, share, faces = clip(field, load_body().faces)
     index = np.stack([pair[:, 0], pair[:, 1], pair[:, 0]], 1)
     weight = np.stack([1 - share, share, 0 * share], 1)
@@ -138,7 +138,7 @@ def shell_top(ref: Reference, style: TopStyle, seed: int) -> tuple[Part, np.ndar
     """A top as a shell of torso and arms, and its field over the body."""
     rng = np.random.default_rng(seed)
     field, s = top_field(ref, style), ref.size
-    index, weight, faces, mix = _bind_shell(ref, field)
+    index, weight, faces, mix = _bind_shell(field)
     skin, normal = mix(ref.vertices[:BODY_VERTICES]), mix(ref.normals)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
     arms, along = mix(ref.arm_share), mix(ref.arm)
@@ -195,7 +195,7 @@ def shell_legs(ref: Reference, style: LegStyle, seed: int) -> tuple[Part, np.nda
     """Trousers or shorts as a shell of hips and legs, and their field over the body."""
     rng = np.random.default_rng(seed)
     field, s = leg_field(ref, style), ref.size
-    index, weight, faces, mix = _bind_shell(ref, field)
+    index, weight, faces, mix = _bind_shell(field)
     skin, normal = mix(ref.vertices[:BODY_VERTICES]), mix(ref.normals)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
     along, radius, out = mix(ref.leg), mix(ref.leg_radius), mix(ref.leg_out)

@@ -24,15 +24,13 @@ class DelayRecord:
     def __init__(self) -> None:
         self.count = 0
         self.min_s = self.max_s = math.nan
-        self._mean_s = self._squares = 0.0
+        self._mean_s = 0.0
         self._bins = np.zeros(BINS, np.int64)
 
     def add(self, delay_s: float) -> None:
         """Take one delay in seconds, >= 0, into account."""
         self.count += 1
-        step = delay_s - self._mean_s
-        self._mean_s += step / self.count
-        self._squares += step * (delay_s - self._mean_s)
+        self._mean_s += (delay_s - self._mean_s) / self.count
         self.min_s = delay_s if self.count == 1 else min(self.min_s, delay_s)
         self.max_s = delay_s if self.count == 1 else max(self.max_s, delay_s)
         place = 0 if delay_s < SMALLEST_S else 1 + int(math.log(delay_s / SMALLEST_S) / math.log(GROWTH))
@@ -42,11 +40,6 @@ class DelayRecord:
     def mean_s(self) -> float:
         """Mean delay in seconds."""
         return self._mean_s if self.count else math.nan
-
-    @property
-    def std_s(self) -> float:
-        """Standard deviation in seconds (of the delays themselves: divided by their number)."""
-        return math.sqrt(self._squares / self.count) if self.count else math.nan
 
     def quantile_s(self, part: float) -> float:
         """The smallest delay that at least `part` in [0, 1] of all do not exceed, to one per cent (or 1 us)."""

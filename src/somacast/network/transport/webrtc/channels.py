@@ -65,7 +65,6 @@ class _WebRtcEnd(Ends):
         self._connection: Any = None
         self._heard_s = 0.0
         self._closed = False
-        self._ended: asyncio.Event | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="somacast-webrtc", daemon=True)
         self._thread.start()
@@ -78,7 +77,7 @@ class _WebRtcEnd(Ends):
 
         connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self._connection, self._channels = connection, {}
-        self._heard_s, self._ended = time.monotonic(), asyncio.Event()
+        self._heard_s = time.monotonic()
         return connection
 
     def _adopt(self, channel: Any) -> None:
