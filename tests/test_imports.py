@@ -18,6 +18,7 @@ RANK = {
     "errors": 0,
     "types": 1, "checks": 1, "timing": 1,
     "files": 2, "extras": 2,
+    "options": 3,  # of which configurations of any room are made
     "weights": 3,  # low: who uses weights verifies them at load
     "body": 4, "entropy": 4, "capture": 4,
     "geometry": 5, "bitstream": 5,
@@ -168,6 +169,10 @@ def loaded_by(statement: str) -> set[str]:
         "import somacast.cli.main as m; m.main(['--help'])",
         "import somacast.cli.main as m; assert m.main(['encode', '--nonsense']) == 2",
         "import somacast.cli.main as m; assert m.main(['info', '--help']) == 0",
+        "import somacast.cli.main as m; assert m.main(['evaluate', '--nonsense']) == 2",
+        "import somacast.cli.main as m; assert m.main(['train', 'aflsc', '--help']) == 0",
+        "import somacast.cli.main as m; assert m.main(['bench', 'speed', '--people', '0']) == 2",
+        "import somacast.cli.commands as c; assert c.page()",
         "import somacast.cli.main as m; assert m.main(['weights', '--json']) == 0",
     ],
 )

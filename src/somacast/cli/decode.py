@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from somacast.cli.common import Device, check_device, check_output, milliseconds, parse, read_file, show_notes
+from somacast.cli.common import check_device, milliseconds, read_file, show_notes
 from somacast.errors import SomacastError
+from somacast.options import Device, check_output
 
 VIDEO_SUFFIXES = (".mp4", ".webm")
 LARGEST_BYTES = 64 << 20  # of a video; a still has a few hundred
@@ -39,9 +39,8 @@ class Arguments:
     device: Device = "cpu"
 
 
-def run(argv: Sequence[str]) -> int:
-    """Parse, decode, write."""
-    arguments = parse(Arguments, argv, "somacast decode")
+def run(arguments: Arguments) -> int:
+    """Decode, write."""
     check_output(arguments.out, (".glb", ".ply", ".obj", ".bvh", *VIDEO_SUFFIXES))
     if arguments.preview:
         check_output(arguments.preview, (".png",))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from somacast.cli.common import Device, check_device, milliseconds, parse, show_notes
+from somacast.cli.common import check_device, milliseconds, show_notes
+from somacast.options import Device
 from somacast.systems.registry import DEFAULT
 
 
@@ -29,9 +29,8 @@ class Arguments:
     device: Device = "cpu"
 
 
-def run(argv: Sequence[str]) -> int:
-    """Parse, run, print."""
-    arguments = parse(Arguments, argv, "somacast demo")
+def run(arguments: Arguments) -> int:
+    """Run, print."""
     device = check_device(arguments.device)
     from somacast.pipeline.still.demo import run_demo
 

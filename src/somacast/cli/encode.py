@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from somacast.cli.common import Device, check_device, check_output, check_positive, parse, show_notes
+from somacast.cli.common import check_device, show_notes
 from somacast.errors import SomacastError
+from somacast.options import Device, check_output, check_positive
 from somacast.systems.registry import DEFAULT
 
 
@@ -47,9 +47,8 @@ class Arguments:
     device: Device = "cpu"
 
 
-def run(argv: Sequence[str]) -> int:
-    """Parse, encode, write."""
-    arguments = parse(Arguments, argv, "somacast encode")
+def run(arguments: Arguments) -> int:
+    """Encode, write."""
     check_output(arguments.out)
     if arguments.report:
         check_output(arguments.report)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-from somacast.cli.common import Device, check_device, parse, read_file, show_notes
+from somacast.cli.common import read_file, show_notes
 
 LARGEST_BYTES = 64 << 20  # of a video
 
@@ -26,14 +25,10 @@ class Arguments:
     """.soma file"""
     json: bool = False
     """everything as JSON, every label with its symbols and value included"""
-    device: Device = "cpu"
-    """not used: this verb loads no network"""
 
 
-def run(argv: Sequence[str]) -> int:
-    """Parse, describe, print."""
-    arguments = parse(Arguments, argv, "somacast info")
-    check_device(arguments.device)
+def run(arguments: Arguments) -> int:
+    """Describe, print."""
     data = read_file(arguments.file, "a .soma file", LARGEST_BYTES)
     from somacast.pipeline.still.inspect import describe
 

@@ -2,35 +2,63 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Sequence
 
+from somacast.cli.dispatch import Group, Verb, dispatch, module_verb
 from somacast.errors import SomacastError
 from somacast.extras import EXTRA_OF_PACKAGE, lacking
+from somacast.systems.registry import DEFAULT
 
-VERBS = {
-    "demo": "one person through the whole chain, with sizes, times and pictures",
-    "encode": "a picture or video of a person becomes a .soma file of a few hundred bytes (a second)",
-    "decode": "a .soma file becomes a coloured person in 3D (.glb, .ply, .obj), or one who moves (.glb, .bvh, .mp4)",
-    "send": "live: a camera, video, picture or synthetic person to a receiver",
-    "receive": "live: a person from a sender into a browser, a file, other programs",
-    "view": "show a .soma file, a mesh or a live stream in the browser",
-    "relay": "live: hand one sender on to many receivers",
-    "keys": "make the keys that let machines trust each other",
-    "emulate": "a narrow, late and lossy link in front of a real UDP service, to try things on",
-    "info": "what is inside a .soma file: header, layers, bits of every label group",
-    "train": "train the networks of a system",
-    "evaluate": "measure a system on test people, as docs/protocol.md says",
-    "bench": "the figures of the README, each by one command, and its tables from the results (report)",
-    "data": "make synthetic people (synth), check an asset folder (check-assets)",
-    "weights": "list and verify the weights inside the package",
+VERBS: dict[str, Verb | Group] = {
+    "demo": module_verb("demo", "one person through the whole chain, with sizes, times and pictures"),
+    "encode": module_verb(
+        "encode", "a picture or video of a person becomes a .soma file of a few hundred bytes (a second)"
+    ),
+    "decode": module_verb(
+        "decode", "a .soma file becomes a coloured person in 3D (.glb, .ply, .obj), or one who moves (.glb, .bvh, .mp4)"
+    ),
+    "send": module_verb("live.send", "live: a camera, video, picture or synthetic person to a receiver"),
+    "receive": module_verb("live.receive", "live: a person from a sender into a browser, a file, other programs"),
+    "view": module_verb("live.view", "show a .soma file, a mesh or a live stream in the browser"),
+    "relay": module_verb("live.relay", "live: hand one sender on to many receivers"),
+    "keys": module_verb("live.keys", "make the keys that let machines trust each other"),
+    "emulate": module_verb(
+        "live.emulate", "a narrow, late and lossy link in front of a real UDP service, to try things on"
+    ),
+    "info": module_verb("info", "what is inside a .soma file: header, layers, bits of every label group"),
+    "train": Group(
+        "train the networks of a system",
+        "somacast.cli.train:systems",
+        example=f"somacast train {DEFAULT} --minutes 60 --out runs/{DEFAULT} --resume",
+        missing="missing: SYSTEM, one of {known} (see {prog} --help)",
+        unknown="system {word!r} cannot be trained; expected one of {known}",
+        renamed={stage: f"somacast train {DEFAULT} {stage}" for stage in ("ablations", "motion")},
+    ),
+    "evaluate": Verb(
+        "measure a system on test people, as docs/protocol.md says",
+        "somacast.bench.quality.config:EvaluateConfig",
+        "somacast.cli.evaluate:run",
+    ),
+    "bench": Group(
+        "the figures of the README, each by one command, and its tables from the results (report)",
+        "somacast.cli.bench.verbs:VERBS",
+        example="somacast bench speed --json results/speed.json --device cpu",
+    ),
+    "data": Group(
+        "make synthetic people (synth), check an asset folder (check-assets)",
+        "somacast.cli.data:VERBS",
+        example="somacast data synth --out people --people 100",
+    ),
+    "weights": module_verb("weights", "list and verify the weights inside the package"),
 }
-# Where a verb lives below cli/, if not in a module of its name.
-_MODULES = {verb: f"live.{verb}" for verb in ("send", "receive", "view", "relay", "keys", "emulate")} | {
-    "bench": "bench.verbs"
-}
+ROOT = Group(
+    "Send a person, not pixels.",
+    VERBS,
+    intro="Send a person, not pixels: a picture becomes a few hundred bytes, and those a person in 3D.",
+    outro="--debug, or SOMACAST_DEBUG=1, shows where an error comes from; --version shows the version.",
+)
 EXIT_USER_ERROR, EXIT_OWN_ERROR, EXIT_INTERRUPTED, EXIT_PIPE = 2, 1, 130, 141
 
 
@@ -42,7 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.remove("--debug")
         debug = True
     try:
-        return dispatch(VERBS, "somacast", "somacast.cli.", arguments)
+        if arguments[:1] in (["-V"], ["--version"]):
+            from somacast import __version__
+
+            print(f"somacast {__version__}")
+            return 0
+        return dispatch(ROOT, "somacast", arguments)
     except SystemExit as leave:  # --help
         return leave.code if isinstance(leave.code, int) else (EXIT_OWN_ERROR if leave.code else 0)
     except KeyboardInterrupt:
@@ -58,35 +91,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         message, code = explain(fault)
         print(f"somacast: error: {message}", file=sys.stderr)
         return code
-
-
-def dispatch(verbs: dict[str, str], prog: str, module_prefix: str, arguments: list[str]) -> int:
-    """Call `run(arguments)` of the verb's module; the listing for no verb and --help."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(listing(verbs, prog))
-        return 0
-    verb, *rest = arguments
-    if verb in ("-V", "--version") and prog == "somacast":
-        from somacast import __version__
-
-        print(f"somacast {__version__}")
-        return 0
-    if verb not in verbs:
-        raise SomacastError(f"unknown verb {verb!r}: expected one of {', '.join(verbs)} (see {prog} --help)")
-    return importlib.import_module(module_prefix + _MODULES.get(verb, verb)).run(rest)
-
-
-def listing(verbs: dict[str, str], prog: str) -> str:
-    """Help text: every verb with one line."""
-    width = max(map(len, verbs))
-    lines = [f"usage: {prog} VERB ...", ""]
-    if prog == "somacast":
-        lines += ["Send a person, not pixels: a picture becomes a few hundred bytes, and those a person in 3D.", ""]
-    lines += [f"  {verb:<{width}}  {text}" for verb, text in verbs.items()]
-    lines += ["", f"{prog} VERB --help shows the arguments of a verb and an example."]
-    if prog == "somacast":
-        lines += ["--debug, or SOMACAST_DEBUG=1, shows where an error comes from; --version shows the version."]
-    return "\n".join(lines)
 
 
 def explain(fault: Exception) -> tuple[str, int]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from somacast.cli.common import Device, check_device, parse
 from somacast.errors import SomacastError
 
 
@@ -19,14 +17,10 @@ class Arguments:
 
     json: bool = False
     """the whole manifest as JSON: sha256, licence, recipe, data, score"""
-    device: Device = "cpu"
-    """not used: this verb loads no network"""
 
 
-def run(argv: Sequence[str]) -> int:
-    """Parse, list, verify."""
-    arguments = parse(Arguments, argv, "somacast weights")
-    check_device(arguments.device)
+def run(arguments: Arguments) -> int:
+    """List, verify."""
     from somacast.weights.manifest import list_weights, verify
 
     entries = list_weights()

@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from somacast.errors import SomacastError
-from somacast.geometry.rasteriser import MID_GREY, render_orthographic
+from somacast.geometry.rasteriser import render_orthographic
+from somacast.metrics.config import ProtocolConfig
 from somacast.metrics.image import iou, mask_box, mse, psnr_of, ssim_map
-from somacast.metrics.shape import SAMPLES, compare_surfaces, mpjpe, pa_mpjpe
+from somacast.metrics.shape import compare_surfaces, mpjpe, pa_mpjpe
 from somacast.types import Mesh
-
-
-@dataclass(frozen=True)
-class ProtocolConfig:
-    """azimuths_deg: views around the vertical axis; size_px, extent_m: side of the square view; samples: on each
-    surface; seed: of the samples."""
-
-    azimuths_deg: tuple[float, ...] = (0.0, 90.0, 180.0, 270.0)
-    size_px: int = 256
-    extent_m: float = 2.2
-    background: float = MID_GREY
-    samples: int = SAMPLES
-    seed: int = 0
 
 
 def compare_views(truth: Mesh, result: Mesh, config: ProtocolConfig) -> dict[str, float]:

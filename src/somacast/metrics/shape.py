@@ -7,9 +7,9 @@ import numpy as np
 
 from somacast.geometry.nearest import PointTree
 from somacast.geometry.sampling import draw_on_faces
+from somacast.metrics.config import SAMPLES
 from somacast.types import Mesh
 
-SAMPLES = 100_000
 FSCORE_M = 0.01
 P2S_NEIGHBOURS = 4
 

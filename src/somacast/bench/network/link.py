@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from somacast.bench.network.config import LinkBenchConfig
 from somacast.bench.network.link_run import GROUPS, UDP_BYTES, LinkLog, LinkSetting, Walker, run_link
 from somacast.bench.quality.evaluate import _rounded, git_commit, machine, versions, weights_digests
-from somacast.checks import check_count, check_number, check_probability
 from somacast.errors import SomacastError
 from somacast.extras import require
 from somacast.files import check_output_path, write_atomically
@@ -30,7 +30,6 @@ from somacast.network.congestion.plain_rate import AimdController, FixedRate
 from somacast.network.congestion.rate_control import Controller, RateConfig, RateController
 
 FORMAT = "somacast link"
-STEPS_BPS = (1e6, 3e5, 5e4, 1e4, 1e5, 1e6, 1e4, 1e6)
 CONTROLLERS: dict[str, Callable[[], Controller]] = {
     "ours": RateController,
     "aimd": AimdController,
@@ -45,41 +44,11 @@ ALLOWED_S = 2.0  # for settling, beside what must drain
 SERIES_S = 0.5
 
 
-@dataclass(frozen=True)
-class LinkBenchConfig:
-    """steps_bps: capacities, each for step_s; queue_bytes: of the bottleneck, drop-tail; delay_s: each way; losses:
-    shares of datagrams and of reports lost at random; controllers: some of CONTROLLERS; seed: of losses and of the
-    person."""
-
-    json_path: Path
-    steps_bps: tuple[float, ...] = STEPS_BPS
-    step_s: float = 20.0
-    queue_bytes: int = 12_500
-    delay_s: float = 0.05
-    losses: tuple[float, ...] = (0.0, 0.02, 0.1)
-    controllers: tuple[str, ...] = tuple(CONTROLLERS)
-    seed: int = 0
-
-    @property
-    def figure_path(self) -> Path:
-        """The time series, beside the JSON."""
-        return self.json_path.with_suffix(".png")
-
-
 def check_config(config: LinkBenchConfig) -> None:
     """SomacastError for a setting that cannot work, before any work is done."""
     require("matplotlib", "drawing the time series")
     if not set(config.controllers) <= set(CONTROLLERS) or not config.controllers:
         raise SomacastError(f"controllers: expected some of {', '.join(CONTROLLERS)}, got {list(config.controllers)}")
-    if not config.steps_bps or not config.losses:
-        raise SomacastError("steps and losses: expected at least one of each")
-    for rate in config.steps_bps:
-        check_number("steps", rate, 1000.0, 1e8)
-    for loss in config.losses:
-        check_probability("losses", loss)
-    check_number("step", config.step_s, 4.0, 3600.0)
-    check_number("delay", config.delay_s, above=True)
-    check_count("queue", config.queue_bytes, 1500)
     for path in (config.json_path, config.figure_path):
         check_output_path(path)
 
@@ -262,9 +231,3 @@ def run_link_bench(config: LinkBenchConfig) -> dict[str, Any]:
 def _in_lines(text: str) -> str:
     """Lists of numbers in one line each."""
     return re.sub(r"\[([\s\d.eE+,null-]*)\]", lambda found: "[" + " ".join(found[1].split()) + "]", text)
-
-
-if __name__ == "__main__":
-    import tyro
-
-    run_link_bench(tyro.cli(LinkBenchConfig))

@@ -1,7 +1,5 @@
 """Live, for real: processes, sockets, the emulated link. Delay from camera to screen, and how soon somebody is seen.
 
-    python -m somacast.bench.network.live --json results/live.json
-
 The sender is a process of its own (`somacast send`), the receiver runs here and draws every pose with our rasteriser;
 both read the same monotonic clock. Run it on a quiet machine: both share its cores, as the figures ask.
 """
@@ -15,12 +13,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from somacast.bench.network.config import LiveBench
 from somacast.bitstream.packets import TICK_SPAN, TICKS_PER_S
 from somacast.errors import SomacastError
 from somacast.files import check_output_path, write_atomically
@@ -42,31 +40,6 @@ VIEW_PX, EXTENT_M = 256, 2.2
 DISPLAY_S = 1 / 30
 SETTLE_S = 6.0  # who it is has been looked at several times by then, and the playout has found its offset
 _WRAP_S = TICK_SPAN / TICKS_PER_S
-
-
-@dataclass(frozen=True)
-class LiveBench:
-    """Measure delay from camera to screen, and how soon somebody is seen over a narrow, lossy link.
-
-    Example: somacast bench live --starts 10
-    """
-
-    json: Path = Path("results/live.json")
-    """file for the results"""
-    seconds: float = 20.0
-    """length of the delay measurement"""
-    fps: float = 16.0
-    """of the made camera"""
-    starts: int = 10
-    """how often a start over the narrow link is timed, with and without keys each"""
-    rate_kbit_s: float = 50.0
-    """of the narrow link, both ways"""
-    rtt_ms: float = 100.0
-    """there and back"""
-    loss: float = 0.1
-    """share of datagrams lost, each way"""
-    seed: int = 1
-    """start of all randomness"""
 
 
 class _Screen:
@@ -239,9 +212,3 @@ def run(config: LiveBench) -> dict[str, Any]:
         }
     write_atomically(config.json, (json.dumps(result, indent=1) + "\n").encode())
     return result
-
-
-if __name__ == "__main__":
-    import tyro
-
-    print(json.dumps(run(tyro.cli(LiveBench)), indent=1))

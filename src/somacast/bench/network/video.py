@@ -1,7 +1,5 @@
 """What moving people cost and how they look: rates, errors and jitter of the stream, and what losses do to it.
 
-    python -m somacast.bench.network.video --json results/video.json
-
 Motions are of the test split and never played to anything that learns. Rates count every byte handed to the transport;
 on the wire, the headers of the default transport too.
 """
@@ -15,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from somacast.bench.network.config import VideoBench
 from somacast.bench.network.live_stage import Stage, moving
 from somacast.bitstream.container import unpack
 from somacast.errors import SomacastError
@@ -46,25 +45,6 @@ LOSSES = {
 }  # fmt: skip
 SETTLED_S = 2.0
 KINDS = ("ssim_whole", "ssim_box", "own_ssim_whole", "own_ssim_box")
-
-
-@dataclass(frozen=True)
-class VideoBench:
-    """Measure rates, errors and jitter of moving people, and what losses do to how they look.
-
-    Example: somacast bench video --people 3
-    """
-
-    json: Path = Path("results/video.json")
-    """file for the results"""
-    seconds: float = 8.0
-    """length of each motion"""
-    clips: int = 2
-    """motions of each action whose rates are measured"""
-    people: int = 3
-    """synthetic people who are tracked in pictures and sent over lossy links"""
-    seed: int = 11
-    """start of all randomness"""
 
 
 def _joints(body: LiveBody, values: np.ndarray) -> np.ndarray:
@@ -226,9 +206,3 @@ def run(config: VideoBench) -> dict[str, Any]:
     }
     write_atomically(config.json, (json.dumps(result, indent=1) + "\n").encode())
     return result
-
-
-if __name__ == "__main__":
-    import tyro
-
-    print(json.dumps(run(tyro.cli(VideoBench)), indent=1))

@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 
 import somacast
+from somacast.bench.quality.config import EvaluateConfig
 from somacast.errors import SomacastError
 from somacast.files import check_output_path, write_atomically
 from somacast.geometry.reconstruction import Reconstruction
-from somacast.metrics.protocol import ProtocolConfig, evaluate_pair, summarise
+from somacast.metrics.protocol import evaluate_pair, summarise
 from somacast.synthetic.datasets.loaders import EvalItem, count_items, load_items
 from somacast.types import Capture, Mesh
 
@@ -30,26 +31,6 @@ FORMAT = "somacast evaluation"
 TILE_PX = 192
 SHEET_SCORE = "ssim_box"  # by which the sheet's worst, median and best people are chosen
 _NOT_AVERAGED = ("name", "action", "yaw_deg")
-
-
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """What is measured. data: folder or "synthetic-test"; format: of the folder; people: None for all of a folder and
-    40 made ones; tell_height: the sender is told how tall each person stands; sheet: a PNG of the worst, the median and
-    the best person; protocol: of the comparison."""
-
-    system: str
-    data: str
-    json_path: Path
-    format: str = "synthetic"
-    people: int | None = None
-    assets: Path | None = None
-    seed: int = 0
-    device: str = "cpu"
-    budget_bytes: int | None = None
-    tell_height: bool = False
-    sheet: Path | None = None
-    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
 
 
 @dataclass

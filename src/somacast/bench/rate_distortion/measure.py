@@ -8,67 +8,34 @@ import multiprocessing
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from somacast.bench.quality.evaluate import _rounded, git_commit, machine, versions, weights_digests
+from somacast.bench.rate_distortion.config import RdConfig
 from somacast.bench.rate_distortion.curves import compare_all, mean_rows
 from somacast.bench.rate_distortion.person import PersonBench, PersonConfig, known_pictures, own_budgets
 from somacast.bench.rate_distortion.systems import OURS, SYSTEMS, Halves, check_systems
 from somacast.errors import SomacastError
 from somacast.extras import require
 from somacast.files import check_output_path, write_atomically
-from somacast.metrics.protocol import ProtocolConfig
 from somacast.synthetic.datasets.loaders import EvalItem, count_items, load_items
 from somacast.systems.baselines.picture.codecs import PICTURE_CODECS, SIDES_PX
 
 FORMAT = "somacast rate-distortion"
 CACHE_VERSION = 2  # to be raised when rows of the same config would come out otherwise
-BUDGETS_BYTES = (100, 140, 200, 280, 400, 560, 800, 1100, 1600, 2300, 3400, 5000)
 SHEET_BUDGETS_BYTES = (100, 400, 1600)
-SAMPLES = 20_000  # on each surface: a twelfth of the time that the protocol's 100,000 take
 
 
-@dataclass(frozen=True)
-class RdConfig:
-    """What is measured. data, format, people, assets, seed: as EvaluateConfig; sides_px: of coded pictures, some of
-    SIDES_PX; flat: rivals' pictures get a background of one colour; workers: processes; cache: folder of finished
-    people, so that a run that was stopped goes on; known: JSON of an earlier run on the same people, whose settings of
-    pictures are taken over; protocol: of the comparison."""
-
-    json_path: Path
-    budgets_bytes: tuple[int, ...] = BUDGETS_BYTES
-    systems: tuple[str, ...] = SYSTEMS
-    people: int = 8
-    data: str = "synthetic-test"
-    format: str = "synthetic"
-    assets: Path | None = None
-    seed: int = 0
-    device: str = "cpu"
-    sides_px: tuple[int, ...] = tuple(side for side in SIDES_PX if side != 160)
-    flat: bool = False
-    workers: int = 1
-    cache: Path | None = None
-    known: Path | None = None
-    protocol: ProtocolConfig = field(default_factory=lambda: ProtocolConfig(samples=SAMPLES))
-
-    @property
-    def figure_path(self) -> Path:
-        """The curves, beside the JSON."""
-        return self.json_path.with_suffix(".png")
-
-    @property
-    def sheet_path(self) -> Path:
-        """The pictures, beside the JSON."""
-        return self.json_path.with_name(self.json_path.stem + "_pictures.png")
-
-    def of_person(self, number: int) -> PersonConfig:
-        """What is done with one person; pictures are kept of the first."""
-        keep = own_budgets(SHEET_BUDGETS_BYTES, self.budgets_bytes) if number == 0 else ()
-        people = earlier_people(self)
-        known = known_pictures(people[number]) if number < len(people) else {}
-        return PersonConfig(self.budgets_bytes, self.systems, self.sides_px, self.flat, self.protocol, keep, known)
+def of_person(config: RdConfig, number: int) -> PersonConfig:
+    """What is done with one person; pictures are kept of the first."""
+    keep = own_budgets(SHEET_BUDGETS_BYTES, config.budgets_bytes) if number == 0 else ()
+    people = earlier_people(config)
+    known = known_pictures(people[number]) if number < len(people) else {}
+    return PersonConfig(
+        config.budgets_bytes, config.systems, config.sides_px, config.flat, config.protocol, keep, known
+    )
 
 
 def check_config(config: RdConfig) -> None:
@@ -76,13 +43,8 @@ def check_config(config: RdConfig) -> None:
     check_systems(config.systems)
     require("matplotlib", "drawing the curves")
     earlier_people(config)
-    budgets = config.budgets_bytes
-    if not budgets or min(budgets) < 1 or len(set(budgets)) != len(budgets):
-        raise SomacastError(f"budgets: expected different numbers of bytes above 0, got {list(budgets)}")
     if not config.sides_px or not set(config.sides_px) <= set(SIDES_PX):
         raise SomacastError(f"sides: expected some of {SIDES_PX}, got {list(config.sides_px)}")
-    if min(config.people, config.workers, config.protocol.samples) < 1:
-        raise SomacastError("people, workers and samples: expected numbers above 0")
     for path in (config.json_path, config.figure_path, config.sheet_path):
         check_output_path(path)
 
@@ -151,7 +113,7 @@ def measure_person(
     from somacast.bench.rate_distortion.figures import draw_sheet
 
     with tempfile.TemporaryDirectory() as place:
-        result = PersonBench(item, halves, config.of_person(number), Path(place)).run(tick)
+        result = PersonBench(item, halves, of_person(config, number), Path(place)).run(tick)
     if number == 0 and not result.fault:
         write_atomically(folder / "sheet.png", draw_sheet(item, result, list(PICTURE_CODECS)))
     text = json.dumps(_rounded(result.plain()), indent=1, ensure_ascii=False, allow_nan=False)
@@ -210,6 +172,7 @@ def measure_rd(config: RdConfig) -> dict[str, Any]:
 
     SomacastError for settings, data, outputs or missing packages, before any work is done.
     """
+    config = replace(config, systems=config.systems or SYSTEMS)
     check_config(config)
     total = count_items(config.data, config.format, config.people)
     with tempfile.TemporaryDirectory() as temporary:

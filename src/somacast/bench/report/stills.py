@@ -172,9 +172,10 @@ def command_of(name: str, result: dict) -> str:
 
 
 def _rd_command(config: dict) -> str:
-    from somacast.bench.rate_distortion.measure import RdConfig
+    from somacast.bench.rate_distortion.config import RdConfig
+    from somacast.bench.rate_distortion.systems import SYSTEMS
 
-    standard = RdConfig(Path("results") / RD)
+    standard = RdConfig(Path("results") / RD, systems=SYSTEMS)
     words = [_COMMANDS[RD]]
     for name in ("budgets_bytes", "systems", "sides_px", "people", "data", "format", "seed", "device", "flat"):
         value, default = config.get(name), getattr(standard, name)

@@ -16,15 +16,15 @@ import json
 import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from somacast.bench.quality.evaluate import git_commit, machine, versions, weights_digests
+from somacast.bench.robustness.config import FuzzConfig
 from somacast.bench.robustness.fuzz_readers import Readers, attack_readers
 from somacast.bench.robustness.fuzz_session import attack_forged, attack_noise, attack_single
 from somacast.bench.robustness.soak_counts import rounded
-from somacast.checks import check_count
 from somacast.errors import SomacastError
 from somacast.files import check_output_path, write_atomically
 from somacast.synthetic.datasets.writer import one_thread_each
@@ -32,23 +32,6 @@ from somacast.synthetic.datasets.writer import one_thread_each
 FORMAT = "somacast hostile"
 SHARES = {"noise": 0.5, "forged": 0.2, "readers": 0.3}
 PARTS = {"noise": attack_noise, "forged": attack_forged, "single": attack_single}
-
-
-@dataclass(frozen=True)
-class FuzzConfig:
-    """packets: in all; processes: 1 or 2; seed: of all chance."""
-
-    json_path: Path | None = None
-    packets: int = 1_000_000
-    processes: int = 2
-    seed: int = 0
-
-
-def check_config(config: FuzzConfig) -> None:
-    """SomacastError for a setting that cannot work."""
-    check_count("packets", config.packets, 100, 100_000_000)
-    check_count("processes", config.processes, 1, 2)
-    check_count("seed", config.seed)
 
 
 def _run(name: str, packets: int, seed: int, readers: Readers) -> dict[str, Any]:
@@ -60,7 +43,6 @@ def _run(name: str, packets: int, seed: int, readers: Readers) -> dict[str, Any]
 def run_fuzz(config: FuzzConfig, readers: Readers | None = None) -> dict[str, Any]:
     """Run it; the figures, written to config.json_path if that is given. readers: decoders of rooms that this one does
     not know, with real messages. SomacastError for settings out of range, and if something escaped."""
-    check_config(config)
     readers = dict(readers or {})
     if config.json_path is not None:
         check_output_path(config.json_path)
@@ -93,9 +75,3 @@ def run_fuzz(config: FuzzConfig, readers: Readers | None = None) -> dict[str, An
     if total["escaped"]:
         raise SomacastError(f"hostile: {total['escaped']} packets raised what they must not: {parts}")
     return result
-
-
-if __name__ == "__main__":
-    import tyro
-
-    print(json.dumps(run_fuzz(tyro.cli(FuzzConfig))["results"], indent=1))

@@ -1,7 +1,5 @@
 """How fast people are drawn: samples per second on one and on several processes, as JSON.
 
-    python -m somacast.bench.speed.people --json results/people.json
-
 Run it on a quiet machine: every process counts what it draws in the same stretch of time.
 """
 
@@ -11,41 +9,16 @@ import json
 import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from threading import BrokenBarrierError
 from typing import Any
 
+from somacast.bench.speed.config import PeopleBench
 from somacast.errors import SomacastError
 from somacast.files import check_output_path, write_atomically
 from somacast.synthetic.datasets.writer import one_thread_each
 
 FORMAT = "somacast speed of drawing people"
-
-
-@dataclass(frozen=True)
-class PeopleBench:
-    """Measure how many samples per second are drawn, everything true about them included.
-
-    Example: python -m somacast.bench.speed.people --json results/people.json --assets my_assets
-    """
-
-    json: Path
-    """file for the results"""
-    size_px: int = 256
-    """side of the pictures"""
-    views: int = 6
-    """pictures of every person"""
-    processes: tuple[int, ...] = (1, 2)
-    """numbers of processes, each measured"""
-    seconds: float = 20.0
-    """length of each measurement"""
-    warm_up_people: int = 40
-    """drawn by every process before, so that its caches are as in a long run"""
-    assets: Path | None = None
-    """folder with an asset wardrobe and motions; built-in ones if not given"""
-    seed: int = 0
-    """start of all randomness"""
 
 
 _barrier: Any = None
@@ -110,10 +83,3 @@ def run(config: PeopleBench) -> dict[str, Any]:
     }
     write_atomically(config.json, (json.dumps(result, indent=1) + "\n").encode())
     return result
-
-
-if __name__ == "__main__":
-    import tyro
-
-    for row in run(tyro.cli(PeopleBench))["results"]:
-        print(f"{row['processes']} processes: {row['samples_per_s']:.1f} samples/s")

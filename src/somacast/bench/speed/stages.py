@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ import numpy as np
 
 import somacast
 from somacast.bench.quality.evaluate import git_commit, load_halves, machine, versions, weights_digests
+from somacast.bench.speed.config import SpeedConfig
 from somacast.bench.speed.memory import ROLES
 from somacast.errors import SomacastError
 from somacast.files import check_output_path, write_atomically
@@ -50,22 +51,6 @@ PROBES: dict[str, dict[str, dict[str, str]]] = {
         },
     }
 }
-
-
-@dataclass(frozen=True)
-class SpeedConfig:
-    """people: made pictures, each run `repeats` times; command_runs: of `encode` and `decode` as whole commands;
-    cores: the most this process and its children may use; photograph_px: side of the large picture."""
-
-    json_path: Path
-    system: str = "aflsc"
-    people: int = 5
-    repeats: int = 3
-    command_runs: int = 4
-    cores: int = 2
-    photograph_px: int = 3000
-    seed: int = 0
-    device: str = "cpu"
 
 
 # -- stages -----------------------------------------------------------------------------------------------------------

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from somacast.cli.common import check_positive, parse, show_notes
+from somacast.cli.common import show_notes
 from somacast.errors import SomacastError
+from somacast.options import check_positive
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,9 +60,8 @@ class Arguments:
     """end by itself after this time"""
 
 
-def run(argv: Sequence[str]) -> int:
-    """Parse, forward until Ctrl-C or --seconds, say what became of the datagrams."""
-    arguments = parse(Arguments, argv, "somacast emulate")
+def run(arguments: Arguments) -> int:
+    """Forward until Ctrl-C or --seconds, say what became of the datagrams."""
     check_positive(rate_kbps=arguments.rate_kbps, seconds=arguments.seconds)
     from rich.console import Console
 

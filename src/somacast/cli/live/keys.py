@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
-
-from somacast.cli.common import parse
 
 
 @dataclass(frozen=True)
@@ -31,9 +28,8 @@ class Arguments:
     """overwrite certificates of the same names"""
 
 
-def run(argv: Sequence[str]) -> int:
-    """Parse, make keys, say what to copy where."""
-    arguments = parse(Arguments, argv, "somacast keys")
+def run(arguments: Arguments) -> int:
+    """Make keys, say what to copy where."""
     from somacast.network.keys import AUTHORITY_KEY, ROLES, make_keys
 
     folders = make_keys(

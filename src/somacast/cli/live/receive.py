@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from somacast.cli.common import Device, check_device, check_output, check_positive, parse
+from somacast.cli.common import check_device
 from somacast.cli.live.common import DEFAULT_ADDRESS, StatusLine, host_port, rate_text, stopping, transport_options
+from somacast.options import Device, check_output, check_positive
 from somacast.systems.registry import DEFAULT
 
 RECORDED = (".soma", ".glb", ".bvh")
@@ -52,9 +52,8 @@ class Arguments:
     device: Device = "cpu"
 
 
-def run(argv: Sequence[str]) -> int:
-    """Parse, open, receive until the end or Ctrl-C."""
-    arguments = parse(Arguments, argv, "somacast receive")
+def run(arguments: Arguments) -> int:
+    """Open, receive until the end or Ctrl-C."""
     check_positive(seconds=arguments.seconds)
     if arguments.record:
         check_output(arguments.record, RECORDED)

@@ -5,15 +5,12 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
 import tyro
-
-from somacast.cli.common import parse
 
 STATUS_S = 2.0
 
@@ -39,9 +36,8 @@ class Arguments:
     """no status line"""
 
 
-def run(argv: Sequence[str]) -> int:
-    """Parse, relay until Ctrl-C or SIGTERM."""
-    arguments = parse(Arguments, argv, "somacast relay")
+def run(arguments: Arguments) -> int:
+    """Relay until Ctrl-C or SIGTERM."""
     from somacast.network.keys import load_keys
     from somacast.network.transport.base import Limits, TransportOptions
     from somacast.network.transport.zenoh.config import Place

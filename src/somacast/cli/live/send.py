@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-from somacast.cli.common import Device, check_device, check_positive, parse, show_notes
+from somacast.cli.common import check_device, show_notes
 from somacast.cli.live.common import DEFAULT_ADDRESS, StatusLine, rate_text, stopping, transport_options
 from somacast.errors import SomacastError
+from somacast.options import Device, check_positive
 from somacast.systems.registry import DEFAULT
 
 FILE_BATCH_S = 1.0  # nobody waits for a file
@@ -61,9 +61,8 @@ class Arguments:
     device: Device = "cpu"
 
 
-def run(argv: Sequence[str]) -> int:
-    """Parse, open, send until the end or Ctrl-C."""
-    arguments = parse(Arguments, argv, "somacast send")
+def run(arguments: Arguments) -> int:
+    """Open, send until the end or Ctrl-C."""
     check_positive(fps=arguments.fps, seconds=arguments.seconds, height_m=arguments.height_m)
     if not 0 <= arguments.batch_ms <= 1000:
         raise SomacastError(f"--batch-ms {arguments.batch_ms}: expected 0 to 1000")

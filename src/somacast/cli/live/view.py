@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import tyro
 
-from somacast.cli.common import Device, check_device, check_positive, parse, read_file, show_notes
+from somacast.cli.common import check_device, read_file, show_notes
 from somacast.cli.live.common import stopping, transport_options
 from somacast.errors import SomacastError
+from somacast.options import Device, check_positive
 from somacast.systems.registry import DEFAULT
 
 MESHES = (".glb", ".ply", ".obj")
@@ -65,9 +66,8 @@ class _Live:
     record: Path | None = None
 
 
-def run(argv: Sequence[str]) -> int:
-    """Parse, load, serve until Ctrl-C."""
-    arguments = parse(Arguments, argv, "somacast view")
+def run(arguments: Arguments) -> int:
+    """Load, serve until Ctrl-C."""
     check_positive(seconds=arguments.seconds)
     path = Path(arguments.what)
     device = check_device(arguments.device)

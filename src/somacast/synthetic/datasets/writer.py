@@ -16,7 +16,6 @@ import platform
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ import numpy as np
 import somacast
 from somacast.errors import SomacastError
 from somacast.files import write_atomically
+from somacast.synthetic.datasets.config import SynthConfig
 from somacast.synthetic.scenes import Shot
 from somacast.types import Camera, Mesh
 
@@ -40,26 +40,6 @@ BUILTIN_LICENCE = "CC0-1.0 (built-in wardrobe and motions of Somacast; body from
 _VAL_FIRST = 1_000_000_000
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-
-
-@dataclass(frozen=True)
-class SynthConfig:
-    """What is drawn and where it is written; see the options of `somacast data synth`.
-
-    split: "train" and "test" share no body, garment held out, or motion; "val" holds other draws of the training
-    bodies and motions. assets: folder in the format of docs/assets.md; backgrounds: folder with pictures.
-    """
-
-    out: Path
-    people: int
-    views: int = 6
-    size_px: int = 256
-    split: str = "train"
-    stereo: bool = False
-    assets: Path | None = None
-    backgrounds: Path | None = None
-    seed: int = 0
-    processes: int = 1
 
 
 # -- what one sample becomes ------------------------------------------------------------------------------------------

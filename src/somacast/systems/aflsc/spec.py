@@ -73,6 +73,12 @@ SPEC = SystemSpec(
     describe=_describe,
     live=LiveSpec(_tracker, _coder, _body),
     trainers={
-        "all": Trainer(f"{_TRAINING}.recipe:TrainConfig", f"{_TRAINING}.recipe:main", "all networks, from nothing"),
+        "all": Trainer(f"{_TRAINING}.config:TrainConfig", f"{_TRAINING}.recipe:main", "all networks, from nothing"),
+        "ablations": Trainer(
+            f"{_TRAINING}.config:AblationConfig",
+            f"{_TRAINING}.ablations:main",
+            "variants of a finished run with one idea taken away from each",
+        ),
+        "motion": Trainer(f"{_TRAINING}.config:MotionRecipe", f"{_TRAINING}.motion:main", "tables of the motion coder"),
     },
 )

@@ -1,16 +1,15 @@
 """`somacast bench ablations`: what each idea of AFLSC is worth, on test people; results as JSON, a table and a figure.
 
-The variants come from `somacast train ablations`. Everything is measured on the same people.
+The variants come from `somacast train aflsc ablations`. Everything is measured on the same people.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from somacast.systems.aflsc.ablation.coding import (
     smallest_within,
     stream,
 )
+from somacast.systems.aflsc.ablation.config import AblateConfig
 from somacast.systems.aflsc.config import DecoderConfig
 from somacast.systems.aflsc.labels.chart import load_chart
 from somacast.systems.aflsc.labels.codec import LabelCodec
@@ -42,11 +42,11 @@ from somacast.systems.aflsc.networks.loading import load_tables
 from somacast.systems.aflsc.receiver.assemble import build_human
 from somacast.systems.aflsc.receiver.decoder import Decoder
 from somacast.systems.aflsc.sender.encoder import Encoder
-from somacast.systems.aflsc.training.ablations import CODING, DISCRIMINATOR, FOLDER
+from somacast.systems.aflsc.training.ablations import CODING, DISCRIMINATOR
+from somacast.systems.aflsc.training.config import FOLDER
 from somacast.types import Capture
 
 FORMAT = "somacast ablations"
-BUDGETS = (45, 60, 80, 100)
 LIMIT_MM = 10.0
 LINEAR = "no diffusion"  # the labels' linear estimate of the chart as it is
 DIFFUSION = {
@@ -54,31 +54,6 @@ DIFFUSION = {
     **{f"literal, {n} step{'s' * (n > 1)}": DecoderConfig(steps=n, literal=True) for n in (1, 2, 4, 8)},
 }
 _SHOWN = ("ssim_box", "ssim_whole", "mse")
-
-
-@dataclass(frozen=True)
-class AblateConfig:
-    """run: folder whose `ablations` hold the variants; budgets: bytes, beside full quality; figure: where bits by group
-    are drawn; protocol: with fewer samples than for the results, as surfaces hardly differ between these variants."""
-
-    run: Path
-    json_path: Path
-    figure: Path
-    people: int = 20
-    budgets: tuple[int, ...] = BUDGETS
-    assets: Path | None = None
-    seed: int = 0
-    device: str = "cpu"
-    protocol: ProtocolConfig = field(default_factory=lambda: ProtocolConfig(samples=20_000))
-
-    def weights(self, name: str) -> Path:
-        """Weights of a variant."""
-        return self.run / FOLDER / f"{name}.safetensors"
-
-    def figures(self, name: str) -> dict[str, Any] | None:
-        """Held-out figures that the training left, or None."""
-        path = self.run / FOLDER / name
-        return json.loads(path.read_text()) if path.is_file() else None
 
 
 # -- one person -------------------------------------------------------------------------------------------------------
@@ -199,13 +174,13 @@ def study(config: AblateConfig) -> dict[str, Any]:
     """
     from somacast.systems.aflsc.ablation.show import draw_bits, print_tables
 
-    check_output_path(config.figure)
+    check_output_path(config.figure_path)
     require("matplotlib", "the figure of bits by group")
     missing = [name for name in CODING if not config.weights(name).is_file()]
     if missing:
         raise SomacastError(
-            f"{config.run / FOLDER}: no weights of {', '.join(missing)}; make them with: somacast train ablations "
-            f"--run {config.run}"
+            f"{config.run / FOLDER}: no weights of {', '.join(missing)}; make them with: somacast train aflsc "
+            f"ablations --run {config.run}"
         )
     codecs = {name: load_tables(config.weights(name)).codec for name in CODING}
     space, full = load_tables(config.weights("full")).space, codecs["full"]
@@ -234,7 +209,7 @@ def study(config: AblateConfig) -> dict[str, Any]:
     for name in ("discriminator", "extractor"):
         if results[name] is None:
             print(f"somacast: note: no variants of the {name} in {config.run / FOLDER}", file=sys.stderr)
-    write_atomically(config.figure, draw_bits(results["bits"]))
+    write_atomically(config.figure_path, draw_bits(results["bits"]))
     print_tables(results)
     names = [name for name in (*CODING, *DISCRIMINATOR) if config.weights(name).is_file()]
     weights = {f"{n}.safetensors": _sha256(config.weights(n)) for n in names}

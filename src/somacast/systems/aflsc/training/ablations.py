@@ -1,4 +1,4 @@
-"""Variants of a finished AFLSC run with one idea taken away from each: `somacast train ablations`.
+"""Variants of a finished AFLSC run with one idea taken away from each: `somacast train aflsc ablations`.
 
     coding tables without conditions, without importance ----> RUN/ablations/NAME.safetensors
     semantic coder with and without its discriminator -------> RUN/ablations/NAME.safetensors, semantic.json
@@ -13,18 +13,19 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from somacast.errors import SomacastError
+from somacast.extras import require
 from somacast.files import write_atomically
 from somacast.systems.aflsc.labels.space import LabelSpace
+from somacast.systems.aflsc.training.config import AblationConfig, TrainConfig
 from somacast.training.pools import Pool
 
-FOLDER = "ablations"
 RUN_FILES = ("extract.pt", "semantic.pt", "receiver.pt", "space.npz", "poses.npy")
 CODING: dict[str, dict[str, bool]] = {  # name -> which idea is off
     "full": {},
@@ -40,32 +41,6 @@ EXTRACTOR: dict[str, dict[str, bool]] = {
 FINE_TUNE = 0.2  # of the recipe's rates: the network has been trained
 _PROBE_MINUTES = 0.25  # of training by the clock, to learn how many steps the minutes hold
 _WATCHED = 400  # held-out samples on the learning curve, as in the recipe
-
-
-@dataclass(frozen=True)
-class AblationConfig:
-    """run: folder of a finished run; minutes: of each of the five trainings; charts, pool, held_out: folders of
-    shards, those of the run if None; shards: how many of the newest of the pool are learnt from; device: "cpu" keeps
-    a GPU out of it."""
-
-    run: Path
-    minutes: float = 10.0
-    charts: Path | None = None
-    pool: Path | None = None
-    held_out: Path | None = None
-    shards: int = 12
-    threads: int = 1
-    seed: int = 0
-    device: str = "cpu"
-
-    @property
-    def out(self) -> Path:
-        """Where all variants go."""
-        return self.run / FOLDER
-
-    def folder(self, name: str) -> Path:
-        """The folder of "charts", "pool" or "held_out"."""
-        return getattr(self, name) or self.run / name
 
 
 class FixedPool(Pool):
@@ -85,6 +60,7 @@ class FixedPool(Pool):
 def main(config: AblationConfig) -> Path:
     """Make all variants that are not there; returns their folder. SomacastError if the run is not whole."""
     check_run(config)
+    require("torch", "training")
     if config.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the trainings take a GPU where they see one
     config.out.mkdir(exist_ok=True)
@@ -264,7 +240,6 @@ def extractor_stage(config: AblationConfig, plan: dict[str, Any]) -> None:
     Their coders would have to be trained again too, so that they are not compared beyond the extractor.
     """
     from somacast.systems.aflsc.training.extract import ExtractRecipe, train
-    from somacast.systems.aflsc.training.recipe import TrainConfig
 
     path = config.out / "extract.json"
     figures = json.loads(path.read_text()) if path.exists() else {}

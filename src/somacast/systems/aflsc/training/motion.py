@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 
 from somacast.body.rotations import about_axis, quaternion_to_matrix
@@ -19,20 +15,10 @@ from somacast.synthetic.scenes import draw_view
 from somacast.systems.aflsc.labels.space import SHAPE_LABELS
 from somacast.systems.aflsc.live.motion import FLOOR_BITS, MotionSpace, motion_vocabulary, save_motion
 from somacast.systems.aflsc.networks.loading import load_tables
+from somacast.systems.aflsc.training.config import MotionRecipe
 from somacast.systems.aflsc.training.labels import draw_poses, draw_scalars, fit_importance
 
 FPS = 30.0
-
-
-@dataclass(frozen=True)
-class MotionRecipe:
-    """poses: stills behind the tables of a first frame; clips: of each built-in action; seconds: of each clip."""
-
-    poses: int = 20_000
-    clips: int = 12
-    seconds: float = 6.0
-    seed: int = 11
-    assets: Path | None = None
 
 
 def at_fps(rotations: np.ndarray, fps: float) -> np.ndarray:
@@ -114,8 +100,8 @@ def build(recipe: MotionRecipe) -> MotionModel:
     return MotionModel(vocabulary, tables, scales, residual_tables())
 
 
-def main(recipe: MotionRecipe, target: Path) -> dict[str, Any]:
-    """Write the weights file; sizes for the log."""
+def main(recipe: MotionRecipe) -> str:
+    """Write the weights file; a line about it."""
     model = build(recipe)
-    save_motion(target, model)
-    return {"labels": len(model.scales), "scales": model.scales.tolist(), "bytes": target.stat().st_size}
+    save_motion(recipe.out, model)
+    return f"{recipe.out}: {len(model.scales)} labels, {recipe.out.stat().st_size:,} bytes"

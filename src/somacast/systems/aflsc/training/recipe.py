@@ -12,43 +12,22 @@ import json
 import multiprocessing
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from somacast.extras import require
 from somacast.synthetic.samples import SceneConfig, SyntheticPeople
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.training.charts import load_charts, produce_charts
+from somacast.systems.aflsc.training.config import TrainConfig
 from somacast.training.pools import SHARD_PEOPLE, Pool, PoolConfig, produce
 
 CHARTS_FIRST = 0
 WORKERS = 2
 SHARE = {"extract": 0.64, "receiver": 0.12, "fresh": 0.04, "semantic": 0.12}  # of the minutes
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """minutes: wall clock of all stages together; assets: folder of garments and motions, or None for the built-in
-    ones alone; threads for the networks of each process; producers: processes that draw people beside the training;
-    warm_start: a weights file to go on from instead of starting from nothing; pool_shards: how many shards of pictures
-    are learnt from at a time, fresh_shards: how many more are drawn for the semantic coder; focus: how much more often
-    the five actions of the evaluation are drawn than others."""
-
-    out: Path = Path("runs/aflsc")
-    minutes: float = 180
-    resume: bool = False
-    assets: Path | None = None
-    seed: int = 1
-    device: str = "auto"
-    threads: int = 1
-    producers: int = 1
-    warm_start: str = ""
-    charts: int = 2000
-    pool_shards: int = 100
-    fresh_shards: int = 16
-    focus: float = 1.6
 
 
 def _scene(config: TrainConfig) -> SceneConfig:
@@ -237,6 +216,8 @@ def main(config: TrainConfig) -> Path:
 
     Under torchrun the first process does all of it; the others take part in the longest, the extractor.
     """
+    for package in ("torch", "onnx", "scipy"):
+        require(package, "training")
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     out = Path(config.out)
     if config.device == "cpu":
@@ -304,7 +285,7 @@ def _receiver_stage(
     if config.resume and (out / "receiver.done").exists():
         return
     minutes = config.minutes * SHARE["receiver"]
-    recipe = ReceiverRecipe(minutes, threads=config.threads, seed=config.seed, warm_start=config.warm_start)
+    recipe = ReceiverRecipe(minutes, threads=config.threads, seed=config.seed, warm_start=str(config.warm_start or ""))
     train(recipe, space, Batches(space, learn, poses, 1), Batches(space, watch, poses, 2), out, config.resume)
     (out / "receiver.done").touch()
 
@@ -321,7 +302,7 @@ def _extract_stage(config: TrainConfig, out: Path) -> list[str]:
     if config.resume and done.exists():
         return json.loads(done.read_text())
     minutes = config.minutes * SHARE["extract"]
-    recipe = ExtractRecipe(minutes, threads=config.threads, seed=config.seed, warm_start=config.warm_start)
+    recipe = ExtractRecipe(minutes, threads=config.threads, seed=config.seed, warm_start=str(config.warm_start or ""))
     train(recipe, pool, {k: v[:400] for k, v in held.all().items()}, out, config.resume)
     if int(os.environ.get("RANK", "0")) == 0:
         done.write_text(json.dumps(sorted(pool.shards)))

@@ -1,0 +1,78 @@
+"""Settings of `somacast bench rd`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from somacast.errors import SomacastError
+from somacast.metrics.config import ProtocolConfig
+from somacast.options import (
+    SYNTHETIC_TEST,
+    Assets,
+    Device,
+    Json,
+    People,
+    PeopleFormat,
+    check_positive,
+)
+
+SAMPLES = 20_000  # on each surface: a twelfth of the time that the protocol's 100,000 take
+
+
+@dataclass(frozen=True)
+class RdConfig:
+    """Measure quality against bytes: real files of AFLSC, of picture codecs followed by our own reconstruction, and of
+    Draco meshes, at the same budgets; delta rates, curves and pictures.
+
+    Writes the JSON, and beside it FILE.png and FILE_pictures.png. Minutes per person. Ctrl-C loses the people in work;
+    with --cache the others are kept.
+
+    Example: somacast bench rd --json results/rd.json --people 8 --workers 2 --cache runs/rd
+    """
+
+    json_path: Json = Path("results/rd.json")
+    """file for the results"""
+    budgets_bytes: tuple[int, ...] = (100, 140, 200, 280, 400, 560, 800, 1100, 1600, 2300, 3400, 5000)
+    """most bytes of a file, one point of the curves each"""
+    systems: tuple[str, ...] = ()
+    """what is compared, all if not given: aflsc, aflsc-literal, jpeg, webp, avif, x265, svt-av1, vvc, draco"""
+    people: int = 8
+    """how many people"""
+    data: People = SYNTHETIC_TEST
+    """folder with people, or synthetic-test"""
+    format: PeopleFormat = "synthetic"
+    """layout of the folder"""
+    assets: Assets = None
+    """asset wardrobe and motions for synthetic-test"""
+    seed: int = 0
+    """start of all randomness"""
+    device: Device = "cpu"
+    sides_px: tuple[int, ...] = (32, 48, 64, 96, 128, 192, 256)
+    """sides of coded pictures, the best is taken"""
+    flat: bool = False
+    """baselines' pictures get a background of one colour"""
+    workers: int = 1
+    """processes"""
+    cache: Path | None = None
+    """folder of finished people, for a run that goes on where it was stopped"""
+    known: Path | None = None
+    """JSON of an earlier run on the same people: settings of pictures that it found are not searched for again"""
+    protocol: ProtocolConfig = field(default_factory=lambda: ProtocolConfig(samples=SAMPLES))
+    """of the comparison"""
+
+    def __post_init__(self) -> None:
+        check_positive(people=self.people, workers=self.workers)
+        budgets = self.budgets_bytes
+        if not budgets or min(budgets) < 1 or len(set(budgets)) != len(budgets):
+            raise SomacastError(f"--budgets-bytes: expected different numbers of bytes above 0, got {list(budgets)}")
+
+    @property
+    def figure_path(self) -> Path:
+        """The curves, beside the JSON."""
+        return self.json_path.with_suffix(".png")
+
+    @property
+    def sheet_path(self) -> Path:
+        """The pictures, beside the JSON."""
+        return self.json_path.with_name(self.json_path.stem + "_pictures.png")

@@ -1,0 +1,60 @@
+"""Settings of `somacast bench ablations`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from somacast.metrics.config import ProtocolConfig
+from somacast.options import Assets, Device, Folder, Json, Written, check_positive
+from somacast.systems.aflsc.training.config import FOLDER
+
+
+@dataclass(frozen=True)
+class AblateConfig:
+    """Measure what each idea of AFLSC is worth on made test people: importance, conditional probabilities,
+    discriminator, diffusion steps; and where the bits go, and how small a stream may be.
+
+    The variants come from `somacast train aflsc ablations`.
+
+    Example: somacast bench ablations --run runs/aflsc --people 20 --json results/ablations.json
+    """
+
+    run: Annotated[Path, Folder()]
+    """folder of the training whose variants to measure"""
+    json_path: Json
+    """file for the results"""
+    figure: Annotated[Path | None, Written((".svg",))] = None
+    """SVG of the bits by label group; bits.svg beside the results if not given"""
+    people: int = 20
+    """how many test people"""
+    budgets: tuple[int, ...] = (45, 60, 80, 100)
+    """bytes at which the label coding is compared, beside full quality"""
+    assets: Assets = None
+    """folder with an asset wardrobe and motions; built-in ones if not given"""
+    seed: int = 0
+    """start of all randomness"""
+    device: Device = "cpu"
+    protocol: tyro.conf.Suppress[ProtocolConfig] = field(default_factory=lambda: ProtocolConfig(samples=20_000))
+    """with fewer samples than for the results, as surfaces hardly differ between these variants"""
+
+    def __post_init__(self) -> None:
+        check_positive(people=self.people, budgets=min(self.budgets, default=None))
+
+    @property
+    def figure_path(self) -> Path:
+        """Where bits by group are drawn."""
+        return self.figure or self.json_path.with_name("bits.svg")
+
+    def weights(self, name: str) -> Path:
+        """Weights of a variant."""
+        return self.run / FOLDER / f"{name}.safetensors"
+
+    def figures(self, name: str) -> dict[str, Any] | None:
+        """Held-out figures that the training left, or None."""
+        path = self.run / FOLDER / name
+        return json.loads(path.read_text()) if path.is_file() else None
