@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from somacast.systems.aflsc.sender.known_height import check_height, standing_he
 from somacast.systems.aflsc.sender.refine import Evidence, Refiner
 from somacast.systems.aflsc.sender.rendered_body import RenderedBody, WeakCamera
 from somacast.systems.aflsc.sender.silhouette_alignment import align_silhouette
+from somacast.timing import stage
 from somacast.types import Capture, Encoded, Frame
 from somacast.weights.sessions import onnx_runs_on
 
@@ -131,33 +131,28 @@ class Encoder:
     def read(self, capture: Capture) -> tuple[np.ndarray, Encoded]:
         """The first view to the values of all labels [L], and what was found, without layers. SomacastError if there is
         no person."""
-        frame, clock, times = capture.frame, time.perf_counter, {}
+        frame = capture.frame
         if capture.height_m is not None:
             check_height(capture.height_m)
-        start = clock()
-        box, notes, sure = self.find(frame)
-        times["find"] = clock() - start
-        start = clock()
-        box, landmarks, score = self.locate(frame, box)
-        times["landmarks"] = clock() - start
-        start = clock()
-        look = self.look(frame, box, landmarks, self.config.mirrored)
-        closer = self.closer(look)
-        if closer is not None:
-            look = self.look(frame, closer, None, self.config.mirrored)
-        times["extract"] = clock() - start
+        with stage("find"):
+            box, notes, sure = self.find(frame)
+        with stage("landmarks"):
+            box, landmarks, score = self.locate(frame, box)
+        with stage("extract"):
+            look = self.look(frame, box, landmarks, self.config.mirrored)
+            closer = self.closer(look)
+            if closer is not None:
+                look = self.look(frame, closer, None, self.config.mirrored)
         confidence = float(look.out["confidence"][TRUNK].mean())
         cut = any("edge" in note for note in notes)
         if not (FOUND if sure and not cut else DOUBTED).accepts(score, confidence):
             # somebody cut at the waist is seen, but not well enough: the detector's note then says what is wrong
             raise SomacastError("; ".join([NO_PERSON, *(note for note in notes if "edge" in note)]))
-        start = clock()
-        values, camera, residual = self.label(frame, look, self.config.alignment_rounds, capture.height_m)
-        times["label"] = clock() - start
-        start = clock()
-        values, seen_share = self.appearance(frame, look, values, camera)
-        times["appearance"] = clock() - start
-        encoded = self._found(look, values, camera, notes, times)
+        with stage("label"):
+            values, camera, residual = self.label(frame, look, self.config.alignment_rounds, capture.height_m)
+        with stage("appearance"):
+            values, seen_share = self.appearance(frame, look, values, camera)
+        encoded = self._found(look, values, camera, notes)
         report = encoded.report
         overlap = self._overlap(look, values, camera)
         report["consistency"] = {
@@ -208,7 +203,8 @@ class Encoder:
             hint, _ = find_landmarks(np.stack([large, large[:, ::-1]]))
         else:
             hint = np.concatenate([landmarks[None], find_landmarks(large[None, :, ::-1])[0]])
-        out, coded = self.networks(image, hint)
+        with stage("networks"):
+            out, coded = self.networks(image, hint)
         merged = merge_mirrored(out, SHAPE_LABELS)
         if frame.mask is not None:  # the user's mask is used as it is
             mask = np.clip(square_crop(frame.mask, box, self.crop_px), 1e-3, 1 - 1e-3)
@@ -312,7 +308,7 @@ class Encoder:
         seen, own = look.silhouette > 0.5, RenderedBody.of(state, offset, camera, self.crop_px).covered
         return float((seen & own).sum() / max((seen | own).sum(), 1))
 
-    def _found(self, look: Look, values: np.ndarray, camera: WeakCamera, notes: list[str], times: dict) -> Encoded:
+    def _found(self, look: Look, values: np.ndarray, camera: WeakCamera, notes: list[str]) -> Encoded:
         """Report and maps of what is about to be sent, without layers."""
         size = self.crop_px
         state = self.space.state(values)
@@ -331,7 +327,6 @@ class Encoder:
             "joint_names": list(CANONICAL_JOINTS),
             "attributes": state.attributes,
             "notes": notes,
-            "stage_times_s": times,
         }  # fmt: skip
         maps = {"image": look.image, "silhouette": silhouette, "depth_m": depth, "joints_px": crop_px}
         return Encoded([], report, maps)
