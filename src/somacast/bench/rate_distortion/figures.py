@@ -1,4 +1,4 @@
-"""What `somacast bench rd` shows: curves, a sheet of pictures, tables for the terminal and for the README."""
+"""What `somacast bench rd` shows: curves, a sheet of pictures, tables for the terminal and for docs/results.md."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from somacast.bench.rate_distortion.curves import BEST_PICTURE, QUALITIES, Quality, points_of
 from somacast.bench.rate_distortion.person import PersonResult, silhouette_of
 from somacast.bench.rate_distortion.systems import OURS
+from somacast.bench.results import Result
 from somacast.extras import require
 from somacast.synthetic.datasets.loaders import EvalItem
 from somacast.systems.baselines.picture.codecs import PICTURE_CODECS
@@ -21,7 +22,7 @@ VIEW_PX = REFERENCE_PX
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C6D31")
 _TITLES = {"aflsc": "AFLSC", "aflsc-literal": "AFLSC, paper-literal", "jpeg": "JPEG", "webp": "WebP", "avif": "AVIF",
            "svt-av1": "SVT-AV1", "vvc": "VVC", "draco": "Draco mesh"}  # fmt: skip
-README_BUDGETS_BYTES = (100, 200, 400, 800, 1600, 5000)
+SHOWN_BUDGETS_BYTES = (100, 200, 400, 800, 1600, 5000)
 
 
 def title_of(name: str) -> str:
@@ -38,7 +39,7 @@ def _style(name: str, number: int) -> dict[str, Any]:
             "linestyle": "--" if mesh else "-"}  # fmt: skip
 
 
-def draw_rd(result: dict[str, Any]) -> bytes:
+def draw_rd(result: Result) -> bytes:
     """A PNG of the curves in a result of `rd.measure_rd`: one panel for each figure, bytes on a logarithmic axis.
 
     SomacastError without matplotlib.
@@ -47,7 +48,7 @@ def draw_rd(result: dict[str, Any]) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    found = result["results"]["systems"]
+    found = result.results["systems"]
     figure = Figure(figsize=(11, 8), layout="constrained", dpi=110)
     FigureCanvasAgg(figure)
     baselines = [name for name in found if not name.startswith(OURS)]
@@ -114,15 +115,15 @@ def _rate(row: dict[str, Any]) -> str:
     return f"{row['bd_rate_percent']:+.0f} %" if row["bd_rate_percent"] is not None else "none"
 
 
-def print_rd(result: dict[str, Any]) -> None:
+def print_rd(result: Result) -> None:
     """Means and delta rates on stdout."""
     from rich.console import Console
     from rich.table import Table
 
-    found, console = result["results"], Console()
+    found, console = result.results, Console()
     for quality in QUALITIES[:3]:
         table = Table(title=f"{quality.title}, {found['people'] - found['failed']} people")
-        budgets = [str(b) for b in sorted(result["config"]["budgets_bytes"])]
+        budgets = [str(b) for b in sorted(result.provenance.config["budgets_bytes"])]
         for heading in ("system", *(f"{b} B" for b in budgets)):
             table.add_column(heading, justify="left" if heading == "system" else "right")
         for name, rows in found["systems"].items():
@@ -132,17 +133,17 @@ def print_rd(result: dict[str, Any]) -> None:
         for name, row in baselines.items():
             note = f" ({row['note']})" if row["note"] else ""
             console.print(f"BD-rate of AFLSC against {title_of(name)}, {key}: {_rate(row)}{note}", markup=False)
-    for person in result["people"]:
+    for person in result.rows:
         if person["fault"]:
             console.print(f"failed: {person['name']} ({person['action']}): {person['fault']}", markup=False)
 
 
-def readme_lines(result: dict[str, Any], figure: str, sheet: str | None) -> list[str]:
+def report_lines(result: Result, figure: str, sheet: str | None) -> list[str]:
     """Markdown of a result: means at some budgets, delta rates, the curves; paths of the pictures as links."""
-    found, config = result["results"], result["config"]
-    budgets = [b for b in README_BUDGETS_BYTES if b in config["budgets_bytes"]] or config["budgets_bytes"][:6]
+    found, config = result.results, result.provenance.config
+    budgets = [b for b in SHOWN_BUDGETS_BYTES if b in config["budgets_bytes"]] or config["budgets_bytes"][:6]
     quality = QUALITIES[0]
-    lines = ["", "### Against other ways to send the person", ""]
+    lines = ["", "## Against other ways to send the person", ""]
     lines.append(
         f"{quality.title}, mean of {found['people'] - found['failed']} people, at some budgets (rivals' pictures are "
         f"rebuilt by our own networks at the receiver; `-`: nothing fits; "
