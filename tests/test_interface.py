@@ -73,8 +73,6 @@ def test_no_name_of_a_system_is_written_outside():
 def test_the_checks_see_what_they_look_for(tmp_path):
     late = "def f():\n    from somacast.systems.aflsc import codec\n"
     assert imported_systems(late) == ["somacast.systems.aflsc.codec"]
-        "somacast.systems.aflsc.codec"
-    ]
     source = PACKAGE / "cli" / "encode.py"
     copy = tmp_path / "x.py"
     copy.write_text(source.read_text() + '\nNAME = "aflsc"\n')

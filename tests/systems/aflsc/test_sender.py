@@ -32,7 +32,8 @@ from somacast.systems.aflsc.networks.extract import (
     PoseHead,
     rotation_from_6d,
 )
-from somacast.systems.aflsc.sender.encoder import evidence_of, merge_mirrored
+from somacast.systems.aflsc.sender.evidence import evidence_of
+from somacast.systems.aflsc.sender.look import merge_mirrored
 from somacast.systems.aflsc.training import extract as aflsc_extract
 from somacast.systems.aflsc.training import semantic as aflsc_semantic
 from somacast.training.pools import pack_samples
@@ -615,7 +616,7 @@ def test_mirrored_labels_are_the_labels_of_the_mirrored_person() -> None:
         other = space.mirrored(values)
         np.testing.assert_allclose(space.mirrored(other), values, atol=2e-3)
         # mirrored poses may need components that have no label: here all have one
-        assert len(space.pose_kept) == len(space.pose_std)
+        assert len(space.parts["pose"].numbers) == len(space.pose.std)
         np.testing.assert_allclose(space.state(other).rotations, mirror_pose(space.state(values).rotations), atol=2e-3)
         hands, camera = vocabulary.group_indices("hands"), vocabulary.group_indices("camera")
         np.testing.assert_allclose(other[hands], values[hands][::-1])

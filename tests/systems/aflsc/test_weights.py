@@ -19,8 +19,8 @@ from somacast.errors import BitstreamError, SomacastError
 from somacast.metrics.shape import mpjpe
 from somacast.pipeline.still.receiver import Receiver, ReceiverResult, open_payload
 from somacast.pipeline.still.sender import Sender, SenderResult
-from somacast.systems.aflsc.networks.loading import load_tables
 from somacast.synthetic.samples import Sample, SceneConfig, SyntheticPeople
+from somacast.systems.aflsc.networks.loading import load_tables
 from somacast.types import Capture, Frame
 from somacast.weights.manifest import FOLDER, list_weights
 
@@ -186,7 +186,7 @@ def test_a_given_mask_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert holed.mask is not None
     column, row = (int(v) for v in sample().joints_px[CANONICAL_JOINTS.index("chest")])
     holed.mask[row - 12 : row + 12, column - 12 : column + 12] = 0
-    seen = sender().encode(holed).maps["silhouette"]
+    seen = sender().encode(Capture([holed])).maps["silhouette"]
     rows, columns = (np.flatnonzero(np.abs(axis - centre) < 8) for axis, centre in ((y, row), (x, column)))
     assert len(rows) and len(columns) and seen[np.ix_(rows, columns)].max() < 0.5
 

@@ -23,6 +23,7 @@ from somacast.bench.results import Result, describe_run, write_result
 from somacast.bench.robustness.config import SoakConfig
 from somacast.bench.robustness.soak_counts import Memory, Recovery, Tally
 from somacast.bitstream.container import unpack
+from somacast.body.rotations import wrap_angle
 from somacast.files import check_output_path
 from somacast.network.channels.packet.link import Delivery, Link
 from somacast.network.channels.packet.profile import LinkProfile
@@ -304,7 +305,7 @@ class Soak:
             self.tally.person(receiver.person.layers == unpack(self.who)[0].layers)
 
     def _difference(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return np.where(self.coder.circular, (a - b + np.pi) % (2 * np.pi) - np.pi, a - b)
+        return np.where(self.coder.circular, wrap_angle(a - b), a - b)
 
     def _sender_time(self, start: _Start, sender_s: float) -> float:
         """The receiver's count of ticks began anywhere modulo 65536: the time nearest to now."""
