@@ -19,6 +19,7 @@ from somacast.bitstream.container import unpack
 from somacast.errors import SomacastError
 from somacast.files import check_output_path, write_atomically
 from somacast.formats.rig import joint_places, posed
+from somacast.geometry.reconstruction import Reconstruction
 from somacast.metrics.protocol import ProtocolConfig, compare_views
 from somacast.network.channels.packet.profile import LinkProfile
 from somacast.network.transport.zenoh.ends import HEADER_BYTES_TLS
@@ -176,7 +177,7 @@ def _looks(stage: Stage, person: _Tracked, every: int = 24) -> dict[str, float]:
     rows, view, rig = [], ProtocolConfig(azimuths_deg=(0.0,)), person.body.rig
     assert rig is not None
     for _, found in [row for row in stage.shown if row[0] > SETTLED_S][::every]:
-        shown = posed(rig, person.body.pose(found.values).rotations, np.zeros(3))
+        shown = Reconstruction(posed(rig, person.body.pose(found.values).rotations, np.zeros(3)))
         figures = compare_views(person.walker.mesh(max(found.sender_s, 0.0)), shown, view)
         sent = person.body.pose(stage.true_values(max(found.sender_s, 0.0)))
         own = compare_views(posed(rig, sent.rotations, np.zeros(3)), shown, view)
