@@ -18,6 +18,7 @@ RANK = {
     "errors": 0,
     "types": 1, "checks": 1, "timing": 1,
     "files": 2, "extras": 2,
+    "options": 3,  # of which configurations of any room are made
     "weights": 3,  # low: who uses weights verifies them at load
     "body": 4, "entropy": 4, "capture": 4,
     "geometry": 5, "bitstream": 5,
@@ -45,7 +46,7 @@ USERS_OF_EXTRAS = {
     "starlette": ("viewer/",),
     "uvicorn": ("viewer/",),
     "zenoh": ("network/transport/zenoh/",),
-    "scipy": ("training/", "systems/aflsc/training/", "systems/aflsc/labels/chart.py"),
+    "scipy": ("training/", "systems/aflsc/training/"),
     "skimage": (),
     "sionna": ("network/channels/symbol/coding.py",),
     "torch": (
@@ -54,6 +55,8 @@ USERS_OF_EXTRAS = {
     ),
     "warp": (),
 }  # fmt: skip
+# Of the product, who offers a synthetic person, and asks for one only when it is wanted.
+MAKERS_OF_PEOPLE = ("pipeline/sources.py", "pipeline/still/demo.py")
 WITHOUT_TORCH = ("bitstream", "entropy", "capture", "body", "geometry", "formats", "coding", "metrics")
 
 
@@ -102,6 +105,59 @@ def test_every_room_has_a_rank():
 
 def test_imports_go_one_way():
     assert faults(graph()) == []
+
+
+def is_product(path: Path) -> bool:
+    """Is the file in a room that runs at users', where nobody is made and nothing is trained?"""
+    name = str(path.relative_to(PACKAGE))
+    in_product = name.startswith(("systems/", "pipeline/", "formats/", "geometry/", "viewer/", "body/", "coding/"))
+    return in_product and "/training/" not in name
+
+
+def names_at_load(tree: ast.AST) -> set[str]:
+    """Names of the modules that a source imports when it is itself imported: not in functions, not for types alone."""
+    names: set[str] = set()
+    for node in ast.iter_child_nodes(tree):
+        for_types = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(str(node.module))
+        elif not for_types and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            names |= names_at_load(node)
+    return names
+
+
+def of_training(names: set[str]) -> list[str]:
+    """Those of the names that belong to what makes people or trains networks."""
+    return sorted(
+        name for name in names
+        if name.startswith(("somacast.synthetic", "somacast.training"))
+        or (name.startswith("somacast.systems.") and ".training" in name)
+    )  # fmt: skip
+
+
+def test_the_product_neither_makes_people_nor_trains():
+    found = {}
+    for path, names in graph().items():
+        if not is_product(path):
+            continue
+        if str(path.relative_to(PACKAGE)) in MAKERS_OF_PEOPLE:
+            names = names_at_load(ast.parse(path.read_text()))
+        if of_training(names):
+            found[str(path.relative_to(PACKAGE))] = of_training(names)
+    assert found == {}
+
+
+def test_the_check_sees_people_made_at_load():
+    lazy = "if TYPE_CHECKING:\n    import somacast.synthetic.a\ndef f():\n    import somacast.synthetic.b\n"
+    early = "class C:\n    from somacast.synthetic.c import D\ntry:\n    import somacast.training.e\nfinally: pass\n"
+    assert of_training(names_at_load(ast.parse(lazy + early))) == ["somacast.synthetic.c", "somacast.training.e"]
+    assert of_training({"somacast.systems.aflsc.training.charts", "somacast.systems.aflsc.labels.chart"}) == [
+        "somacast.systems.aflsc.training.charts"
+    ]
+    for name in MAKERS_OF_PEOPLE:
+        assert of_training(imports_of(PACKAGE / name)), f"{name} makes nobody: it needs no exception"
 
 
 def test_the_check_sees_a_wrong_import(tmp_path):
@@ -168,6 +224,10 @@ def loaded_by(statement: str) -> set[str]:
         "import somacast.cli.main as m; m.main(['--help'])",
         "import somacast.cli.main as m; assert m.main(['encode', '--nonsense']) == 2",
         "import somacast.cli.main as m; assert m.main(['info', '--help']) == 0",
+        "import somacast.cli.main as m; assert m.main(['evaluate', '--nonsense']) == 2",
+        "import somacast.cli.main as m; assert m.main(['train', 'aflsc', '--help']) == 0",
+        "import somacast.cli.main as m; assert m.main(['bench', 'speed', '--people', '0']) == 2",
+        "import somacast.cli.commands as c; assert c.page()",
         "import somacast.cli.main as m; assert m.main(['weights', '--json']) == 0",
     ],
 )

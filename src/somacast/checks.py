@@ -53,3 +53,20 @@ def check_array(name: str, array: np.ndarray, shape: tuple[int | None, ...]) -> 
     ):
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
     return array
+
+
+def check_rotations(name: str, rotations: np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:
+    """Rotations as float64 [..., 3, 3]; ValueError for another shape or for matrices that do not turn."""
+    rotations = check_array(name, np.asarray(rotations, np.float64), shape)
+    error = np.abs(rotations @ np.swapaxes(rotations, -1, -2) - np.eye(3)).max(initial=0)
+    if not error < 1e-3 or (np.linalg.det(rotations) < 0).any():
+        raise SomacastError(f"{name}: expected rotation matrices, got some that stretch, mirror or are not finite")
+    return rotations
+
+
+def check_places(name: str, places: np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:
+    """Places as float64 [..., 3] in metres; ValueError for another shape, NaN or infinity."""
+    places = check_array(name, np.asarray(places, np.float64), shape)
+    if not np.isfinite(places).all():
+        raise SomacastError(f"{name}: expected finite numbers, got NaN or infinity")
+    return places

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from somacast.cli import main as cli
+from somacast.coding.label_coding import CodingTables, encode_layers, symbol_bits
+from somacast.errors import SomacastError
 from somacast.systems.aflsc.ablation import coding as ablate_coding
 from somacast.systems.aflsc.ablation import measure as ablate
 from somacast.systems.aflsc.ablation import show as ablate_show
 from somacast.systems.aflsc.ablation.coding import Said
-from somacast.cli import main as cli
-from somacast.coding.label_coding import CodingTables, encode_layers, symbol_bits
-from somacast.errors import SomacastError
 from somacast.systems.aflsc.labels.codec import LabelCodec
 from somacast.systems.aflsc.training import ablations
-from somacast.systems.aflsc.training.ablations import AblationConfig
+from somacast.systems.aflsc.training.config import FOLDER, AblationConfig
 from somacast.systems.aflsc.training.labels import build_tables, fit_importance
 from support.aflsc_cases import poses, random_values, space
 
@@ -146,7 +146,7 @@ def run(tmp_path: Path) -> AblationConfig:
         (tmp_path / name).mkdir()
         for number in range(2):
             np.savez(tmp_path / name / f"{number:06d}.npz", image=np.zeros((3, 2, 2, 3), np.uint8))
-    (tmp_path / ablations.FOLDER).mkdir()
+    (tmp_path / FOLDER).mkdir()
     return AblationConfig(tmp_path, minutes=1.0, shards=1)
 
 
@@ -238,7 +238,7 @@ def test_the_extractor_of_a_recipe_lacks_what_it_says():
 # -- command line -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("verb", [["train", "ablations"], ["bench", "ablations"]], ids=" ".join)
+@pytest.mark.parametrize("verb", [["train", "aflsc", "ablations"], ["bench", "ablations"]], ids=" ".join)
 def test_help(capsys, verb):
     assert cli.main([*verb, "--help"]) == 0
     shown = capsys.readouterr().out
@@ -248,10 +248,10 @@ def test_help(capsys, verb):
 def test_missing_variants_are_told_with_the_command_that_makes_them(capsys, tmp_path):
     pytest.importorskip("matplotlib")
     (tmp_path / "run").mkdir()
-    assert cli.main(["train", "ablations", "--run", str(tmp_path / "run")]) == 2
+    assert cli.main(["train", "aflsc", "ablations", "--run", str(tmp_path / "run")]) == 2
     assert "expected the folder of a finished training" in capsys.readouterr().err
     arguments = ["bench", "ablations", "--run", str(tmp_path / "run"), "--json", str(tmp_path / "a.json")]
     assert cli.main(arguments) == 2
-    assert "somacast train ablations --run" in capsys.readouterr().err
+    assert "somacast train aflsc ablations --run" in capsys.readouterr().err
     assert cli.main([*arguments, "--people", "0"]) == 2 and "--people" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.json"))

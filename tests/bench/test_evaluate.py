@@ -17,7 +17,7 @@ from somacast.errors import BitstreamError, SomacastError
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.metrics.protocol import ProtocolConfig
 from somacast.synthetic.datasets.loaders import EvalItem
-from somacast.types import Frame, Mesh
+from somacast.types import Capture, Frame, Mesh
 
 FAST = ProtocolConfig(size_px=64, samples=2000)
 
@@ -53,9 +53,9 @@ class ToyHalves:
     joints: np.ndarray | None = None
     calls: int = 0
 
-    def encode(self, frame: Frame, budget_bytes: int | None) -> Sent:
+    def encode(self, capture: Capture, budget_bytes: int | None) -> Sent:
         self.calls += 1
-        value = round(float(frame.image[0, 0, 0]) * 255)
+        value = round(float(capture.frame.image[0, 0, 0]) * 255)
         if value == 0:
             raise SomacastError("no person in the picture")
         return Sent(bytes([value]) * min(value, budget_bytes or 255))

@@ -20,11 +20,10 @@ from somacast.network.transport.base import Lane
 from somacast.pipeline.live.receiver import REPLAY_WINDOW, LiveReceiver
 from somacast.pipeline.live.sender import MAX_PEERS, LiveConfig, LiveSender
 from somacast.pipeline.video import files as video_files
-from somacast.systems.aflsc.live.motion import load_motion, motion_digest
 from somacast.viewer import messages
-from support.live_cases import Stage
+from support.live_cases import Stage, coder
 
-DIGEST = motion_digest()
+DIGEST = coder().digest
 SEEDS = st.integers(0, (1 << 32) - 1)
 
 
@@ -47,7 +46,7 @@ def recorded() -> tuple[Session, list[bytes]]:
 def test_changed_packets_neither_raise_nor_stop_a_receiver(seed: int, sealed: bool, reliable: bool) -> None:
     _, sent = recorded()
     mutate = Mutator(np.random.default_rng(seed), sent)
-    receiver = LiveReceiver(load_motion(), DIGEST)
+    receiver = LiveReceiver(coder())
     for number, data in enumerate(sent[:16]):
         receiver.take(Lane.LIVE, data, 0.1 * number)
         changed = mutate(mutate.pick() if sealed else sent[int(mutate.rng.integers(number + 1))])
@@ -68,7 +67,7 @@ def test_changed_packets_neither_raise_nor_stop_a_receiver(seed: int, sealed: bo
 def test_changed_reports_neither_raise_nor_stop_a_sender(seed: int, sealed: bool) -> None:
     rng = np.random.default_rng(seed)
     mutate, out = Mutator(rng, reports(np.random.default_rng(0))), []
-    sender = LiveSender(load_motion(), DIGEST, lambda lane, data: out.append(data), LiveConfig(batch_s=0.1))
+    sender = LiveSender(coder(), lambda lane, data: out.append(data), LiveConfig(batch_s=0.1))
     values = recorded()[0].stage.values
     for number in range(12):
         data = mutate(mutate.pick())
@@ -128,7 +127,7 @@ def test_the_meter_sees_what_escapes() -> None:
 
 
 def test_numbers_that_jump_back_for_ever_need_no_more_memory() -> None:
-    receiver = LiveReceiver(load_motion(), DIGEST)
+    receiver = LiveReceiver(coder())
     receiver.take(Lane.LIVE, pack_packet(LivePacket(0, 7, End()), DIGEST), 0.0)
     stream = receiver._stream
     assert stream is not None
@@ -196,7 +195,7 @@ def test_a_receiver_that_lacks_what_it_seems_to_have_is_helped_by_the_next_key()
     up, down = (LinkProfile(delay_s=0.2, header_bytes=0).build(np.random.default_rng(k)) for k in range(2))
     run = Stage(up, down, LiveConfig(batch_s=0.1)).run(3)
     assert run.receiver._stream is not None
-    run.receiver._stream.decoder._memory.poses.clear()
+    run.receiver._stream.decoder._coder._memory.poses.clear()
     run.run(1.8, None)
     lost = run.receiver.counts.undecodable
     run.run(2, None)
@@ -212,7 +211,7 @@ def test_a_video_of_countless_frames_is_refused(monkeypatch) -> None:
 
 
 def test_a_short_soak() -> None:
-    config = SoakConfig(minutes=2.0, phase_s=12, sender_s=15, receiver_s=20, outage_s=30, person_s=8, replay_s=6)
+    config = SoakConfig(None, minutes=2.0, phase_s=12, sender_s=15, receiver_s=20, outage_s=30, person_s=8, replay_s=6)
     began = time.process_time()
     found = run_soak(config)["results"]
     assert found["crashes"] == 0, found["faults"]

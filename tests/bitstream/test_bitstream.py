@@ -14,25 +14,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import somacast.bitstream.container as container_module
-from somacast.bitstream.container import Container, pack, packed_bytes, unpack
-from somacast.bitstream.systems import SYSTEM_IDS, system_id, system_name
+from somacast.bitstream.container import MAX_LAYER_BYTES, pack, packed_bytes, unpack
+from somacast.bitstream.systems import SYSTEM_IDS, read_system, system_bytes
 from somacast.coding.importance import exp_table
-from somacast.coding.label_coding import CodingTables, decode_layers, encode_layers
+from somacast.coding.label_coding import CodingTables
 from somacast.coding.vocabulary import Vocabulary
 from somacast.entropy.range_coder import encode_symbols
 from somacast.errors import BitstreamError, SomacastError
+from somacast.systems.aflsc.labels.codec import LabelCodec
+from somacast.types import Payload
 
 GOLDEN = (Path(__file__).parent / "golden" / "tiny.soma").read_bytes()
+GOLDEN_V2 = (Path(__file__).parent / "golden" / "tiny_v2.soma").read_bytes()
 GOLDEN_CONTENT = json.loads((Path(__file__).parent / "golden" / "tiny.json").read_text())
 FORMAT = (Path(container_module.__file__).parent / "FORMAT.md").read_text()
 LAYER_ENDS = (17, 22, 24, 27)  # of the golden file: the base layer, then each layer with its check
 
 containers = st.builds(
-    Container,
-    st.sampled_from(sorted(SYSTEM_IDS)),
+    Payload,
+    st.sampled_from([*sorted(SYSTEM_IDS), "mine", "x" * 32]),
     st.binary(min_size=3, max_size=3),
-    st.integers(0, 255),
-    st.lists(st.binary(max_size=300), min_size=1, max_size=8),
+    st.one_of(
+        st.lists(st.binary(max_size=300), min_size=1, max_size=8),
+        st.lists(st.binary(max_size=2), min_size=14, max_size=20),
+    ),
 )
 
 
@@ -47,18 +52,18 @@ def golden_weights() -> tuple[Vocabulary, CodingTables]:
 
 @settings(max_examples=200, deadline=None)
 @given(containers)
-def test_round_trip(container: Container) -> None:
+def test_round_trip(container: Payload) -> None:
     data = pack(container)
     assert unpack(data) == (container, [])
-    assert len(data) == packed_bytes([len(layer) for layer in container.layers])
+    assert len(data) == packed_bytes(container.system, [len(layer) for layer in container.layers])
 
 
 @settings(max_examples=60, deadline=None)
 @given(containers, st.data())
-def test_every_cut_gives_whole_layers_or_an_error(container: Container, data: st.DataObject) -> None:
+def test_every_cut_gives_whole_layers_or_an_error(container: Payload, data: st.DataObject) -> None:
     whole = pack(container)
     cut = data.draw(st.integers(0, len(whole) - 1))
-    base_end = packed_bytes([len(layer) for layer in container.layers]) - sum(
+    base_end = packed_bytes(container.system, [len(layer) for layer in container.layers]) - sum(
         len(layer) + 2 for layer in container.layers[1:]
     )
     if cut < base_end:
@@ -75,7 +80,7 @@ def test_every_cut_gives_whole_layers_or_an_error(container: Container, data: st
 @given(st.binary(max_size=80), st.booleans())
 def test_garbage_is_refused_with_one_clear_line(data: bytes, with_magic: bool) -> None:
     with pytest.raises(BitstreamError) as caught:
-        unpack(b"\x9eS\x24" + data if with_magic else data)
+        unpack(b"\x9eS\x44" + data if with_magic else data)
     assert "\n" not in str(caught.value) and len(str(caught.value)) > 10
 
 
@@ -83,12 +88,25 @@ def test_golden_file_decodes_to_its_symbols() -> None:
     vocabulary, tables = golden_weights()
     container, notes = unpack(GOLDEN)
     assert notes == []
-    assert (container.system, container.weights_digest.hex(), container.network_state) == ("aflsc", "0badca", 140)
-    assert [layer.hex() for layer in container.layers] == GOLDEN_CONTENT["layers"]
-    symbols = decode_layers(container.layers, container.network_state, vocabulary, tables)
+    assert (container.system, container.weights_digest.hex()) == ("aflsc", "0badca")
+    (state, *base), *finer = container.layers
+    assert [layer.hex() for layer in (bytes(base), *finer)] == GOLDEN_CONTENT["layers"] and state == 140
+    codec = LabelCodec(vocabulary, tables, container.weights_digest)
+    symbols = codec.symbols(container.layers)
     assert symbols.tolist() == GOLDEN_CONTENT["symbols"]
     assert pack(container) == GOLDEN
-    assert encode_layers(symbols, container.network_state, vocabulary, tables) == container.layers
+    assert codec.layers(symbols, network_state=140) == container.layers
+
+
+def test_files_of_version_2_still_open() -> None:
+    assert GOLDEN_V2[2] >> 4 == 2 and len(GOLDEN_V2) == len(GOLDEN)
+    assert unpack(GOLDEN_V2) == unpack(GOLDEN)
+    for cut in range(len(GOLDEN_V2)):
+        if cut < LAYER_ENDS[0]:
+            with pytest.raises(BitstreamError):
+                unpack(GOLDEN_V2[:cut])
+        else:
+            assert unpack(GOLDEN_V2[:cut])[0] == unpack(GOLDEN[:cut])[0]
 
 
 def test_golden_file_cut_at_every_byte() -> None:
@@ -103,7 +121,7 @@ def test_golden_file_cut_at_every_byte() -> None:
         container, notes = unpack(GOLDEN[:cut])
         whole = sum(end <= cut for end in LAYER_ENDS)
         assert len(container.layers) == whole and len(notes) == 1
-        symbols = decode_layers(container.layers, container.network_state, vocabulary, tables)
+        symbols = LabelCodec(vocabulary, tables, container.weights_digest).symbols(container.layers)
         known = symbols >= 0
         assert np.array_equal(symbols[known], full[known])
         assert known.sum() >= known_before
@@ -128,7 +146,7 @@ def test_damage_in_a_whole_layer_of_a_cut_file_is_damage() -> None:
 
 
 def test_swapped_layers_are_found() -> None:
-    whole = pack(Container("aflsc", b"abc", 0, [b"base", b"one!", b"two!"]))
+    whole = pack(Payload("aflsc", b"abc", [b"base", b"one!", b"two!"]))
     with pytest.raises(BitstreamError, match="layer 1"):
         unpack(whole[:-12] + whole[-6:] + whole[-12:-6])
 
@@ -138,22 +156,25 @@ def test_swapped_layers_are_found() -> None:
     [
         (b"", "no .soma file"),
         (b"\xff\xd8\xff\xe0 a JPEG", "no .soma file"),
-        (b"SOMA\1\1\0", r"version 1.*never released.*version 2"),
+        (b"SOMA\1\1\0", r"version 1.*never released.*version 4"),
         (b"SO", "no .soma file"),
         (b"\x9e", "cut"),
         (b"\x9eS", "cut"),
         (b"\x9eT", "no .soma file"),
-        (b"\x9eS\x74" + GOLDEN[3:], r"version 7.*version 2"),
-        (b"\x9eS\x74", r"version 7.*version 2"),
+        (b"\x9eS\x74" + GOLDEN[3:], r"version 7.*version 4"),
+        (b"\x9eS\x74", r"version 7.*version 4"),
         (b"\x9eS\x14" + GOLDEN[3:], "damaged.*version 1"),
         (b"\x9eS\x04" + GOLDEN[3:], "damaged.*version 0"),
         (GOLDEN + b"\0", "follow the last layer"),
-        (GOLDEN[:2] + b"\x20" + GOLDEN[3:], "0 layers"),
-        (GOLDEN[:2] + b"\x29" + GOLDEN[3:], "9 layers"),
-        (GOLDEN[:7], "cut .*7 bytes"),
-        (GOLDEN[:8] + b"\xff\xff\xff\xff" + GOLDEN[12:], "layer length"),
-        (GOLDEN[:8] + b"\x82\x00" + GOLDEN[9:], "layer length"),
-        (GOLDEN[:8] + b"\x82", "layer lengths"),
+        (GOLDEN[:2] + b"\x40" + GOLDEN[3:], "0 layers"),
+        (GOLDEN_V2[:2] + b"\x29" + GOLDEN_V2[3:], "9 layers"),
+        (GOLDEN[:2] + b"\x4f" + GOLDEN[3:7] + b"\x03" + GOLDEN[7:], "3 layers is not written so"),
+        (GOLDEN[:6], "cut .*6 bytes"),
+        (GOLDEN_V2[:7], "cut .*7 bytes"),
+        (GOLDEN[:7] + b"\xff\xff\xff\xff" + GOLDEN[11:], "layer length"),
+        (GOLDEN[:7] + b"\x83\x00" + GOLDEN[8:], "layer length"),
+        (GOLDEN[:7] + b"\x83", "layer lengths"),
+        (b"\x9eS\x41\x00abc\x05my", "inside the layer lengths|name of the system"),
     ],
 )
 def test_messages(data: bytes, words: str) -> None:
@@ -163,9 +184,9 @@ def test_messages(data: bytes, words: str) -> None:
 
 def resealed(offset: int, value: int) -> bytes:
     """The golden file with one header byte changed and a check that fits, as another writer would make it."""
-    head = bytearray(GOLDEN[:12])
+    head = bytearray(GOLDEN[:11])
     head[offset] = value
-    return bytes(head) + plain_crc32c(bytes(head) + GOLDEN[15:17]).to_bytes(4, "little")[:3] + GOLDEN[15:]
+    return bytes(head) + plain_crc32c(bytes(head) + GOLDEN[14:17]).to_bytes(4, "little")[:3] + GOLDEN[14:]
 
 
 def test_an_unknown_system_is_named() -> None:
@@ -173,34 +194,51 @@ def test_an_unknown_system_is_named() -> None:
     assert unpack(resealed(3, 2))[0].system == "aflsc_without_sc"
     with pytest.raises(BitstreamError, match="system id 200"):
         unpack(resealed(3, 200))
-    with pytest.raises(BitstreamError, match="system id 0"):
-        unpack(resealed(3, 0) + b"and more")  # whoever made it may have put more behind it, too
 
 
-def test_a_base_layer_costs_twelve_bytes_more() -> None:
+def named(name: bytes) -> bytes:
+    """A file of a system without a number, whatever its name is."""
+    head = b"\x9eS\x41\x00abc" + bytes([len(name)]) + name + b"\x01"
+    return head + plain_crc32c(head + b"x").to_bytes(4, "little")[:3] + b"x"
+
+
+def test_a_system_without_a_number_travels_under_its_name() -> None:
+    whole = unpack(named(b"my_own"))[0]
+    assert whole == Payload("my_own", b"abc", [b"x"]) and pack(whole) == named(b"my_own")
+    for wrong in (b"", b"My", b"a b", b"\xff\xfe", b"1st", b"x" * 33):
+        with pytest.raises(BitstreamError, match="name"):
+            unpack(named(wrong))
+    for cut in range(len(named(b"my_own"))):
+        with pytest.raises(BitstreamError):
+            unpack(named(b"my_own")[:cut])
+
+
+def test_a_base_layer_costs_eleven_bytes_more() -> None:
     for length in (0, 1, 127):
-        data = pack(Container("aflsc", b"abc", 9, [bytes(length)]))
-        assert len(data) == packed_bytes([length]) == length + 12
-    assert packed_bytes([128]) == 128 + 13
-    assert packed_bytes([5, 6]) == 5 + 12 + 6 + 3
+        data = pack(Payload("aflsc", b"abc", [bytes(length)]))
+        assert len(data) == packed_bytes("aflsc", [length]) == length + 11
+    assert packed_bytes("aflsc", [128]) == 128 + 12
+    assert packed_bytes("aflsc", [5, 6]) == 5 + 11 + 6 + 3
+    assert packed_bytes("mine", [5]) == 5 + 11 + 5
+    assert packed_bytes("aflsc", [0] * 15) == 11 + 1 + 14 * 3
 
 
 def test_pack_checks_its_fields() -> None:
-    good = {"system": "aflsc", "weights_digest": b"abc", "network_state": 0, "layers": [b""]}
-    pack(Container(**good))
-    bad = [{"system": "mp3"}, {"weights_digest": b"abcd"}, {"network_state": 256}, {"network_state": -1}]
-    bad += [{"layers": []}, {"layers": [b""] * 9}, {"layers": [b"x" * 65536]}]
+    good = {"system": "aflsc", "weights_digest": b"abc", "layers": [b""]}
+    pack(Payload(**good))
+    bad = [{"system": "MP3"}, {"system": ""}, {"weights_digest": b"abcd"}]
+    bad += [{"layers": []}, {"layers": [b""] * 256}, {"layers": [bytes(MAX_LAYER_BYTES + 1)]}]
     for change in bad:
         with pytest.raises(SomacastError):
-            pack(Container(**{**good, **change}))
-    assert len(pack(Container(**{**good, "layers": [b"x" * 65535]}))) == 8 + 3 + 3 + 65535
+            pack(Payload(**{**good, **change}))
+    assert len(pack(Payload(**{**good, "layers": [bytes(70_000)]}))) == 7 + 3 + 3 + 70_000
 
 
 def test_system_ids_never_change() -> None:
     early = ["aflsc", "aflsc_without_sc", "gs_scnet", "rl_asc", "nerf", "pifuhd", "iss", "deepma"]
     released = [*early, "jpeg", "webp", "avif", "draco"]
-    assert [system_id(name) for name in released] == list(range(1, 13))
-    assert all(system_name(number) == name for name, number in SYSTEM_IDS.items())
+    assert [system_bytes(name) for name in released] == [(number, b"") for number in range(1, 13)]
+    assert all(read_system(number, b"", 0) == (name, 0) for name, number in SYSTEM_IDS.items())
     assert len(set(SYSTEM_IDS.values())) == len(SYSTEM_IDS)
 
 
@@ -339,9 +377,9 @@ def strangers_context(k: int, level: int, symbols: list[list[int]]) -> int:
 
 def strangers_layers(data: bytes) -> list[bytes]:
     """Sections 1 and 2 for whole and undamaged files with lengths below 128."""
-    assert data[:2] == b"\x9eS" and data[2] >> 4 == 2
-    lengths = list(data[8 : 8 + data[2] % 16])
-    position = 8 + len(lengths) + 3
+    assert data[:2] == b"\x9eS" and data[2] >> 4 == 4
+    lengths = list(data[7 : 7 + data[2] % 16])
+    position = 7 + len(lengths) + 3
     check = plain_crc32c(data[: position - 3] + data[position : position + lengths[0]]) % 2**24
     assert check == int.from_bytes(data[position - 3 : position], "little")
     layers = []
@@ -362,7 +400,9 @@ def read_like_a_stranger(data: bytes) -> tuple[list[list[int]], list[tuple[int, 
     deepest = max(len(label["alphabets"]) for label in labels)
     symbols = [[-1] * deepest for _ in labels]
     kept: list[tuple[int, int, int]] = []
+    state = 0
     for number, layer in enumerate(strangers_layers(data)):
+        state, layer = (layer[0], layer[1:]) if number == 0 else (state, layer)
         stream = StrangersStream(layer)
 
         def read(k: int, level: int, stream: StrangersStream = stream) -> int:
@@ -379,5 +419,5 @@ def read_like_a_stranger(data: bytes) -> tuple[list[list[int]], list[tuple[int, 
                 if kept[k][2] > level and symbols[k][0] >= 0:
                     symbols[k][level] = read(k, level)
         if number == 0:
-            kept = strangers_kept(symbols, data[7])
+            kept = strangers_kept(symbols, state)
     return symbols, kept

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from somacast.body.rotations import (
     about_axis,
     matrix_to_quaternion,
     matrix_to_rotvec,
+    matrix_to_yaw_tilt,
     quaternion_to_matrix,
     rotvec_to_matrix,
+    wrap_angle,
+    yaw_tilt_to_matrix,
 )
 
 
@@ -73,3 +78,32 @@ def test_wrong_input_is_refused():
         about_axis("w", 1)
     with pytest.raises(ValueError, match="only zeros"):
         quaternion_to_matrix(np.zeros((2, 4)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(-1, 1), min_size=4, max_size=4).filter(lambda q: np.linalg.norm(q) > 0.1))
+def test_yaw_and_tilt_and_matrices_are_inverse(quaternion):
+    rotation = Rotation.from_quat(quaternion).as_matrix()[None]
+    parts = matrix_to_yaw_tilt(rotation)
+    np.testing.assert_allclose(yaw_tilt_to_matrix(parts), rotation, atol=1e-6)
+    yaw, x, z = parts[0]
+    assert -np.pi <= yaw < np.pi
+    by_hand = Rotation.from_rotvec([0, yaw, 0]).as_matrix() @ Rotation.from_rotvec([x, 0, z]).as_matrix()
+    np.testing.assert_allclose(by_hand, rotation[0], atol=1e-6)
+
+
+def test_yaw_and_tilt_survive_a_handstand_and_know_pure_yaw():
+    upside_down = Rotation.from_rotvec([np.pi, 0, 0]).as_matrix()[None]
+    np.testing.assert_allclose(yaw_tilt_to_matrix(matrix_to_yaw_tilt(upside_down)), upside_down, atol=1e-6)
+    yaw_only = Rotation.from_rotvec([[0, 0.7, 0], [0, -3.0, 0]]).as_matrix()
+    np.testing.assert_allclose(yaw_tilt_to_matrix(matrix_to_yaw_tilt(yaw_only)), yaw_only, atol=1e-9)
+    np.testing.assert_allclose(matrix_to_yaw_tilt(yaw_only), [[0.7, 0, 0], [-3.0, 0, 0]], atol=1e-9)
+
+
+def test_wrapped_angles_point_the_same_way():
+    angles = np.concatenate([np.linspace(-20, 20, 401), [-np.pi, np.pi, 3 * np.pi]])
+    wrapped = wrap_angle(angles)
+    assert wrapped.min() >= -np.pi and wrapped.max() < np.pi
+    np.testing.assert_allclose(np.exp(1j * wrapped), np.exp(1j * angles), atol=1e-14)
+    inside = np.abs(angles) < np.pi
+    np.testing.assert_allclose(wrapped[inside], angles[inside], atol=1e-14)

@@ -14,12 +14,17 @@ from PIL import Image
 
 import somacast
 from somacast.cli import main as cli
+from somacast.cli.commands import verbs_of
 from somacast.errors import SomacastError
 from somacast.weights.manifest import list_weights
 
 TRAINED = any(entry["file"].startswith("aflsc") for entry in list_weights())
 needs_weights = pytest.mark.skipif(not TRAINED, reason="no trained weights of aflsc are in the package")
-VERBS = [[verb] for verb in cli.VERBS if verb != "data"] + [["data", "synth"], ["data", "check-assets"]]
+VERBS = [prog.split()[1:] for prog, _ in verbs_of()]
+NETWORKS = {  # verbs that load networks
+    "demo", "encode", "decode", "send", "receive", "view", "evaluate", "train aflsc", "train aflsc ablations",
+    "bench speed", "bench rd", "bench ablations",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -41,11 +46,15 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 2)
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
-def test_help_of_every_verb_has_an_example_and_a_device(capsys, verb):
+def test_help_of_every_verb_has_an_example_and_a_device_where_networks_run(capsys, verb):
     assert cli.main([*verb, "--help"]) == 0
     text = capsys.readouterr().out
     assert f"Example: somacast {' '.join(verb)}" in text
-    assert "--device" in text or verb[0] in ("relay", "keys", "emulate")  # these run no network
+    assert ("--device" in text) == (" ".join(verb) in NETWORKS)
+
+
+def test_the_verbs_that_load_networks_exist():
+    assert {" ".join(verb) for verb in VERBS} > NETWORKS
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
@@ -53,6 +62,14 @@ def test_the_listing_names_every_verb(capsys, arguments):
     assert cli.main(arguments) == 0
     text = capsys.readouterr().out
     assert all(f"  {verb} " in text for verb in cli.VERBS)
+
+
+def test_train_names_its_systems_and_their_stages(capsys):
+    assert cli.main(["train", "--help"]) == 0
+    assert "  aflsc " in capsys.readouterr().out
+    assert cli.main(["train", "aflsc", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "--minutes" in text and "somacast train aflsc motion" in text
 
 
 def test_data_lists_its_verbs(capsys):
@@ -69,7 +86,7 @@ def test_version(capsys):
 def test_wrong_verbs_and_arguments(capsys):
     assert "unknown verb 'enocde'" in fails(capsys, "enocde")
     assert "unknown verb 'data x'" in fails(capsys, "data", "x")
-    assert "missing: IMAGE, -o PATH, --out PATH" in fails(capsys, "encode")
+    assert "missing: IMAGE, --out PATH (see somacast encode --help)" in fails(capsys, "encode")
     assert "--nonsense" in fails(capsys, "encode", "a.png", "-o", "a.soma", "--nonsense")
     assert "--budget-bytes many: expected INT" in fails(
         capsys, "encode", "a.png", "-o", "a.soma", "--budget-bytes", "many"
@@ -78,16 +95,19 @@ def test_wrong_verbs_and_arguments(capsys):
     assert "thuman2" in fails(
         capsys, "evaluate", "--system", "aflsc", "--data", ".", "--json", "a.json", "--format", "x"
     )
-    assert "cannot be trained" in fails(capsys, "train", "jpeg")
+    assert "'jpeg' cannot be trained; expected one of aflsc" in fails(capsys, "train", "jpeg")
+    assert "missing: SYSTEM, one of aflsc" in fails(capsys, "train")
+    for stage in ("ablations", "motion"):
+        assert f"this is now: somacast train aflsc {stage}" in fails(capsys, "train", stage, "--out", "x")
     assert "--minutes" in fails(capsys, "train", "aflsc", "--minutes", "-1")
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_argument_errors_are_one_line_on_any_terminal(encoding):
-    """The parser frames its complaints in another way where the terminal cannot draw lines."""
+@pytest.mark.parametrize(("encoding", "columns"), [("utf-8", "80"), ("ascii", "20")])
+def test_argument_errors_are_one_line_on_any_terminal(encoding, columns):
+    """The parser frames its complaints in another way where the terminal cannot draw lines, or is narrow."""
     command = [sys.executable, "-m", "somacast.cli.main", "encode"]
-    environment = os.environ | {"PYTHONIOENCODING": encoding}
-    for arguments, expected in (([], "missing: IMAGE, -o PATH, --out PATH"), (["a", "-o", "b", "--c"], "options: --c")):
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "COLUMNS": columns}
+    for arguments, expected in (([], "missing: IMAGE, --out PATH ("), (["a", "-o", "b", "--c"], "options: --c (")):
         run = subprocess.run(command + arguments, capture_output=True, text=True, env=environment)
         assert run.returncode == 2
         assert len(run.stderr.splitlines()) == 1 and expected in run.stderr
@@ -96,8 +116,11 @@ def test_argument_errors_are_one_line_on_any_terminal(encoding):
 def test_devices(capsys, tmp_path):
     file = tmp_path / "a.soma"
     file.write_bytes(b"\x9eS")
-    assert "expected cpu, cuda, cuda:N or auto" in fails(capsys, "info", file, "--device", "tpu")
-    assert "CUDA devices" in fails(capsys, "info", file, "--device", "cuda:99")
+    decode = ("decode", file, "-o", tmp_path / "a.glb", "--device")
+    assert "expected cpu, cuda, cuda:N or auto" in fails(capsys, *decode, "tpu")
+    assert "CUDA devices" in fails(capsys, *decode, "cuda:99")
+    assert "expected cpu, cuda, cuda:N or auto" in fails(capsys, "train", "aflsc", "--device", "tpu")
+    assert "unrecognized options: --device cpu" in fails(capsys, "info", file, "--device", "cpu")
 
 
 def test_wrong_inputs_of_encode(capsys, tmp_path, picture):

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from somacast.bitstream.container import Container, pack, packed_bytes
 from somacast.coding import label_coding
 from somacast.coding.importance import ImportanceModel, compression, importance, kept_levels
 from somacast.coding.label_coding import (
@@ -37,6 +36,11 @@ from support.vocabulary_cases import (
     random_tables,
     vocabularies,
 )
+
+
+def file_bytes(lengths: list[int]) -> int:
+    """Size of a file with layers of these lengths: 12 bytes around the first, 3 for each further one."""
+    return 9 + sum(3 + length for length in lengths)
 
 
 def sent_part(symbols: np.ndarray, state: int, vocabulary: Vocabulary, tables: CodingTables) -> np.ndarray:
@@ -130,12 +134,11 @@ def test_more_budget_never_gives_fewer_symbols() -> None:
         before, states = np.zeros(symbols.shape, bool), []
         for budget_bytes in range(30, 130, 3):
             try:
-                state, layers = fit_budget(symbols, budget_bytes, BIG, BIG_TABLES)
+                state, layers = fit_budget(symbols, budget_bytes, BIG, BIG_TABLES, 0, file_bytes)
             except SomacastError:
                 assert not before.any()
                 continue
-            packed = pack(Container("aflsc", b"123", state, layers))
-            assert len(packed) <= budget_bytes
+            assert file_bytes([len(layer) for layer in layers]) <= budget_bytes
             decoded = decode_layers(layers, state, BIG, BIG_TABLES)
             assert np.all((decoded >= 0) >= before)
             assert np.array_equal(decoded[decoded >= 0], symbols[decoded >= 0])
@@ -147,15 +150,15 @@ def test_more_budget_never_gives_fewer_symbols() -> None:
 
 def test_budget_is_used_and_its_floor_is_named() -> None:
     symbols = BIG_SYMBOLS[0]
-    state, _ = fit_budget(symbols, 70, BIG, BIG_TABLES)
+    state, _ = fit_budget(symbols, 70, BIG, BIG_TABLES, 0, file_bytes)
     assert 0 < state < 255
     tighter = encode_layers(symbols, state - 1, BIG, BIG_TABLES)
-    assert packed_bytes([len(layer) for layer in tighter]) > 70
-    floor = packed_bytes([len(encode_layers(symbols, 255, BIG, BIG_TABLES)[0])])
+    assert file_bytes([len(layer) for layer in tighter]) > 70
+    floor = file_bytes([len(encode_layers(symbols, 255, BIG, BIG_TABLES)[0])])
     with pytest.raises(SomacastError, match=f"at least {floor} bytes"):
-        fit_budget(symbols, floor - 1, BIG, BIG_TABLES)
-    assert len(fit_budget(symbols, floor, BIG, BIG_TABLES)[1]) == 1
-    assert fit_budget(symbols, 10_000, BIG, BIG_TABLES, lowest_state=40)[0] == 40
+        fit_budget(symbols, floor - 1, BIG, BIG_TABLES, 0, file_bytes)
+    assert len(fit_budget(symbols, floor, BIG, BIG_TABLES, 0, file_bytes)[1]) == 1
+    assert fit_budget(symbols, 10_000, BIG, BIG_TABLES, 40, file_bytes)[0] == 40
 
 
 def test_below_the_last_state_layers_go_one_by_one_from_the_end() -> None:
@@ -163,8 +166,8 @@ def test_below_the_last_state_layers_go_one_by_one_from_the_end() -> None:
     smallest = encode_layers(BIG_SYMBOLS[0], 255, BIG, gentle)
     assert len(smallest) == 4
     for count in (3, 2, 1):
-        budget_bytes = packed_bytes([len(layer) for layer in smallest[:count]])
-        assert fit_budget(BIG_SYMBOLS[0], budget_bytes, BIG, gentle) == (255, smallest[:count])
+        budget_bytes = file_bytes([len(layer) for layer in smallest[:count]])
+        assert fit_budget(BIG_SYMBOLS[0], budget_bytes, BIG, gentle, 0, file_bytes) == (255, smallest[:count])
 
 
 def test_layers_without_symbols_are_not_written() -> None:
@@ -191,7 +194,7 @@ def test_missing_symbols_are_refused_unless_optional() -> None:
     symbols[3] = -1
     for call in (
         lambda: encode_layers(symbols, 255, BIG, BIG_TABLES),
-        lambda: fit_budget(symbols, 999, BIG, BIG_TABLES),
+        lambda: fit_budget(symbols, 999, BIG, BIG_TABLES, 0, file_bytes),
         lambda: CodingTables.build(BIG, symbols[None], BIG_TABLES.importance),
     ):
         with pytest.raises(ValueError, match="pose3"):
@@ -338,10 +341,10 @@ def test_a_budget_is_met_as_if_every_state_had_been_coded() -> None:
     )
     for symbols in chained_symbols(vocabulary, 3, 5):
         files = [encode_layers(symbols, state, vocabulary, tables) for state in range(256)]
-        sizes = [packed_bytes([len(layer) for layer in layers]) for layers in files]
+        sizes = [file_bytes([len(layer) for layer in layers]) for layers in files]
         for budget_bytes in range(min(sizes), max(sizes) + 3, 2):
             first = next(state for state, size in enumerate(sizes) if size <= budget_bytes)
-            assert fit_budget(symbols, budget_bytes, vocabulary, tables) == (first, files[first])
+            assert fit_budget(symbols, budget_bytes, vocabulary, tables, 0, file_bytes) == (first, files[first])
 
 
 def test_tables_from_no_samples_and_from_many() -> None:

@@ -13,7 +13,8 @@ from PIL import Image
 from somacast import files
 from somacast.errors import SomacastError
 from somacast.files import check_output_path, write_atomically
-from somacast.formats.meshes import WRITERS, encode_glb, load_mesh, save_mesh
+from somacast.formats.gltf_writer import encode_glb
+from somacast.formats.meshes import WRITERS, load_mesh, save_mesh
 from somacast.geometry.rasteriser import srgb_to_linear
 from somacast.types import Mesh
 

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from somacast.body.rotations import about_axis, quaternion_to_matrix
-from somacast.body.skeleton import CANONICAL_JOINTS, JOINT_PARENT
+from somacast.body.skeleton import CANONICAL_JOINTS, JOINT_PARENT, joint_places, rest_offsets
 from somacast.body.table import load_body
 from somacast.errors import SomacastError
-from somacast.formats.rig import joint_places, rest_offsets
 from somacast.formats.vmc import MAX_BUNDLE_BYTES, UNITY_BONES, VmcSender, encode_pose, standing_pelvis_m
 from somacast.synthetic.motion.builtin import builtin_clip
 

@@ -15,6 +15,7 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,18 +37,18 @@ MAX_MIB = 2048
 
 def target_packet() -> tuple[Callable[[bytes], None], list[bytes]]:
     """One datagram whose check is made right, to a receiver that has a session's first packets."""
+    from somacast.bench.network.live_stage import coder
     from somacast.bench.robustness.fuzz_session import Session
     from somacast.bench.robustness.mutate import sealed_packet
     from somacast.network.transport.base import Lane
     from somacast.pipeline.live.receiver import LiveReceiver
-    from somacast.systems.aflsc.live.motion import load_motion
 
     session = Session(0, picture_s=0.5)
     session.settle(2.0)
     digest, first = session.digest, session.sent[:6]
 
     def run(data: bytes) -> None:
-        receiver = LiveReceiver(load_motion(), digest)
+        receiver = LiveReceiver(coder())
         for number, packet in enumerate(first[:3]):
             receiver.take(Lane.LIVE, packet, 0.1 * number)
         receiver.take(Lane.LIVE, sealed_packet(data, digest), 0.4)
@@ -60,11 +61,11 @@ def target_packet() -> tuple[Callable[[bytes], None], list[bytes]]:
 
 def target_session() -> tuple[Callable[[bytes], None], list[bytes]]:
     """Many datagrams, each with a wait before it and its length, to one receiver."""
+    from somacast.bench.network.live_stage import coder
     from somacast.bench.robustness.fuzz_session import Session
     from somacast.bench.robustness.mutate import sealed_packet
     from somacast.network.transport.base import Lane
     from somacast.pipeline.live.receiver import LiveReceiver
-    from somacast.systems.aflsc.live.motion import load_motion
 
     session = Session(0, picture_s=0.5)
     session.settle(2.0)
@@ -74,7 +75,7 @@ def target_session() -> tuple[Callable[[bytes], None], list[bytes]]:
     ]
 
     def run(data: bytes) -> None:
-        receiver, now, at = LiveReceiver(load_motion(), digest), 0.0, 0
+        receiver, now, at = LiveReceiver(coder()), 0.0, 0
         while at + 3 <= len(data):
             now += data[at] / 100
             size = data[at + 1] | (data[at + 2] & 7) << 8
@@ -122,21 +123,20 @@ def target_motion() -> tuple[Callable[[bytes], None], list[bytes]]:
 def target_still() -> tuple[Callable[[bytes], None], list[bytes]]:
     """A .soma file of a still: as it is, and as the layers of one whose checks are right."""
     from somacast.bench.network.live_stage import container
-    from somacast.bitstream.container import Container, pack, unpack
+    from somacast.bench.robustness.fuzz_readers import open_still
+    from somacast.bitstream.container import pack, unpack
     from somacast.errors import SomacastError
-    from somacast.systems import registry
 
     whole = container()
     good, _ = unpack(whole)
 
     def run(data: bytes) -> None:
         with contextlib.suppress(SomacastError):
-            registry.get("aflsc").unpack(data)
-        state, layers = data[:1] or b"\0", data[1:].split(b"\n")
+            open_still(data)
         with contextlib.suppress(SomacastError):
-            registry.get("aflsc").unpack(pack(Container(good.system, good.weights_digest, state[0], layers)))
+            open_still(pack(replace(good, layers=data.split(b"\n"))))
 
-    return run, [whole, b"\0" + b"\n".join(good.layers)]
+    return run, [whole, b"\n".join(good.layers)]
 
 
 def target_video() -> tuple[Callable[[bytes], None], list[bytes]]:
@@ -183,16 +183,15 @@ def target_control() -> tuple[Callable[[bytes], None], list[bytes]]:
     """Pieces of 40 bytes as feedback, one after the other, to a sender that goes on sending."""
     import numpy as np
 
-    from somacast.bench.network.live_stage import moving
+    from somacast.bench.network.live_stage import coder, moving
     from somacast.bench.robustness.fuzz_readers import reports
     from somacast.bench.robustness.mutate import sealed_report
     from somacast.pipeline.live.sender import LiveConfig, LiveSender
-    from somacast.systems.aflsc.live.motion import load_motion, motion_digest
 
     values, seeds = moving(), reports(np.random.default_rng(0))
 
     def run(data: bytes) -> None:
-        sender = LiveSender(load_motion(), motion_digest(), lambda lane, one: True, LiveConfig(batch_s=0.05))
+        sender = LiveSender(coder(), lambda lane, one: True, LiveConfig(batch_s=0.05))
         for number in range(len(data) // 40):
             piece = data[40 * number : 40 * number + 40]
             sender.frame(number / 30, values[number % len(values)])

@@ -146,6 +146,30 @@ def test_kernels_match_their_readable_twins(perspective):
     np.testing.assert_allclose(out, expected, atol=1e-5)
 
 
+def test_holes_show_what_lies_behind():
+    """Against the readable twin, and one alpha for a whole layer as the plain truth."""
+    rng = np.random.default_rng(2)
+    points = np.concatenate([rng.random((60, 2)) * 50 - 5, rng.random((60, 1)) * 0.5 + 0.2], 1).astype(np.float32)
+    faces = rng.integers(0, 60, (40, 3)).astype(np.int32)
+    textures = rng.integers(0, 256, (3, 8, 8, 4)).astype(np.uint8)
+    layer = rng.integers(0, 3, 40).astype(np.int32)
+    uvs, face_uvs = (rng.random((50, 2)) * 4 - 2).astype(np.float32), rng.integers(0, 50, (40, 3)).astype(np.int32)
+    atlas = raster.Atlas(textures, uvs, face_uvs, layer, np.array([True, False, True]))
+
+    def seen(faces, atlas=None):
+        nearness, triangle = np.empty((40, 36), np.float32), np.empty((40, 36), np.int32)
+        raster.rasterize(points, faces, False, nearness, triangle, np.zeros((40, 36, 2)), atlas)
+        return nearness, triangle
+
+    near, triangle = seen(faces, atlas)
+    expected_near, expected, _ = raster.rasterize_reference(points, faces, False, 40, 36, atlas)
+    same = triangle == expected
+    assert same.mean() > 0.998 and (triangle != seen(faces)[1]).mean() > 0.1
+    np.testing.assert_allclose(near[same & (triangle >= 0)], expected_near[same & (triangle >= 0)], rtol=1e-4)
+    textures[..., 3] = np.array([raster.MIN_ALPHA - 1, 0, raster.MIN_ALPHA])[:, None, None]  # layer 1 counts nowhere
+    np.testing.assert_array_equal(seen(faces, atlas)[0], seen(faces[layer > 0])[0])
+
+
 def test_texture_is_upright_and_bilinear():
     image = np.zeros((2, 2, 3), np.float32)
     image[0, 0], image[0, 1], image[1, 0], image[1, 1] = RED, GREEN, BLUE, YELLOW

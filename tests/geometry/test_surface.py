@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import trimesh
 from scipy.fft import next_fast_len
-from scipy.ndimage import gaussian_filter
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
@@ -172,14 +171,6 @@ def test_splat_and_gather_are_the_matrix_of_the_reference():
     out = np.empty((50, 2), np.float32)
     surface.gather(places, grid, out)
     np.testing.assert_allclose(out, (expected[:, nodes] * weights).sum(2).T, atol=1e-5)
-
-
-def test_blur_is_the_gaussian_of_scipy():
-    field = np.random.default_rng(0).random((9, 12, 10)).astype(np.float32)
-    for sigma in (0.8, 1.0, 2.0):
-        reach = max(int(2.5 * sigma + 0.5), 1)
-        expected = gaussian_filter(field, sigma, mode="constant", radius=reach)
-        np.testing.assert_allclose(surface.blur(field, sigma), expected, atol=1e-6)
 
 
 def test_poisson_gives_back_a_known_indicator():

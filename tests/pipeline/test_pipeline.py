@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +13,16 @@ from PIL import Image
 
 import somacast
 from somacast.bitstream import container
+from somacast.bitstream.container import packed_bytes
 from somacast.capture.pictures import PictureFrame
-from somacast.coding.importance import ImportanceModel
-from somacast.coding.label_coding import CodingTables, decode_layers, encode_layers, fit_budget
-from somacast.coding.vocabulary import Label, Vocabulary
 from somacast.errors import BitstreamError, SomacastError
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.pipeline.still import demo, inspect, receiver, sender
 from somacast.pipeline.still.baselines import draco_baseline, picture_baselines
-from somacast.pipeline.still.sender import frame_of, in_source_pixels, plain
-from somacast.types import Frame, Mesh, Semantics
-
-DIGEST = b"toy"
-VOCABULARY = Vocabulary(
-    (
-        Label("brightness", "colours", "scalar", (4, 4, 4), mean=0.5, std=0.2),
-        Label("height", "shape", "scalar", (8, 4), mean=1.7, std=0.1),
-        Label("hair", "garments", "class", (3,), classes=("none", "short", "long")),
-    ),
-    version=1,
-    groups=("shape", "colours", "garments"),
-)
-
-
-def _tables() -> CodingTables:
-    tau = np.array([20, 100, 60], np.uint16)
-    embeddings = tuple(np.arange(label.alphabets[0], dtype=np.int16)[:, None] for label in VOCABULARY.labels)
-    model = ImportanceModel(tau, embeddings, sigma=2)
-    return CodingTables.build(VOCABULARY, np.zeros((0, 3, VOCABULARY.levels), np.int16), model)
-
-
-TABLES = _tables()
+from somacast.pipeline.still.sender import capture_of, frame_of, in_source_pixels, plain
+from somacast.systems import registry
+from somacast.systems.spec import Inputs, Kind, SystemSpec
+from somacast.types import Capture, Encoded, Frame, Mesh, Payload
 
 
 def box_mesh(height_m: float) -> Mesh:
@@ -54,62 +33,53 @@ def box_mesh(height_m: float) -> Mesh:
 
 
 @dataclass
-class ToySystem:
-    """Sends the brightness of a picture; gives a box."""
+class Toy:
+    """Sends the brightness of a picture, coarse and fine; gives a box. Both halves in one."""
 
     loads: list[str] = field(default_factory=list)
 
-    def encoder(self, device: str) -> ToySystem:
-        self.loads.append(f"encoder on {device}")
+    def loaded(self, half: str, device: str) -> Toy:
+        self.loads.append(f"{half} on {device}")
         return self
 
-    def decoder(self, device: str) -> ToySystem:
-        self.loads.append(f"decoder on {device}")
-        return self
-
-    def encode(self, frames: list[Frame], budget_bytes: int | None) -> tuple[Semantics, dict[str, Any]]:
-        image = frames[0].image
+    def encode(self, capture: Capture, budget_bytes: int | None = None, network_state: int = 0) -> Encoded:
+        image = capture.frame.image
         if image.max() == 0:
             raise SomacastError("no person in the picture")
-        values = np.array([[image.mean(), 1.8, 2.0]])
         height, width = image.shape[:2]
         report = {
             "box_px": np.array([0, 0, width, height]),
             "joints": {"head": {"place_px": [width / 2, 5.0], "place_m": np.float32([0, 0.8, 0])}},
             "stage_times_s": {"find": 0.1},
-            "maps": {"image": image[:64, :64], "silhouette": np.ones((64, 64)), "depth_m": np.full((64, 64), 0.1),
-                     "joints_px": np.tile([[20.0, 30.0]], (21, 1))},
             "notes": ["two people: the largest is taken"],
-        }  # fmt: skip
-        return Semantics("aflsc", VOCABULARY.quantise(values)[0], DIGEST), report
+        }
+        maps = {"image": image[:64, :64], "silhouette": np.ones((64, 64)), "depth_m": np.full((64, 64), 0.1),
+                "joints_px": np.tile([[20.0, 30.0]], (21, 1))}  # fmt: skip
+        value = round(float(image.mean()) * 65535).to_bytes(2, "big")
+        layers = [value[:1], value[1:]]
+        few = network_state > 127 or (budget_bytes is not None and budget_bytes < packed_bytes("aflsc", [1, 1]))
+        return Encoded(layers[:1] if few else layers, report, maps)
 
-    def pack(self, semantics: Semantics, budget_bytes: int | None) -> bytes:
-        if budget_bytes is None:
-            state = semantics.network_state
-            layers = encode_layers(semantics.symbols, state, VOCABULARY, TABLES)
-        else:
-            state, layers = fit_budget(semantics.symbols, budget_bytes, VOCABULARY, TABLES)
-        return container.pack(container.Container("aflsc", semantics.weights_digest, state, layers))
+    def decode(self, payload: Payload) -> Reconstruction:
+        return Reconstruction(mesh=box_mesh(1.8))
 
-    def unpack(self, data: bytes) -> tuple[Semantics, list[str]]:
-        held, notes = container.unpack(data)
-        if held.weights_digest != DIGEST:
-            raise BitstreamError("made for other weights than those installed")
-        symbols = decode_layers(held.layers, held.network_state, VOCABULARY, TABLES)
-        return Semantics("aflsc", symbols, held.weights_digest, held.network_state), notes
+    def describe(self, payload: Payload) -> dict[str, Any]:
+        return {"brightness": payload.layers[0][0], "groups": [{"group": "colours"}], "labels": []}
 
-    def labels(self) -> tuple[Vocabulary, CodingTables]:
-        return VOCABULARY, TABLES
-
-    def decode(self, semantics: Semantics) -> Reconstruction:
-        values, _, _ = VOCABULARY.dequantise(semantics.symbols[None])
-        return Reconstruction(mesh=box_mesh(float(values[0, 1])))
+    @property
+    def spec(self) -> SystemSpec:
+        return SystemSpec(
+            "aflsc", "Toy", Inputs(), frozenset({Kind.MESH}), config=lambda: None,
+            encoder=lambda config, device: self.loaded("encoder", device),
+            decoder=lambda config, device: self.loaded("decoder", device),
+            weights_digest=lambda: b"toy", describe=self.describe,
+        )  # fmt: skip
 
 
 @pytest.fixture
-def toy(monkeypatch: pytest.MonkeyPatch) -> ToySystem:
-    system = ToySystem()
-    monkeypatch.setattr(sender.registry, "get", lambda name: system)
+def toy(monkeypatch: pytest.MonkeyPatch) -> Toy:
+    system = Toy()
+    monkeypatch.setattr(registry, "get", lambda name: registry.System(name, system.spec, None))
     return system
 
 
@@ -123,8 +93,7 @@ def picture(tmp_path: Path) -> Path:
 
 
 def test_both_halves(toy, picture):
-    frame = frame_of(picture)
-    result = sender.Sender("aflsc", "cpu").encode(frame)
+    result = sender.Sender("aflsc", "cpu").encode(capture_of(picture))
     assert result.report["bytes"] == len(result.data)
     assert list(result.report["stage_times_s"]) == ["find", "semantics", "bitstream"]
     assert result.report["notes"] == ["two people: the largest is taken"]
@@ -137,7 +106,7 @@ def test_both_halves(toy, picture):
 
 
 def test_receiver_keeps_its_decoder(toy, picture):
-    data = sender.Sender().encode(frame_of(picture)).data
+    data = sender.Sender().encode(capture_of(picture)).data
     keeps = receiver.Receiver()
     keeps.decode(data)
     keeps.decode(data)
@@ -145,32 +114,27 @@ def test_receiver_keeps_its_decoder(toy, picture):
 
 
 def test_a_system_without_a_mesh_says_so():
-    semantics = Semantics("nerf", np.zeros((1, 1), np.int16), DIGEST)
-    with pytest.raises(SomacastError, match="nerf"):
-        receiver.ReceiverResult(Reconstruction(), [], {}, semantics).mesh()
+    with pytest.raises(SomacastError, match="no mesh of this person"):
+        receiver.ReceiverResult(Reconstruction(), [], {}, Payload("nerf", b"abc", [b""])).mesh()
 
 
 def test_describe(toy, picture):
-    data = sender.Sender().encode(frame_of(picture)).data
+    data = sender.Sender().encode(capture_of(picture)).data
     inside = inspect.describe(data)
     assert inside["header"]["system"] == "aflsc" and inside["header"]["bytes"] == len(data)
     assert inside["header"]["header_bytes"] + sum(layer["bytes"] for layer in inside["layers"]) == len(data)
-    by_group = {group["group"]: group for group in inside["groups"]}
-    assert list(by_group) == list(VOCABULARY.groups)
-    assert by_group["colours"]["levels_sent"] == 3 and by_group["shape"]["labels"] == 1
-    hair = next(label for label in inside["labels"] if label["name"] == "hair")
-    assert hair["value"] == "long" and hair["bits"] == pytest.approx(np.log2(3), abs=0.01)
+    assert inside["header"]["brightness"] == container.unpack(data)[0].layers[0][0]
+    assert inside["groups"] == [{"group": "colours"}] and inside["labels"] == []
     json.dumps(inside)
 
 
 def test_describe_of_a_cut_file_and_of_other_weights(toy, picture):
-    data = sender.Sender().encode(frame_of(picture)).data
+    data = sender.Sender().encode(capture_of(picture)).data
     cut = inspect.describe(data[:-1])
     assert len(cut["layers"]) < len(inspect.describe(data)["layers"]) and len(cut["notes"]) == 1
-    held = container.unpack(data)[0]
-    foreign = container.pack(container.Container(held.system, b"foe", held.network_state, held.layers))
+    foreign = container.pack(replace(container.unpack(data)[0], weights_digest=b"foe"))
     inside = inspect.describe(foreign)
-    assert inside["groups"] == [] and "other weights" in inside["notes"][0]
+    assert inside["groups"] == [] and "same version of the package" in inside["notes"][0]
     with pytest.raises(BitstreamError):
         inspect.describe(data[:10])
 
@@ -196,7 +160,7 @@ def test_frames_from_everything(picture):
     rgba.putalpha(Image.new("L", image.size, 0))
     assert frame_of(rgba).mask is not None
     frame = Frame(from_path.image)
-    assert frame_of(frame) is frame
+    assert frame_of(frame) is frame and capture_of(frame).views == [frame]
     mask = np.zeros((128, 96), bool)
     mask[10:90, 20:60] = True
     for source in (picture, frame, from_path.image):
@@ -217,16 +181,17 @@ def test_python_interface(toy, picture):
         somacast.encode(np.zeros((80, 80, 3), np.uint8))
 
 
-def test_a_bad_network_leaves_less_in_the_file_and_is_told_in_it(toy, picture):
-    frame, half = frame_of(picture), sender.Sender("aflsc", "cpu")
-    received = []
-    for state in (0, 128, 255):
-        data = half.encode(frame, network_state=state).data
-        assert container.unpack(data)[0].network_state == state
-        received.append(int((toy.unpack(data)[0].symbols >= 0).sum()))
-    assert received[0] >= received[1] >= received[2] < received[0]
+def test_a_bad_network_leaves_less_in_the_file(toy, picture):
+    half = sender.Sender("aflsc", "cpu")
+    counts = [len(container.unpack(half.encode(capture_of(picture), None, s).data)[0].layers) for s in (0, 128, 255)]
+    assert counts == [2, 1, 1]
     with pytest.raises(SomacastError, match="network state: expected a whole number from 0 to 255, got 256"):
-        half.encode(frame, network_state=256)
+        half.encode(capture_of(picture), network_state=256)
+
+
+def test_a_file_over_its_budget_is_not_handed_out(toy, picture):
+    with pytest.raises(SomacastError, match="budget of 5 bytes is too small: system aflsc made 12"):
+        sender.Sender().encode(capture_of(picture), budget_bytes=5)
 
 
 def test_demo(toy, picture, tmp_path):
@@ -270,8 +235,8 @@ def test_person_crop_uses_the_mask(picture):
     assert isinstance(frame, PictureFrame)
     frame.mask = np.zeros((128, 96), np.float32)
     frame.mask[40:80, 30:50] = 1
-    crop, mask = demo.person_crop(frame, sender.SenderResult(b"", {}, frame))
+    crop, mask = demo.person_crop(sender.SenderResult(b"", {}, Capture([frame])))
     assert crop.shape == (256, 256, 3) and mask is not None and 0.3 < mask.mean() < 0.6
     frame.mask = None
-    crop, mask = demo.person_crop(frame, sender.SenderResult(b"", {}, frame))
+    crop, mask = demo.person_crop(sender.SenderResult(b"", {}, Capture([frame])))
     assert crop.shape == (256, 256, 3) and mask is None

@@ -10,15 +10,12 @@ from somacast.body.clothing import ATTRIBUTES
 from somacast.synthetic.motion.clips import MotionLibrary
 from somacast.synthetic.samples import Sample, SceneConfig, SyntheticPeople
 from somacast.synthetic.scenes import draw_view
-from somacast.systems.aflsc.labels.chart import OFFSET_UNIT_M, clean_offsets, load_chart, outer_surface
-from somacast.systems.aflsc.labels.space import (
-    BITTEN,
-    COLOR_UNIT,
-    SCALAR_NAMES,
-    SHAPE_LABELS,
-    LabelSpace,
-    build_label_space,
-)
+from somacast.systems.aflsc.labels.appearance_basis import COLOR_UNIT
+from somacast.systems.aflsc.labels.chart import OFFSET_UNIT_M, load_chart
+from somacast.systems.aflsc.labels.schema import FITTED_LABELS, SCALAR_NAMES, SHAPE_LABELS
+from somacast.systems.aflsc.labels.space import LabelSpace
+from somacast.systems.aflsc.training.labels import fit_label_space
+from somacast.systems.aflsc.training.outer_surface import clean_offsets, outer_surface
 
 SEED = 3
 PEOPLE = 2
@@ -65,11 +62,11 @@ def poses() -> np.ndarray:
 
 
 def bits() -> np.ndarray:
-    """Bits of the labels [len(BITTEN)] as training gives them: less from component to component, 0 for the last looks
-    and faces, so that there are mandatory, optional and missing labels. Every pose component has a label."""
+    """Bits of the labels [len(FITTED_LABELS)] as training gives them: less from component to component, 0 for the last
+    looks and faces, so that there are mandatory, optional and missing labels. Every pose component has a label."""
     out = []
-    for name in BITTEN:
-        group, _, number = name.partition("_")
+    for entry in FITTED_LABELS:
+        group, _, number = entry.name.partition("_")
         k = int(number) if number.isdigit() else 0
         falling = {"pose": max(3, 7 - k // 10), "shape": 6 - k // 4, "look": 7 - k // 16, "face": max(0, 6 - k // 3)}
         out.append(falling.get(group, {"yaw": 8, "tilt": 6, "curl": 3}.get(group, 0)))
@@ -89,7 +86,7 @@ def space() -> LabelSpace:
     value_std = {"tilt_x": 0.35, "tilt_z": 0.3, "pelvis_x": 0.2, "pelvis_y": 0.2, "log_depth": 0.4}
     value_std |= {f"shape_{k:02d}": 1.0 for k in range(SHAPE_LABELS)}
     scalars = {n: rng.normal(0, value_std.get(n, 0.2), 400) for n in SCALAR_NAMES}
-    return build_label_space(poses(), rows, scalars, bits())
+    return fit_label_space(poses(), rows, scalars, bits())
 
 
 def random_values(count: int, seed: int = 0, strength: float = 0.5) -> np.ndarray:
@@ -99,7 +96,7 @@ def random_values(count: int, seed: int = 0, strength: float = 0.5) -> np.ndarra
         "rotations": poses()[rng.integers(0, len(poses()), count)],
         "shape": strength * rng.standard_normal((count, SHAPE_LABELS)),
         "attributes": np.stack([rng.integers(0, len(c), count) for c in ATTRIBUTES.values()], 1),
-        "codes": strength * space().appearance_std * rng.standard_normal((count, len(space().appearance_std))),
+        "codes": strength * space().appearance.std * rng.standard_normal((count, len(space().appearance.std))),
         "curl": rng.uniform(0, 1, (count, 2)),
         "pelvis": rng.normal(0, 0.2, (count, 3)),
     }

@@ -15,11 +15,12 @@ import numpy as np
 from somacast.body.rotations import matrix_to_quaternion
 from somacast.body.skeleton import local_rotations
 from somacast.body.table import TPOSE
-from somacast.formats.rig import Motion, Rig, encode_rigged_glb, rig_human
+from somacast.formats.gltf_writer import encode_rigged_glb
 from somacast.geometry.reconstruction import Reconstruction
+from somacast.geometry.rig import Motion, Rig, rig_human
 from somacast.geometry.surface import SurfaceConfig
 from somacast.synthetic.motion.builtin import builtin_clip
-from somacast.systems.aflsc.labels.space import PersonState
+from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.networks.loading import load_tables
 from somacast.systems.aflsc.receiver.assemble import build_human, displaced_body, skinned_mesh
 from somacast.viewer.feed import PersonFeed
@@ -34,9 +35,9 @@ def synthetic_rig(seed: int, std: float = 0.7, resolution: int = 0) -> Rig:
     """
     space = load_tables().space
     rng = np.random.default_rng(seed)
-    codes = (std * rng.standard_normal(len(space.appearance_std)) * space.appearance_std).astype(np.float32)
+    codes = (std * rng.standard_normal(len(space.appearance.std)) * space.appearance.std).astype(np.float32)
     state = PersonState(TPOSE, np.zeros(12, np.float32), np.full(2, 0.3), np.array([0.0, 0.0, 1.1]), {}, codes)
-    color, offset = space.chart_maps(codes)
+    color, offset = space.appearance.chart_maps(codes)
     if resolution:
         return rig_human(build_human(state, color, offset, SurfaceConfig(resolution=resolution)))
     joints = displaced_body(state, offset)[2]

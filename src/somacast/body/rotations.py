@@ -11,6 +11,11 @@ _SMALL = 1e-3  # radians; below it a series of two terms is exact to the last di
 _AXES = {"x": 0, "y": 1, "z": 2}
 
 
+def wrap_angle(angle: np.ndarray) -> np.ndarray:
+    """Angles [...] in radians to the same directions in [-pi, pi)."""
+    return (angle + np.pi) % (2 * np.pi) - np.pi
+
+
 def about_axis(axis: str, angle: np.ndarray | float) -> np.ndarray:
     """Turns by angle [...] radians around "x", "y" or "z": matrices [..., 3, 3]."""
     if axis not in _AXES:
@@ -76,6 +81,36 @@ def matrix_to_quaternion(matrix: np.ndarray) -> np.ndarray:
     largest = np.argmax(np.diagonal(options, axis1=-2, axis2=-1), -1)
     chosen = np.take_along_axis(options, largest[..., None, None], -2)[..., 0, :]
     return chosen / np.linalg.norm(chosen, axis=-1, keepdims=True)
+
+
+def continuous_quaternions(rotations: np.ndarray) -> np.ndarray:
+    """Rotations [T, ..., 3, 3] to unit quaternions [T, ..., 4] (x, y, z, w), each with the sign nearer to the last."""
+    quaternions = matrix_to_quaternion(rotations)
+    quaternions[0] *= np.where(quaternions[0, ..., 3:] < 0, -1, 1)
+    turned = (quaternions[1:] * quaternions[:-1]).sum(-1, keepdims=True) < 0
+    quaternions[1:] *= np.cumprod(np.where(turned, -1, 1), 0)
+    return quaternions
+
+
+def matrix_to_yaw_tilt(matrix: np.ndarray) -> np.ndarray:
+    """Matrices [N, 3, 3] to yaw and tilt [N, 3]: R = Ry(yaw) * exp(tilt_x, 0, tilt_z).
+
+    The tilt is the rotation without twist about y that carries the vertical; yaw, in [-pi, pi), is what remains.
+    """
+    quat = matrix_to_quaternion(matrix)
+    twist = np.zeros_like(quat)
+    twist[:, 1], twist[:, 3] = quat[:, 1], quat[:, 3]
+    length = np.linalg.norm(twist, axis=1, keepdims=True)
+    twist = np.where(length > 1e-6, twist / np.maximum(length, 1e-6), [0, 0, 0, 1])
+    yaw = 2 * np.arctan2(twist[:, 1], twist[:, 3])
+    swing = matrix_to_rotvec(about_axis("y", -yaw) @ matrix)
+    return np.stack([wrap_angle(yaw), swing[:, 0], swing[:, 2]], 1)
+
+
+def yaw_tilt_to_matrix(yaw_tilt: np.ndarray) -> np.ndarray:
+    """Inverse of `matrix_to_yaw_tilt`: [N, 3] to matrices [N, 3, 3]."""
+    tilt = np.stack([yaw_tilt[:, 1], np.zeros(len(yaw_tilt)), yaw_tilt[:, 2]], 1)
+    return about_axis("y", yaw_tilt[:, 0]) @ rotvec_to_matrix(tilt)
 
 
 def slerp(start: np.ndarray, end: np.ndarray, share: np.ndarray | float) -> np.ndarray:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from somacast.body.rotations import matrix_to_rotvec, rotvec_to_matrix
+
 CANONICAL_JOINTS = (
     "pelvis", "spine", "chest", "neck", "head",
     "l_clavicle", "l_upper_arm", "l_lower_arm", "l_hand",
@@ -62,6 +64,36 @@ def world_rotations(local: np.ndarray) -> np.ndarray:
     for joint in range(1, JOINT_COUNT):
         world[..., joint, :, :] = world[..., JOINT_PARENT[joint], :, :] @ local[..., joint, :, :]
     return world
+
+
+def rest_offsets(joints: np.ndarray, rotations: np.ndarray) -> np.ndarray:
+    """Each joint seen from its parent in the T-pose [21, 3] metres, from places and rotations of any pose; pelvis 0."""
+    offsets = np.zeros((JOINT_COUNT, 3))
+    parent = JOINT_PARENT[1:]
+    offsets[1:] = np.einsum("jki,jk->ji", rotations[parent], joints[1:] - joints[parent])
+    return offsets
+
+
+def joint_places(offsets_m: np.ndarray, rotations: np.ndarray, pelvis_m: np.ndarray) -> np.ndarray:
+    """Forward kinematics: offsets [21, 3], world rotations [..., 21, 3, 3], pelvis [..., 3] to joints [..., 21, 3]."""
+    places = np.empty((*rotations.shape[:-3], JOINT_COUNT, 3))
+    places[..., 0, :] = pelvis_m
+    for joint in range(1, JOINT_COUNT):
+        parent = JOINT_PARENT[joint]
+        places[..., joint, :] = places[..., parent, :] + rotations[..., parent, :, :] @ offsets_m[joint]
+    return places
+
+
+def joint_rotvecs(world: np.ndarray) -> np.ndarray:
+    """World rotations [N, 21, 3, 3] to those of the 20 joints below the pelvis, rotation vectors [N, 60] float64."""
+    local = local_rotations(world.astype(np.float64))[:, 1:]
+    return matrix_to_rotvec(local).reshape(len(world), -1)
+
+
+def rotations_from_rotvecs(root: np.ndarray, rotvecs: np.ndarray) -> np.ndarray:
+    """Pelvis rotations [N, 3, 3] and rotation vectors [N, 60] of the joints below to world rotations [N, 21, 3, 3]."""
+    local = rotvec_to_matrix(rotvecs.reshape(len(rotvecs), JOINT_COUNT - 1, 3))
+    return world_rotations(np.concatenate([root[:, None], local], 1))
 
 
 def mirror_pose(world: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import numba as nb
 import numpy as np
 from safetensors.numpy import load_file
 
+from somacast.body.inner_faces import inner_faces
 from somacast.body.skeleton import JOINT_COUNT
 
 BODY_TABLE = Path(__file__).parent.parent / "weights" / "body.safetensors"
@@ -119,6 +120,11 @@ class Body:
     @property
     def shape_count(self) -> int:
         return len(self.shape_basis)
+
+    @cached_property
+    def inner_faces(self) -> np.ndarray:
+        """Faces [F] bool that no one sees from outside: mouth cavity, behind the eyes."""
+        return inner_faces(len(self.faces))
 
     @cached_property
     def _skin_basis(self) -> np.ndarray:

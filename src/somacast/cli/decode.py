@@ -80,12 +80,13 @@ def _write_still(arguments: Arguments, human: Any, system: str) -> None:
 
     if arguments.out.suffix.lower() == ".bvh":
         from somacast.formats.bvh import encode_bvh
-        from somacast.formats.rig import Motion
+        from somacast.geometry.rig import Motion
 
         motion = Motion(human.rotations[None], human.joints[:1])
         write_atomically(arguments.out, encode_bvh(human.joints, human.rotations, motion).encode())
     elif arguments.rig:
-        from somacast.formats.rig import encode_rigged_glb, rig_human
+        from somacast.formats.gltf_writer import encode_rigged_glb
+        from somacast.geometry.rig import rig_human
 
         write_atomically(arguments.out, encode_rigged_glb(rig_human(human), matte=True))
     else:

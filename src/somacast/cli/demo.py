@@ -8,6 +8,7 @@ from typing import Any
 
 from somacast.cli.common import check_device, milliseconds, show_notes
 from somacast.options import Device
+from somacast.systems.registry import DEFAULT
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Arguments:
     """picture of a person; a synthetic person if not given"""
     out: Path = Path("runs/demo")
     """folder for the results, made if needed"""
+    system: str = DEFAULT
+    """which system sends the person"""
     device: Device = "cpu"
 
 
@@ -31,7 +34,7 @@ def run(arguments: Arguments) -> int:
     device = check_device(arguments.device)
     from somacast.pipeline.still.demo import run_demo
 
-    show(run_demo(arguments.image, arguments.out, device))
+    show(run_demo(arguments.image, arguments.out, device, arguments.system))
     return 0
 
 

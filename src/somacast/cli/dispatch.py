@@ -48,8 +48,8 @@ class Group:
         """Its commands by name."""
         if not isinstance(self.verbs, str):
             return self.verbs
-        found = load(self.verbs)
-        return found() if callable(found) else found
+        found: Any = load(self.verbs)
+        return found if isinstance(found, Mapping) else found()
 
 
 def module_verb(module: str, summary: str) -> Verb:
@@ -89,7 +89,7 @@ def _default(group: Group, default: Verb, prog: str, words: list[str]) -> int:
         return default(words, prog)
     except SystemExit as leave:
         if leave.code in (0, None) and group.members():
-            print(f"\nBeside this:\n\n{_rows(group, prog)}")
+            print(f"Beside this:\n\n{_rows(group, prog)}")
         raise
 
 

@@ -11,8 +11,10 @@ import io
 
 import numpy as np
 
-from somacast.body.skeleton import CANONICAL_JOINTS, JOINT_COUNT, JOINT_PARENT, local_rotations
-from somacast.formats.rig import Motion, check_places, check_rotations, rest_offsets
+from somacast.body.rotations import wrap_angle
+from somacast.body.skeleton import CANONICAL_JOINTS, JOINT_COUNT, JOINT_PARENT, local_rotations, rest_offsets
+from somacast.checks import check_places, check_rotations
+from somacast.geometry.rig import Motion
 
 CM_PER_M = 100.0
 _LOCK = 1e-6  # cosine of the middle angle below which the first and the last turn about one line
@@ -23,11 +25,6 @@ _END_M = {  # where the last bones end in the T-pose, seen from their joints: th
     "l_toe": (0.0, -0.02, 0.055),
     "r_toe": (0.0, -0.02, 0.055),
 }
-
-
-def _wrapped(angle: np.ndarray) -> np.ndarray:
-    """Angles in radians brought to [-pi, pi)."""
-    return (angle + np.pi) % (2 * np.pi) - np.pi
 
 
 def _rest_of(turn: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -49,7 +46,7 @@ def euler_zxy_deg(rotations: np.ndarray) -> np.ndarray:
     for frame, turn in enumerate(rotations):
         locked = np.hypot(turn[:, 2, 0], turn[:, 2, 2]) < _LOCK
         y = np.where(locked, before[:, 2], np.arctan2(-turn[:, 2, 0], turn[:, 2, 2]))
-        steps = [_wrapped(_rest_of(turn, choice) - before) for choice in (y, y + np.pi)]
+        steps = [wrap_angle(_rest_of(turn, choice) - before) for choice in (y, y + np.pi)]
         costs = np.stack([np.abs(step).sum(1) for step in steps])
         other = (costs[1] < costs[0]) & ~locked
         before = before + np.where(other[:, None], steps[1], steps[0])

@@ -23,8 +23,8 @@ import numpy as np
 
 from somacast.body.rotations import matrix_to_quaternion
 from somacast.body.skeleton import CANONICAL_JOINTS, JOINT_COUNT, local_rotations
+from somacast.checks import check_places, check_rotations
 from somacast.errors import SomacastError
-from somacast.formats.rig import check_places, check_rotations
 
 PORT = 39539
 MAX_BUNDLE_BYTES = 1400

@@ -7,6 +7,7 @@ Normals come in view axes (x right, y up, z towards the camera), whatever the ca
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numba as nb
 import numpy as np
@@ -16,6 +17,7 @@ from somacast.geometry.sampling import DEFAULT_COLOR
 from somacast.types import Camera, Mesh
 
 MID_GREY = 0.5
+MIN_ALPHA = 110  # of 255: a cut-out texture is a hole below it
 NEAR_M = 0.01  # pinhole: triangles with a corner nearer than this are left out
 
 
@@ -39,18 +41,60 @@ class Rendering:
     normals: np.ndarray
 
 
+class Atlas(NamedTuple):
+    """Textures of a mesh, of which some have transparent texels that are holes.
+
+    textures [L, T, T, 4] uint8, first row on top; uvs [N, 2], v up, the pattern repeats; face_uvs [F, 3] int32 into
+    uvs; face_layer [F] int32 into textures; has_holes [L] bool: layers whose alpha counts.
+    """
+
+    textures: np.ndarray
+    uvs: np.ndarray
+    face_uvs: np.ndarray
+    face_layer: np.ndarray
+    has_holes: np.ndarray
+
+
 @nb.njit(fastmath=True, cache=True, nogil=True)
-def rasterize(points, faces, perspective, nearness, triangle, weights):
+def texel_weights(uvs, corners, u, v, edge):
+    """Where in its texture of edge x edge texels a triangle has the point with weights u, v of the second and third
+    corner; corners [3]: its rows of uvs. Texel n stands at n / (edge - 1).
+
+    Returns row, column, next row, next column, and the share of the next column and of the next row.
+    """
+    w = 1 - u - v
+    x = w * uvs[corners[0], 0] + u * uvs[corners[1], 0] + v * uvs[corners[2], 0]
+    y = 1 - (w * uvs[corners[0], 1] + u * uvs[corners[1], 1] + v * uvs[corners[2], 1])
+    x = (x - np.floor(x)) * (edge - 1)
+    y = (y - np.floor(y)) * (edge - 1)
+    column, row = int(x), int(y)
+    return row, column, min(row + 1, edge - 1), min(column + 1, edge - 1), x - column, y - row
+
+
+@nb.njit(fastmath=True, cache=True, nogil=True)
+def _alpha(textures, layer, uvs, corners, u, v):
+    """Alpha in [0, 255] of a texture at a point of a triangle, arguments as of `texel_weights`."""
+    row, column, below, right, x, y = texel_weights(uvs, corners, u, v, textures.shape[1])
+    upper = (1 - x) * textures[layer, row, column, 3] + x * textures[layer, row, right, 3]
+    lower = (1 - x) * textures[layer, below, column, 3] + x * textures[layer, below, right, 3]
+    return (1 - y) * upper + y * lower
+
+
+@nb.njit(fastmath=True, cache=True, nogil=True)
+def rasterize(points, faces, perspective, nearness, triangle, weights, atlas=None):
     """Visible triangle and barycentric weights of every pixel.
 
     points [V, 3] float32: pixel x, pixel y and nearness, which grows towards the camera and is linear on the screen
     (1/z for a pinhole, minus the depth for a parallel view); corners with nearness -inf drop their triangles.
     Fills nearness [H, W], triangle [H, W] int32 (-1: nothing), weights [H, W, 2] of the second and third corner,
-    correct in perspective if `perspective`.
+    correct in perspective if `perspective`. Holes in the textures of `atlas`, if given, let through what lies behind;
+    they are looked up by weights that are linear on the screen.
     """
     height, width = nearness.shape
     nearness[:] = -np.float32(3e38)
     triangle[:] = -1
+    if atlas is not None:  # numba compiles one kernel with it and one without
+        textures, uvs, face_uvs, face_layer, has_holes = atlas
     for t in range(faces.shape[0]):
         a, b, c = faces[t, 0], faces[t, 1], faces[t, 2]
         az, bz, cz = points[a, 2], points[b, 2], points[c, 2]
@@ -70,6 +114,10 @@ def rasterize(points, faces, perspective, nearness, triangle, weights):
         if abs(doubled) <= 1e-12:
             continue
         inverse = np.float32(1) / doubled
+        if atlas is not None:
+            layer = face_layer[t]
+            corners = face_uvs[t]
+            holes = has_holes[layer]
         for y in range(max(low_y, 0), min(high_y, height - 1) + 1):
             dy = y + np.float32(0.5) - ay
             for x in range(max(low_x, 0), min(high_x, width - 1) + 1):
@@ -82,6 +130,9 @@ def rasterize(points, faces, perspective, nearness, triangle, weights):
                 near = w * az + u * bz + v * cz
                 if near <= nearness[y, x]:
                     continue
+                if atlas is not None:  # noqa: SIM102 (numba leaves out what stands under a plain test of None)
+                    if holes and _alpha(textures, layer, uvs, corners, u, v) < MIN_ALPHA:
+                        continue
                 nearness[y, x] = near
                 triangle[y, x] = t
                 if perspective:
@@ -90,7 +141,7 @@ def rasterize(points, faces, perspective, nearness, triangle, weights):
                 weights[y, x, 1] = v
 
 
-def rasterize_reference(points, faces, perspective, height, width):
+def rasterize_reference(points, faces, perspective, height, width, atlas=None):
     """Readable twin of `rasterize`: returns (nearness, triangle, weights); every triangle is tried at every pixel."""
     nearness = np.full((height, width), -3e38)
     triangle = np.full((height, width), -1)
@@ -105,11 +156,29 @@ def rasterize_reference(points, faces, perspective, height, width):
         v = ((bx - ax) * (y - ay) - (by - ay) * (x - ax)) / doubled
         near = (1 - u - v) * az + u * bz + v * cz
         hit = (u >= 0) & (v >= 0) & (u + v <= 1) & (near > nearness)
+        if atlas is not None and atlas.has_holes[atlas.face_layer[t]]:
+            share = np.stack([1 - u[hit] - v[hit], u[hit], v[hit]], 1)
+            hit[hit] = texels_reference(atlas, np.full(len(share), t), share)[:, 3] >= MIN_ALPHA
         nearness[hit] = near[hit]
         triangle[hit] = t
         ratio = np.stack([bz / near[hit], cz / near[hit]], 1) if perspective else 1.0
         weights[hit] = np.stack([u[hit], v[hit]], 1) * ratio
     return nearness, triangle, weights
+
+
+def texels_reference(atlas: Atlas, face: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Readable twin of `texel_weights`: red, green, blue, alpha [N, 4] in [0, 255] of triangles face [N] at weights
+    share [N, 3] of their corners."""
+    edge = atlas.textures.shape[1]
+    uv = (atlas.uvs[atlas.face_uvs[face]] * share[..., None]).sum(1)
+    place = (np.stack([1 - uv[:, 1], uv[:, 0]], 1) % 1.0) * (edge - 1)  # row, column
+    (row, column), (y, x) = place.astype(int).T, (place % 1.0).T[..., None]
+    below, right = np.minimum(row + 1, edge - 1), np.minimum(column + 1, edge - 1)
+    image = atlas.textures[atlas.face_layer[face]]
+    n = np.arange(len(face))
+    upper = image[n, row, column] * (1 - x) + image[n, row, right] * x
+    lower = image[n, below, column] * (1 - x) + image[n, below, right] * x
+    return upper * (1 - y) + lower * y
 
 
 @nb.njit(fastmath=True, cache=True, nogil=True)

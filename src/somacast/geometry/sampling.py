@@ -12,6 +12,13 @@ from somacast.types import Mesh, PointCloud
 DEFAULT_COLOR = 0.7  # sRGB grey of a mesh without colours
 
 
+def byte_colors(mesh: Mesh) -> np.ndarray:
+    """Colours [V, 3] uint8 sRGB of a mesh's vertices; grey where there are none."""
+    if mesh.colors is None:
+        return np.full((len(mesh.vertices), 3), round(255 * DEFAULT_COLOR), np.uint8)
+    return np.round(np.clip(mesh.colors, 0, 1) * 255).astype(np.uint8)
+
+
 @nb.njit(cache=True, nogil=True)
 def face_areas(vertices, faces, areas, normals):
     """Triangle areas [F] in square metres and unit face normals [F, 3] (zero where a triangle has no area)."""

@@ -18,6 +18,7 @@ import numba as nb
 import numpy as np
 
 from somacast.errors import SomacastError
+from somacast.geometry.gaussian import gaussian_filter
 from somacast.geometry.marching_cubes import marching_cubes
 from somacast.geometry.nearest import PointTree
 from somacast.types import Mesh, PointCloud
@@ -132,47 +133,9 @@ def trilinear_reference(places, shape):
     return np.stack(nodes, 1), np.stack(weights, 1)
 
 
-@nb.njit(fastmath=True, cache=True, nogil=True)
-def _blur_rows(field, kernel, out):
-    """One pass of a separable blur along the middle axis of field [A, N, B] into out; zero outside."""
-    reach = len(kernel) // 2
-    planes, length, width = field.shape
-    for a in range(planes):
-        for n in range(length):
-            for b in range(width):
-                out[a, n, b] = 0
-            for t in range(max(-reach, -n), min(reach, length - 1 - n) + 1):
-                weight = kernel[t + reach]
-                for b in range(width):
-                    out[a, n, b] += weight * field[a, n + t, b]
-
-
-@nb.njit(fastmath=True, cache=True, nogil=True)
-def _blur_lines(field, kernel, out):
-    """The same along the last axis of field [A, N], with the long loop inside."""
-    reach = len(kernel) // 2
-    lines, length = field.shape
-    for a in range(lines):
-        for n in range(length):
-            out[a, n] = 0
-        for t in range(-reach, reach + 1):
-            weight = kernel[t + reach]
-            for n in range(max(0, -t), min(length, length - t)):
-                out[a, n] += weight * field[a, n + t]
-
-
-def blur(field: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian of field [X, Y, Z] float32, zero outside, cut at 2.5 sigma (scipy.ndimage is three times slower)."""
-    reach = max(int(2.5 * sigma + 0.5), 1)
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).astype(np.float32)
-    x, y, z = field.shape
-    source, out = np.ascontiguousarray(field), np.empty((x, y, z), np.float32)
-    _blur_rows(source.reshape(1, x, y * z), kernel, out.reshape(1, x, y * z))
-    other = np.empty_like(out)
-    _blur_rows(out, kernel, other)
-    _blur_lines(other.reshape(x * y, z), kernel, out.reshape(x * y, z))
-    return out
+def _blurred(field: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian of field [X, Y, Z] float32, zero outside, cut at 2.5 sigma."""
+    return gaussian_filter(field, sigma, max(int(2.5 * sigma + 0.5), 1), (0, 1, 2))
 
 
 def point_areas(places: np.ndarray, normals: np.ndarray, shape: tuple[int, int, int], sigma: float) -> np.ndarray:
@@ -187,7 +150,7 @@ def point_areas(places: np.ndarray, normals: np.ndarray, shape: tuple[int, int, 
     sides = np.concatenate([np.maximum(normals, 0), np.maximum(-normals, 0)], 1) ** 2
     splat(coarse, sides.astype(np.float32), field)
     for m in range(6):
-        field[m] = blur(field[m], sigma / 2)
+        field[m] = _blurred(field[m], sigma / 2)
     seen = np.empty((len(places), 6), np.float32)
     gather(coarse, field, seen)
     crowd = (seen * sides).sum(1) / np.maximum((sides**2).sum(1), 1e-6)
@@ -236,12 +199,12 @@ def indicator_field(cloud: PointCloud, grid: Grid, config: SurfaceConfig) -> np.
     if config.level_steps:
         weight = np.zeros((1, *grid.shape), np.float32)
         splat(places, areas[:, None], weight)
-        mass = blur(weight[0], config.level_sigma) + np.float32(LEVEL_FLOOR)
+        mass = _blurred(weight[0], config.level_sigma) + np.float32(LEVEL_FLOOR)
     for _ in range(config.level_steps):
         gather(places, field[None], seen)
         missing = np.zeros((1, *grid.shape), np.float32)
         splat(places, seen * areas[:, None], missing)
-        field -= blur(missing[0], config.level_sigma) / mass
+        field -= _blurred(missing[0], config.level_sigma) / mass
     return field
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
+
+from somacast.geometry.gaussian import gaussian_filter
 
 PSNR_CAP_DB = 100.0  # equal pictures would be infinite, which JSON cannot hold and a mean does not survive
 SSIM_WINDOW = 11
@@ -38,29 +39,9 @@ def psnr(truth: np.ndarray, result: np.ndarray, mask: np.ndarray | None = None) 
     return psnr_of(mse(truth, result, mask))
 
 
-@nb.njit(cache=True, nogil=True)
-def _weigh_rows(padded, kernel, out):
-    """Weighted sums along the middle axis: padded [A, N + K - 1, B], kernel [K] -> out [A, N, B]."""
-    for a in range(out.shape[0]):
-        for n in range(out.shape[1]):
-            for b in range(out.shape[2]):
-                out[a, n, b] = 0
-            for t in range(len(kernel)):
-                for b in range(out.shape[2]):
-                    out[a, n, b] += kernel[t] * padded[a, n + t, b]
-
-
 def _window_mean(values: np.ndarray) -> np.ndarray:
     """Mean of [H, W, C] under the 11 x 11 Gaussian; the picture is mirrored at its border."""
-    reach = SSIM_WINDOW // 2
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / SSIM_SIGMA) ** 2)
-    kernel /= kernel.sum()
-    height, width, channels = values.shape
-    for view in ((1, height, width * channels), (height, width, channels)):
-        padded = np.pad(values.reshape(view), ((0, 0), (reach, reach), (0, 0)), mode="symmetric")
-        values = np.empty(view)
-        _weigh_rows(padded, kernel, values)
-    return values
+    return gaussian_filter(values, SSIM_SIGMA, SSIM_WINDOW // 2, (0, 1), mirror=True)
 
 
 def ssim_map(truth: np.ndarray, result: np.ndarray) -> np.ndarray:

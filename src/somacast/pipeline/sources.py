@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,7 +31,9 @@ from somacast.synthetic.motion.builtin import BUILTIN_ACTIONS
 from somacast.synthetic.walker import SyntheticWalker, Truth, WalkerConfig
 from somacast.types import Capture, Frame
 
-FORMS = f"webcam, webcam:1, a video, a picture, or synthetic:{{{','.join(BUILTIN_ACTIONS)}}}"
+if TYPE_CHECKING:
+    from somacast.synthetic.walker import Truth, WalkerConfig
+
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".jp2", ".j2k", ".ppm", ".pgm", ".tga")
 VIDEOS = frozenset(
     (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ts", ".ogv", ".flv", ".gif", ".wmv", ".ivf")
@@ -60,7 +63,7 @@ class SourceOptions:
     seconds: float | None = None
     max_side_px: int = MAX_SIDE_PX
     size_px: int = 384
-    walker: WalkerConfig = WalkerConfig()
+    walker: WalkerConfig | None = None
 
     def __post_init__(self):
         if not 1 <= self.fps <= 240:
@@ -150,7 +153,10 @@ class SyntheticSource(_Paced):
 
     def __init__(self, action: str, options: SourceOptions):
         super().__init__(f"synthetic:{action}", options.fps, options.realtime, options.seconds)
-        self.walker = SyntheticWalker(replace(options.walker, action=action, size_px=options.size_px, fps=options.fps))
+        from somacast.synthetic.walker import WalkerConfig
+
+        config = options.walker or WalkerConfig()
+        self.walker = SyntheticWalker(replace(config, action=action, size_px=options.size_px, fps=options.fps))
 
     def _make(self, time_s: float) -> tuple[Frame, Truth | None]:
         return self.walker.frame(time_s), self.walker.truth(time_s)
@@ -239,6 +245,12 @@ def _reduced(frame: Frame, max_side_px: int) -> Frame:
     return Frame(shrink(frame.image), mask, notes=frame.notes)
 
 
+def _actions() -> tuple[str, ...]:
+    """What synthetic people can do."""
+
+    return tuple(BUILTIN_ACTIONS)
+
+
 def open_source(spec: str, options: SourceOptions | None = None) -> Source:
     """The source that `spec` names: webcam, webcam:DEVICE, synthetic:ACTION, or the path of a video or picture.
 
@@ -249,12 +261,13 @@ def open_source(spec: str, options: SourceOptions | None = None) -> Source:
     if kind == "webcam" and (rest or not colon):
         return WebcamSource(rest or "0", options)
     if kind == "synthetic":
-        if rest not in BUILTIN_ACTIONS:
-            raise SomacastError(f"source {shown(spec)}: expected synthetic:{{{','.join(BUILTIN_ACTIONS)}}}")
+        if rest not in _actions():
+            raise SomacastError(f"source {shown(spec)}: expected synthetic:{{{','.join(_actions())}}}")
         return SyntheticSource(rest, options)
     path = Path(spec)
     if not spec or not os.path.exists(spec):  # False too for names that no file can have
-        raise SomacastError(f"source {shown(spec)}: no such file; expected {FORMS}")
+        forms = f"webcam, webcam:1, a video, a picture, or synthetic:{{{','.join(_actions())}}}"
+        raise SomacastError(f"source {shown(spec)}: no such file; expected {forms}")
     if path.suffix.lower() in _PICTURES:
         return StillSource(path, options)
     try:

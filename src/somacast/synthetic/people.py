@@ -8,6 +8,7 @@ import numpy as np
 
 from somacast.body.clothing import MATERIALS
 from somacast.body.table import Body, load_body, skin_vertices, vertex_normals
+from somacast.geometry.rasteriser import MIN_ALPHA
 from somacast.synthetic.wardrobe.garments import Garment, Outfit, Wardrobe
 from somacast.types import Mesh
 
@@ -79,7 +80,7 @@ class Person:
             each = np.repeat(face, len(grid))
             bary = np.tile(grid, (len(face), 1, 1))
             _, alpha = self.albedo(each, bary.mean(1))
-            each, bary = each[alpha > 110 / 255], bary[alpha > 110 / 255]
+            each, bary = each[alpha > MIN_ALPHA / 255], bary[alpha > MIN_ALPHA / 255]
             for corner in range(3):
                 points.append((corners[each] * bary[:, corner, :, None]).sum(1))
                 # colours a little inside the triangle, so that a seam in the texture is not crossed

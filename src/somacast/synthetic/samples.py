@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from somacast.body.table import hand_and_jaw_rotations, load_body
+from somacast.geometry.rasteriser import Atlas
 from somacast.synthetic.motion.clips import MotionLibrary
 from somacast.synthetic.people import Person, draw_person
-from somacast.synthetic.rendering import bounds, draw, halve
-from somacast.synthetic.scenes import Shot, draw_background, draw_light, draw_view
+from somacast.synthetic.rendering import Cloth, bounds, halve, shade, visible
+from somacast.synthetic.scenes import Light, Shot, draw_background, draw_light, draw_view
 from somacast.synthetic.wardrobe.garments import Wardrobe
 from somacast.types import Mesh
 
@@ -74,22 +75,23 @@ def _vertex_joint() -> np.ndarray:
 
 
 def paint(
-    person: Person, xyz: np.ndarray, normals: np.ndarray, shot: Shot, size: int, background: np.ndarray, light
+    person: Person, xyz: np.ndarray, normals: np.ndarray, shot: Shot, size: int, background: np.ndarray, light: Light
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Draw a posed person over `background` [2S, 2S, 3] float32 in [0, 255], which is used up; light: of `draw_light`.
+    """Draw a posed person over `background` [2S, 2S, 3] float32 in [0, 255], which is used up.
 
     Returns image [S, S, 3] uint8, coverage [S, S] uint8, and at [2S, 2S] inverse depth and triangle (-1 outside).
     """
-    image = background
-    inverse = np.zeros((2 * size, 2 * size), np.float32)
-    triangle = np.full((2 * size, 2 * size), -1, np.int32)
-    direction, ambient, tint = light
-    draw(xyz, shot.distance_m, shot.cx, shot.cy, 2 * shot.scale, person.faces, person.face_uvs, person.uvs,
-         person.face_layer, person.textures, person.two_sided, person.cut_out, person.matrices, normals,
-         direction, ambient, tint.astype(np.float32), image, inverse, triangle)  # fmt: skip
+    fine = Shot(shot.distance_m, shot.cx, shot.cy, 2 * shot.scale)
+    inverse_m = 1 / (shot.distance_m - xyz[:, 2:].astype(np.float64))
+    points = np.concatenate([fine.project(xyz.astype(np.float64), 2 * size), inverse_m], 1).astype(np.float32)
+    atlas = Atlas(person.textures, person.uvs, person.face_uvs, person.face_layer, person.cut_out)
+    inverse, triangle, weights = visible(points, person.faces, atlas, 2 * size)
+    cloth = Cloth(person.matrices, person.two_sided)
+    light = light._replace(color=light.color.astype(np.float32))
+    shade(atlas, cloth, light, person.faces, normals, triangle, weights, background)
     out = np.empty((size, size, 3), np.uint8)
     mask = np.empty((size, size), np.uint8)
-    halve(image, triangle, out, mask)
+    halve(background, triangle, out, mask)
     return out, mask, inverse, triangle
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -28,6 +29,14 @@ class Shot:
         return np.stack([x, y], 1)
 
 
+class Light(NamedTuple):
+    """One light: direction [3] float32 towards it in view axes, ambient: share from everywhere, color [3] float64."""
+
+    direction: np.ndarray
+    ambient: float
+    color: np.ndarray
+
+
 def draw_view(rng: np.random.Generator, split: str, yaw_deg: float | None = None) -> np.ndarray:
     """Rotation [3, 3] from the person's frame to the view frame: any yaw, camera slightly above, small roll.
 
@@ -40,17 +49,14 @@ def draw_view(rng: np.random.Generator, split: str, yaw_deg: float | None = None
     return about_axis("z", np.radians(roll)) @ about_axis("x", np.radians(pitch)) @ about_axis("y", np.radians(yaw))
 
 
-def draw_light(rng: np.random.Generator) -> tuple[np.ndarray, float, np.ndarray]:
-    """Light direction [3] (towards the light), ambient share, colour [3]."""
+def draw_light(rng: np.random.Generator) -> Light:
+    """A light in front of the person and a little above, of any strength and nearly white."""
     light = rng.normal(0, 1, 3)
     light[2] = abs(light[2]) + 0.3
     light[1] += 0.4
     tint = np.array([rng.uniform(0.92, 1.08), 1, rng.uniform(0.9, 1.08)])
-    return (
-        (light / np.linalg.norm(light)).astype(np.float32),
-        float(rng.uniform(0.4, 0.85)),
-        tint * rng.uniform(0.85, 1.1),
-    )
+    direction = (light / np.linalg.norm(light)).astype(np.float32)
+    return Light(direction, float(rng.uniform(0.4, 0.85)), tint * rng.uniform(0.85, 1.1))
 
 
 def _noise(rng: np.random.Generator, size: int, cells: int, std: float, sharp: bool) -> np.ndarray:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:  # the registry must load in no time
     import numpy as np
 
     from somacast.bitstream.packets import Motion
-    from somacast.formats.rig import Rig
     from somacast.geometry.reconstruction import Reconstruction
+    from somacast.geometry.rig import Rig
     from somacast.types import Capture, Encoded, Payload
 
 

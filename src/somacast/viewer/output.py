@@ -12,9 +12,9 @@ import numpy as np
 from somacast.bitstream.packets import TICK_SPAN, TICKS_PER_S
 from somacast.body.rotations import matrix_to_quaternion
 from somacast.body.skeleton import local_rotations
-from somacast.formats.meshes import encode_glb
-from somacast.formats.rig import encode_rigged_glb, posed, still_rig
+from somacast.formats.gltf_writer import encode_glb, encode_rigged_glb
 from somacast.geometry.reconstruction import Reconstruction
+from somacast.geometry.rig import posed, still_rig
 from somacast.pipeline.live.outputs import Floor
 from somacast.systems.spec import LiveBody, LivePose
 from somacast.viewer.feed import PersonFeed

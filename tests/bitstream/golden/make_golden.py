@@ -1,7 +1,8 @@
 """Writes tiny.soma and tiny.json: one person in a vocabulary of seven labels, with tables and symbols.
 
 The files in the repository are the truth: files written by released versions must decode to the same symbols for
-ever. Run this only together with a new format version:  python tests/golden/make_golden.py
+ever. Run this only together with a new format version:  python tests/bitstream/golden/make_golden.py
+tiny_v2.soma is the same person as version 2 wrote it.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from somacast.bitstream.container import Container, pack
+from somacast.bitstream.container import pack
 from somacast.coding.importance import ImportanceModel
 from somacast.coding.label_coding import CodingTables, encode_layers
 from somacast.coding.vocabulary import Label, Vocabulary
+from somacast.types import Payload
 
 HERE = Path(__file__).parent
 
@@ -53,7 +55,8 @@ def tiny_tables() -> CodingTables:
 def main() -> None:
     tables = tiny_tables()
     layers = encode_layers(np.array(SYMBOLS), NETWORK_STATE, TINY, tables)
-    (HERE / "tiny.soma").write_bytes(pack(Container("aflsc", DIGEST, NETWORK_STATE, layers)))
+    base, *finer = layers
+    (HERE / "tiny.soma").write_bytes(pack(Payload("aflsc", DIGEST, [bytes([NETWORK_STATE]) + base, *finer])))
     arrays = {
         name: {"dtype": str(array.dtype), "shape": array.shape, "data": array.reshape(-1).tolist()}
         for name, array in tables.to_arrays().items()

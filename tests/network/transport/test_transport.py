@@ -184,3 +184,13 @@ def test_receive_waits_on_the_real_clock_and_close_wakes_it():
     sender.close()
     sender.close()
     assert not sender.send(Lane.LIVE, b"x")
+
+
+def test_addresses_of_files_open_files(tmp_path):
+    from somacast.bitstream.packets import End, LivePacket, pack_packet
+
+    path, packet = str(tmp_path / "walk.soma"), pack_packet(LivePacket(0, 0, End()), b"abc")
+    with open_sender(path, options=TransportOptions(file_head=b"\x9eS\x30\x01abc")) as sender:
+        sender.send(Lane.LIVE, packet)
+    with open_receiver(path) as receiver:
+        assert receiver.receive().data == packet

@@ -68,7 +68,7 @@ def test_before_anybody_has_told_who_it_is_all_of_it_is_missing() -> None:
 
 def test_late_joiners_see_the_person_within_a_key_interval() -> None:
     run = stage(LiveConfig(header_bytes=75)).run(2)
-    run.receiver.__init__(run.space, DIGEST)  # somebody new behind the same link
+    run.receiver.__init__(run.coder)  # somebody new behind the same link
     run.shown.clear()
     run.run(1.2, tell_at=None)
     assert run.shown and run.shown[0][0] < run.now - 0.1

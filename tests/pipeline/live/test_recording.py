@@ -15,8 +15,9 @@ import somacast
 from somacast.body.rotations import about_axis, matrix_to_rotvec, slerp
 from somacast.body.skeleton import CANONICAL_JOINTS, local_rotations, world_rotations
 from somacast.body.table import TPOSE, load_body
-from somacast.formats.gltf_reader import GltfPerson
-from somacast.formats.rig import Motion, Rig, body_joint_weights, encode_rigged_glb, posed
+from somacast.formats.gltf_scene import GltfScene
+from somacast.formats.gltf_writer import encode_rigged_glb
+from somacast.geometry.rig import Motion, Rig, body_joint_weights, posed
 from somacast.pipeline.live.recording import LONGEST_GAP_S, Recording, check_recording_path
 from somacast.synthetic.motion.builtin import builtin_clip
 from somacast.types import Mesh
@@ -135,7 +136,7 @@ def session() -> Recording:
 def test_files_hold_the_motion(session, tmp_path):
     glb, bvh = session.write(tmp_path / "walk.glb", rig()), session.write(tmp_path / "walk.BVH", rig())
     motion = session.motion()
-    person = GltfPerson(glb)
+    person = GltfScene(glb)
     last = len(motion.rotations) - 1
     for frame in (0, 9, last):
         expected = posed(rig(), motion.rotations[frame], motion.pelvis_m[frame]).vertices

@@ -17,17 +17,16 @@ from somacast.network.transport.memory import MemoryNetwork
 from somacast.pipeline.live.outputs import SOLE_M, FileOutput, Floor, VmcOutput
 from somacast.pipeline.live.sender import LiveConfig, LiveSender
 from somacast.pipeline.live.sessions import ReceiveSession
-from somacast.pipeline.video.files import moving_person, read_video
-from somacast.systems.aflsc.live.motion import load_motion, motion_digest
-from somacast.systems.aflsc.receiver.decoder import Decoder
+from somacast.pipeline.video.files import read_video
+from somacast.systems.spec import Decoder
 from somacast.viewer.output import ViewerOutput
-from support.live_cases import container
+from support.live_cases import SYSTEM, coder, container
 from support.motion_cases import moving
 
 
 @pytest.fixture(scope="module")
 def decoder() -> Decoder:
-    return Decoder()
+    return SYSTEM.decoder()
 
 
 class Fed:
@@ -36,13 +35,13 @@ class Fed:
     def __init__(self, decoder: Decoder, outputs: list, seconds: float = 2.0) -> None:
         network = MemoryNetwork()
         sending, receiving = network.sender(), network.receiver("me")
-        self.sender = LiveSender(load_motion(), motion_digest(), sending.send, LiveConfig(batch_s=0.06))
-        self.session = ReceiveSession(receiving, decoder, outputs)
+        self.sender = LiveSender(coder(), sending.send, LiveConfig(batch_s=0.06))
+        self.session = ReceiveSession(receiving, SYSTEM, decoder, outputs)
         stop = threading.Event()
         running = threading.Thread(target=self.session.run, args=(stop,), daemon=True)
         running.start()
         start, values = time.monotonic(), moving()
-        self.sender.person(start, container(values[0]))
+        self.sender.person(start, container())
         while (now := time.monotonic()) < start + seconds:
             self.sender.frame(now, values[int((now - start) * 30) % len(values)])
             while (arrival := sending.receive(0.0)) is not None:
@@ -58,8 +57,8 @@ def test_a_session_is_kept_in_every_kind_of_file_and_sent_over_vmc(decoder: Deco
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.settimeout(2.0)
-        files = [FileOutput(tmp_path / f"kept{suffix}") for suffix in (".soma", ".glb", ".bvh")]
-        vmc = VmcOutput("127.0.0.1", listener.getsockname()[1])
+        files = [FileOutput(tmp_path / f"kept{suffix}", SYSTEM) for suffix in (".soma", ".glb", ".bvh")]
+        vmc = VmcOutput("127.0.0.1", listener.getsockname()[1], SYSTEM)
         fed = Fed(decoder, [*files, vmc])
         vmc.close()
         heard = listener.recv(2000)
@@ -76,7 +75,7 @@ def test_a_session_is_kept_in_every_kind_of_file_and_sent_over_vmc(decoder: Deco
 
 def test_nothing_received_is_said_and_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(SomacastError, match="nothing was received"):
-        FileOutput(tmp_path / "a.glb").write(None)
+        FileOutput(tmp_path / "a.glb", SYSTEM).write(None)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -92,16 +91,18 @@ def test_the_viewers_feed_gets_person_pose_and_status(decoder: Decoder) -> None:
 
 
 def test_feet_stand_on_the_floor(decoder: Decoder) -> None:
-    person, floor = moving_person(decoder, None), Floor()
+    person, floor = SYSTEM.live.body(decoder, None), Floor()
+    assert person.rig is not None
     for values in moving()[::7]:
-        rotations, pelvis = person.pose(values)
-        place = floor.place(person.rig, rotations, pelvis)
-        moves = person.rig.moves(rotations, place)
+        pose = person.pose(values)
+        place = floor.place(person.rig, pose.rotations, pose.pelvis_m)
+        moves = person.rig.moves(pose.rotations, place)
         joints = np.einsum("jik,jk->ji", moves[:, :, :3], person.rig.joints) + moves[:, :, 3]
         assert joints[[15, 16, 19, 20], 1].min() == pytest.approx(SOLE_M, abs=1e-6)
 
 
 def test_before_anybody_told_who_it_is_the_prior_stands_in(decoder: Decoder) -> None:
-    person = moving_person(decoder, None)
+    person = SYSTEM.live.body(decoder, None)
+    assert person.rig is not None
     height = np.ptp(person.rig.mesh.vertices[:, 1])
     assert 1.4 < height < 2.0 and len(person.rig.mesh.faces) < len(load_body().faces) + 1

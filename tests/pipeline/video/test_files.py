@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from somacast.bitstream.packets import Motion, unpack_packet
-from somacast.bitstream.video import is_video, read_records
+from somacast.bitstream.video import is_video, read_records, video_head
 from somacast.cli.main import main
 from somacast.errors import BitstreamError, SomacastError
 from somacast.formats.meshes import load_mesh
@@ -15,19 +15,18 @@ from somacast.network.transport.base import Lane
 from somacast.network.transport.file import FileReceiver, FileSender
 from somacast.pipeline.still.inspect import describe
 from somacast.pipeline.video.files import VideoWriter, read_video
-from somacast.systems.aflsc.live.motion import load_motion, motion_digest
-from support.live_cases import container
+from support.live_cases import SYSTEM, coder, container
 from support.motion_cases import moving
 
 
 def video(
     seconds: float = 3.0, fps: float = 30.0, kbit_s: float | None = None, gap: tuple[float, float] = (9, 9)
 ) -> bytes:
-    values, writer = moving(), VideoWriter(kbit_s)
+    values, writer = moving(), VideoWriter(SYSTEM, kbit_s)
     for k in range(round(seconds * fps)):
         if not gap[0] < k / fps < gap[1]:
             writer.frame(k / fps, values[round(k * 30 / fps) % len(values)])
-    return writer.data(container(values[0]))
+    return writer.data(container())
 
 
 def test_a_video_is_read_back() -> None:
@@ -35,8 +34,7 @@ def test_a_video_is_read_back() -> None:
     held = read_video(data)
     assert is_video(data) and len(data) < 3 * 900
     assert held.times_s == pytest.approx(np.arange(90) / 30, abs=1e-9)
-    std = np.array([x.std if x.kind == "scalar" else 1.0 for x in load_motion().model.vocabulary.labels])
-    assert (np.abs(held.values - moving()[:90]) / std).mean() < 0.05
+    assert (np.abs(held.values - moving()[:90]) / coder().scale).mean() < 0.05
     assert held.notes == []
 
 
@@ -83,7 +81,7 @@ def test_a_video_for_other_weights_is_refused() -> None:
 
 def test_nothing_to_write_is_said() -> None:
     with pytest.raises(SomacastError, match="no frame with a person"):
-        VideoWriter().data(container())
+        VideoWriter(SYSTEM).data(container())
 
 
 def test_info_tells_packets_and_who_it_is() -> None:
@@ -97,7 +95,7 @@ def test_info_tells_packets_and_who_it_is() -> None:
 def test_files_are_a_transport(tmp_path: Path) -> None:
     path = tmp_path / "kept.soma"
     parts = list(read_records(video(1.0)))
-    with FileSender(path, motion_digest()) as sender:
+    with FileSender(path, video_head("aflsc", coder().digest)) as sender:
         assert not path.exists()
         assert all(sender.send(Lane.LIVE, part) for part in parts)
     assert path.exists() and not list(tmp_path.glob("*.part"))
@@ -111,13 +109,13 @@ def test_files_are_a_transport(tmp_path: Path) -> None:
         else:
             got.append((now[0], arrival.data))
     assert [data for _, data in got] == parts
-    motion = [at for at, data in got if isinstance(unpack_packet(data, motion_digest()).body, Motion)]
+    motion = [at for at, data in got if isinstance(unpack_packet(data, coder().digest).body, Motion)]
     assert motion[0] >= 100.9  # a packet is there when its last frame was taken
     assert not receiver.send(Lane.CONTROL, b"x")
 
 
 def test_a_file_without_a_packet_leaves_nothing(tmp_path: Path) -> None:
-    FileSender(tmp_path / "a.soma", motion_digest()).close()
+    FileSender(tmp_path / "a.soma", video_head("aflsc", coder().digest)).close()
     assert list(tmp_path.iterdir()) == []
 
 

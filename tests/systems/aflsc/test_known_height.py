@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 import somacast
+from somacast.bitstream import container
 from somacast.errors import SomacastError
 from somacast.pipeline.still.receiver import Receiver
-from somacast.pipeline.still.sender import Sender, frame_of
+from somacast.pipeline.still.sender import Sender, capture_of
 from somacast.synthetic.datasets.loaders import synthetic_test
 from somacast.systems.aflsc.networks.loading import load_tables
 from somacast.systems.aflsc.sender.known_height import check_height, standing_height, with_height
+from somacast.types import Capture
 
 
 @pytest.mark.parametrize("height_m", [1.0, 1.5, 1.7, 2.0])
@@ -41,9 +41,11 @@ def test_a_sender_that_is_told_the_height_sends_it():
     assert item.height_m is not None
     found = {}
     for height_m in (None, item.height_m, 0.85 * item.height_m):
-        sent = sender.encode(replace(item.frame, height_m=height_m))
+        sent = sender.encode(Capture([item.frame], height_m))
         state = sender.encoder.space.state(
-            sender.encoder.space.vocabulary.dequantise(sender.system.unpack(sent.data)[0].symbols[None])[0][0]
+            sender.encoder.space.vocabulary.dequantise(
+                sender.encoder.codec.symbols(container.unpack(sent.data)[0].layers)[None]
+            )[0][0]
         )
         joints = receiver.decode(sent.data).human.joints
         assert joints is not None
@@ -64,9 +66,9 @@ def test_what_is_no_height_is_refused_in_one_line(height_m):
         somacast.encode(np.zeros((80, 80, 3), np.uint8), height_m=height_m)
 
 
-def test_a_frame_is_told_a_height_and_the_given_one_stays_as_it_was():
+def test_a_capture_gets_a_height_and_the_given_one_stays_as_it_was():
     picture = np.zeros((80, 80, 3), np.uint8)
-    frame = frame_of(picture)
-    known = frame_of(frame, None, 1.8)
-    assert (frame.height_m, known.height_m, frame_of(frame)) == (None, 1.8, frame)
-    assert frame_of(known, np.ones((80, 80), bool)).height_m == 1.8
+    capture = capture_of(picture)
+    known = capture_of(capture, None, 1.8)
+    assert (capture.height_m, known.height_m, capture_of(capture)) == (None, 1.8, capture)
+    assert capture_of(known, np.ones((80, 80), bool)).height_m == 1.8

@@ -10,8 +10,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 import trimesh
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
@@ -22,17 +20,12 @@ from somacast.geometry.reconstruction import Reconstruction
 from somacast.metrics.shape import chamfer
 from somacast.synthetic.people import Person, dress
 from somacast.synthetic.wardrobe.garments import Garment, Layer, Outfit, scale_matrix
-from somacast.systems.aflsc.labels.chart import CHART_PX, clean_offsets, load_chart, outer_surface
+from somacast.systems.aflsc.labels.appearance_basis import COLOR_UNIT
+from somacast.systems.aflsc.labels.chart import CHART_PX, face_texels, load_chart
 from somacast.systems.aflsc.labels.codec import label_input_count, label_inputs
-from somacast.systems.aflsc.labels.space import (
-    APPEARANCE_LABELS,
-    COLOR_UNIT,
-    SHAPE_LABELS,
-    LabelSpace,
-    PersonState,
-    join_root,
-    split_root,
-)
+from somacast.systems.aflsc.labels.schema import APPEARANCE_LABELS, SHAPE_LABELS
+from somacast.systems.aflsc.labels.space import LabelSpace
+from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.networks.diffuse import (
     CHANNELS,
     MAX_STEPS,
@@ -48,30 +41,12 @@ from somacast.systems.aflsc.networks.diffuse import (
 from somacast.systems.aflsc.networks.restore import FEATURES, LEVELS_PX, RestoreConfig, Restorer, level_targets
 from somacast.systems.aflsc.receiver.assemble import build_human
 from somacast.systems.aflsc.training import receiver as aflsc_receiver
+from somacast.systems.aflsc.training.labels import chart_rows
+from somacast.systems.aflsc.training.outer_surface import clean_offsets, inner_faces, outer_surface
 from somacast.types import Mesh
 from support import aflsc_cases as cases
 
 # --- labels --------------------------------------------------------------------------------------------------------
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.floats(-1, 1), min_size=4, max_size=4).filter(lambda q: np.linalg.norm(q) > 0.1))
-def test_split_and_join_root_are_inverse(quaternion: list[float]) -> None:
-    rotation = Rotation.from_quat(quaternion).as_matrix()[None]
-    parts = split_root(rotation)
-    np.testing.assert_allclose(join_root(parts), rotation, atol=1e-6)
-    yaw, x, z = parts[0]
-    assert -np.pi <= yaw < np.pi
-    by_hand = Rotation.from_rotvec([0, yaw, 0]).as_matrix() @ Rotation.from_rotvec([x, 0, z]).as_matrix()
-    np.testing.assert_allclose(by_hand, rotation[0], atol=1e-6)
-
-
-def test_split_root_survives_a_handstand_and_knows_pure_turns() -> None:
-    upside_down = Rotation.from_rotvec([np.pi, 0, 0]).as_matrix()[None]
-    np.testing.assert_allclose(join_root(split_root(upside_down)), upside_down, atol=1e-6)
-    yaw_only = Rotation.from_rotvec([[0, 0.7, 0], [0, -3.0, 0]]).as_matrix()
-    np.testing.assert_allclose(join_root(split_root(yaw_only)), yaw_only, atol=1e-9)
-    np.testing.assert_allclose(split_root(yaw_only), [[0.7, 0, 0], [-3.0, 0, 0]], atol=1e-9)
 
 
 def test_labels_come_back_as_the_state_they_were_made_from() -> None:
@@ -86,11 +61,10 @@ def test_labels_come_back_as_the_state_they_were_made_from() -> None:
         }  # fmt: skip
         np.testing.assert_allclose(space.values(batch)[0], values, atol=1e-3)
     # and from the other side: a pose that the kept components can say
-    rotvecs = space.pose_mean + 0.5 * (
-        rng.normal(0, space.pose_std[space.pose_kept]) @ space.pose_basis[space.pose_kept]
-    )
+    kept = space.parts["pose"].numbers
+    rotvecs = space.pose.mean + 0.5 * (rng.normal(0, space.pose.std[kept]) @ space.pose.basis[kept])
     values = cases.random_values(1)[0]
-    values[space.vocabulary.group_indices("pose")] = (rotvecs - space.pose_mean) @ space.pose_basis[space.pose_kept].T
+    values[space.vocabulary.group_indices("pose")] = (rotvecs - space.pose.mean) @ space.pose.basis[kept].T
     local = np.swapaxes(space.state(values).rotations[0], -1, -2) @ space.state(values).rotations[1]
     np.testing.assert_allclose(Rotation.from_matrix(local).as_rotvec(), rotvecs[:3], atol=1e-4)
 
@@ -114,10 +88,10 @@ def test_label_tables_survive_their_file_form() -> None:
     again = LabelSpace.from_arrays(space.to_arrays())
     assert [label.name for label in again.vocabulary.labels] == [label.name for label in space.vocabulary.labels]
     np.testing.assert_allclose(
-        again.appearance_basis, space.appearance_basis, atol=np.abs(space.appearance_basis).max() / 200
+        again.appearance.basis, space.appearance.basis, atol=np.abs(space.appearance.basis).max() / 200
     )
     np.testing.assert_array_equal(again.bits, space.bits)
-    assert np.all(again.appearance_basis[APPEARANCE_LABELS:, ~space.face_texels] == 0)
+    assert np.all(again.appearance.basis[APPEARANCE_LABELS:, ~face_texels()] == 0)
     twice = LabelSpace.from_arrays(again.to_arrays())  # what is fitted after reading must be what is read again
     assert twice.vocabulary.to_json() == again.vocabulary.to_json()
 
@@ -202,6 +176,12 @@ def test_a_shell_stands_off_by_its_distance() -> None:
     assert np.median(offset[worn]) == pytest.approx(0.02, abs=5e-4)
     assert (np.abs(offset[worn] - 0.02) < 0.003).mean() > 0.85
     assert np.median(np.abs(color[worn] - np.array([200, 40, 20]) / 255)) < 0.01
+
+
+def test_the_body_knows_the_faces_that_rays_find_to_be_inside() -> None:
+    found, known = inner_faces(), load_body().inner_faces
+    assert known.shape == (len(load_body().faces),) and 1000 < known.sum() < 3000
+    np.testing.assert_array_equal(found, known)
 
 
 def test_clean_offsets_remove_lone_spikes_but_keep_hair() -> None:
@@ -441,13 +421,13 @@ def check_person(human: Reconstruction) -> None:
 def true_labels() -> np.ndarray:
     """Label values [1, L] of the first person, read off the truth."""
     sample, space = cases.sample(0), cases.space()
-    rows = space.appearance_rows(cases.charts()["color"][:1] / 255.0, cases.charts()["offset"][:1].astype(np.float32))
+    rows = chart_rows({name: maps[:1] for name, maps in cases.charts().items()})
     return space.values(
         {
             "rotations": sample.rotations[None],
             "shape": sample.person.shape[None],
             "attributes": cases.attribute_numbers(sample)[None],
-            "codes": space.codes(rows),
+            "codes": space.appearance.codes(rows),
             "curl": sample.curl[None],
             "pelvis": np.array([[0.1, -0.05, np.log(3.0)]]),
         }
@@ -483,7 +463,7 @@ def test_labels_alone_carry_the_person() -> None:
     values, _, present = space.vocabulary.dequantise(space.vocabulary.quantise(true_labels()))
     assert present.all()
     state = space.state(values[0])
-    human = build_human(state, *space.chart_maps(state.codes))
+    human = build_human(state, *space.appearance.chart_maps(state.codes))
     check_person(human)
     assert human.mesh is not None
     assert chamfer(truth_mesh(), human.mesh, 20_000) < 0.03
@@ -497,7 +477,7 @@ def test_coarse_and_missing_labels_still_give_a_whole_person() -> None:
     values, _, present = space.vocabulary.dequantise(symbols)
     assert 0.3 < present.mean() < 0.95
     state = space.state(values[0])
-    human = build_human(state, *space.chart_maps(state.codes))
+    human = build_human(state, *space.appearance.chart_maps(state.codes))
     check_person(human)
     assert human.mesh is not None
     assert chamfer(truth_mesh(), human.mesh, 20_000) < 0.15

@@ -184,11 +184,12 @@ def test_silhouette_tells_how_far_clothes_stand_off() -> None:
     """Somebody in wide clothes, seen by the silhouette alone: the codes move towards them."""
     space = load_tables().space
     state = space.state(np.array([label.mean for label in space.vocabulary.labels]))
-    inside, std = load_chart().inside, space.appearance_std
+    inside, std = load_chart().inside, space.appearance.std
     camera = WeakCamera(np.zeros(2), 0.45, DISTANCE_M)
-    wide = std * space.appearance_basis[:, :, 3].mean(1) * std
+    wide = std * space.appearance.basis[:, :, 3].mean(1) * std
     wide *= 3 / np.linalg.norm(wide / std)
-    usual, coat = space.offset_map(np.zeros(len(std), np.float32)), space.offset_map(wide.astype(np.float32))
+    offset_map = space.appearance.offset_map
+    usual, coat = offset_map(np.zeros(len(std), np.float32)), offset_map(wide.astype(np.float32))
     silhouette = RenderedBody.of(state, coat, camera, 192).covered.astype(np.float32)
     offset_evidence = read_offset(RenderedBody.of(state, usual, camera, 192), silhouette)
     assert len(offset_evidence.index) > 50
@@ -198,7 +199,7 @@ def test_silhouette_tells_how_far_clothes_stand_off() -> None:
     seen = Seen(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0, np.float32), np.zeros((0, 3)), 0.0)
     rows, color = np.zeros((0, 3, len(std)), np.float32), np.zeros((0, 3))
     assert not CodeFit(space, seen, rows)(color).any()
-    after = space.offset_map(CodeFit(space, seen, rows, offset_evidence)(color))[inside][offset_evidence.index]
+    after = offset_map(CodeFit(space, seen, rows, offset_evidence)(color))[inside][offset_evidence.index]
     assert np.abs(after - truth).mean() < 0.7 * np.abs(before - truth).mean()
     nothing = CodeFit(space, seen, rows, OffsetEvidence(offset_evidence.index, before))(color)
-    assert np.abs(space.offset_map(nothing) - usual).max() < 1e-4  # nobody stands off more than usual
+    assert np.abs(offset_map(nothing) - usual).max() < 1e-4  # nobody stands off more than usual

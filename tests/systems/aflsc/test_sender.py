@@ -615,7 +615,7 @@ def test_mirrored_labels_are_the_labels_of_the_mirrored_person() -> None:
         other = space.mirrored(values)
         np.testing.assert_allclose(space.mirrored(other), values, atol=2e-3)
         # mirrored poses may need components that have no label: here all have one
-        assert len(space.pose_kept) == len(space.pose_std)
+        assert len(space.parts["pose"].numbers) == len(space.pose.std)
         np.testing.assert_allclose(space.state(other).rotations, mirror_pose(space.state(values).rotations), atol=2e-3)
         hands, camera = vocabulary.group_indices("hands"), vocabulary.group_indices("camera")
         np.testing.assert_allclose(other[hands], values[hands][::-1])

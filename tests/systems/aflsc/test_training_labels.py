@@ -12,27 +12,28 @@ import pytest
 from somacast.body.skeleton import CANONICAL_JOINTS
 from somacast.coding.importance import compression, importance, kept_levels
 from somacast.coding.vocabulary import MAX_LEVELS
-from somacast.systems.aflsc.labels.chart import OFFSET_UNIT_M, load_chart
-from somacast.systems.aflsc.labels.space import (
+from somacast.systems.aflsc.labels.appearance_basis import COLOR_UNIT, AppearanceBasis
+from somacast.systems.aflsc.labels.chart import OFFSET_UNIT_M, face_texels, load_chart
+from somacast.systems.aflsc.labels.pose_basis import PoseBasis
+from somacast.systems.aflsc.labels.schema import (
     APPEARANCE_LABELS,
-    BITTEN,
-    COLOR_UNIT,
     FACE_LABELS,
+    FITTED_LABELS,
     FLOOR_BITS,
     GROUPS,
-    LabelSpace,
-    face_texels,
     levels_of,
 )
+from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.training import labels as aflsc_labels
 from support import aflsc_cases as cases
+
+FITTED_NAMES = [entry.name for entry in FITTED_LABELS]
 
 
 @lru_cache(maxsize=1)
 def true_rows() -> np.ndarray:
     """The people's charts as rows [N, T, 4]."""
-    charts = cases.charts()
-    return cases.space().appearance_rows(charts["color"] / 255, charts["offset"].astype(np.float32))
+    return aflsc_labels.chart_rows(cases.charts())
 
 
 # --- vocabulary ----------------------------------------------------------------------------------------------------
@@ -49,7 +50,7 @@ def test_levels_hold_the_bits_coarse_first(bits: int) -> None:
 def test_vocabulary_follows_from_the_bits() -> None:
     space = cases.space()
     by_name = {label.name: label for label in space.vocabulary.labels}
-    for name, bits in zip(BITTEN, cases.bits(), strict=True):
+    for name, bits in zip(FITTED_NAMES, cases.bits(), strict=True):
         assert (name in by_name) == (bits > 0), name
         if bits:
             assert by_name[name].alphabets == levels_of(int(bits))
@@ -58,7 +59,7 @@ def test_vocabulary_follows_from_the_bits() -> None:
     assert optional == {"pose", "shape", "face", "appearance", "hands", "camera"}
     assert space.vocabulary.groups == GROUPS and space.vocabulary.version == 2
     assert all(by_name[n].minimum_levels == 0 for n in ("pelvis_x", "pelvis_y", "log_depth"))
-    assert len(space.codes_kept) == len(space.code_labels) < APPEARANCE_LABELS + FACE_LABELS
+    assert len(space.parts["codes"].numbers) == len(space.parts["codes"].labels) < APPEARANCE_LABELS + FACE_LABELS
 
 
 # --- codes of chart and face ---------------------------------------------------------------------------------------
@@ -68,7 +69,7 @@ def test_face_texels_are_the_front_of_the_head() -> None:
     chart, at = load_chart(), face_texels()
     assert 0.01 < at.mean() < 0.3
     assert np.all(chart.joint[chart.inside][at] == CANONICAL_JOINTS.index("head"))
-    basis = cases.space().appearance_basis[APPEARANCE_LABELS:]
+    basis = cases.space().appearance.basis[APPEARANCE_LABELS:]
     assert np.all(basis[:, ~at] == 0)
     flat = basis[:, at].reshape(FACE_LABELS, -1)
     np.testing.assert_allclose(flat @ flat.T, np.eye(FACE_LABELS), atol=0.02)  # the last ones hold hardly anything
@@ -79,10 +80,10 @@ def test_face_codes_say_what_the_codes_of_the_whole_chart_leave_over() -> None:
     space, at = cases.space(), face_texels()
     rng = np.random.default_rng(0)
     rows = true_rows() + 0.3 * rng.standard_normal(true_rows().shape, np.float32)
-    codes = space.codes(rows)
+    codes = space.appearance.codes(rows)
     assert codes.shape == (len(rows), APPEARANCE_LABELS + FACE_LABELS)
-    centred = rows - space.appearance_mean
-    look, face = np.split(space.appearance_basis, [APPEARANCE_LABELS])
+    centred = rows - space.appearance.mean
+    look, face = np.split(space.appearance.basis, [APPEARANCE_LABELS])
     by_hand = np.einsum("ntc,ktc->nk", centred, look)
     np.testing.assert_allclose(codes[:, :APPEARANCE_LABELS], by_hand, rtol=1e-3, atol=1e-2)
     rest = centred - np.einsum("nk,ktc->ntc", by_hand, look)
@@ -97,29 +98,30 @@ def test_codes_and_chart_maps_agree() -> None:
     """A chart that the components can say comes back: colours and offsets, face included."""
     space, inside = cases.space(), load_chart().inside
     rng = np.random.default_rng(1)
-    wanted = 0.3 * space.appearance_std * rng.standard_normal(len(space.appearance_std))
-    row = space.appearance_mean + np.tensordot(wanted, space.appearance_basis, 1)
-    codes = space.codes(row[None])[0]
-    color, offset = space.chart_maps(codes)
+    wanted = 0.3 * space.appearance.std * rng.standard_normal(len(space.appearance.std))
+    row = space.appearance.mean + np.tensordot(wanted, space.appearance.basis, 1)
+    codes = space.appearance.codes(row[None])[0]
+    color, offset = space.appearance.chart_maps(codes)
     np.testing.assert_allclose(color[inside], np.clip(row[:, :3] * COLOR_UNIT, 0, 1), atol=1e-3)
     np.testing.assert_allclose(offset[inside], row[:, 3] * OFFSET_UNIT_M, atol=1e-4)
 
 
-def test_codes_of_is_the_inverse_of_writing_codes_into_values() -> None:
+def test_part_of_is_the_inverse_of_writing_codes_into_values() -> None:
     space = cases.space()
+    part = space.parts["codes"]
     values = cases.random_values(4)
-    codes = space.codes_of(values)
+    codes = space.part_of(values, "codes")
     assert codes.shape == (4, APPEARANCE_LABELS + FACE_LABELS)
-    dropped = np.setdiff1d(np.arange(codes.shape[1]), space.codes_kept)
+    dropped = np.setdiff1d(np.arange(codes.shape[1]), part.numbers)
     assert len(dropped) and np.all(codes[:, dropped] == 0)
     for row, values_row in zip(codes, values, strict=True):
         np.testing.assert_allclose(space.state(values_row).codes, row, atol=1e-6)
     again = values.copy()
-    again[:, space.code_labels] = codes[:, space.codes_kept]
+    again[:, part.labels] = codes[:, part.numbers]
     np.testing.assert_allclose(again, values, rtol=1e-5, atol=1e-6)
-    names = [space.vocabulary.labels[i].name for i in space.code_labels]
+    names = [space.vocabulary.labels[i].name for i in part.labels]
     assert names == [
-        f"look_{k:03d}" if k < APPEARANCE_LABELS else f"face_{k - APPEARANCE_LABELS:02d}" for k in space.codes_kept
+        f"look_{k:03d}" if k < APPEARANCE_LABELS else f"face_{k - APPEARANCE_LABELS:02d}" for k in part.numbers
     ]
 
 
@@ -131,17 +133,15 @@ def joint_space() -> LabelSpace:
     """The label space with one pose label for each axis of each joint, all of the same spread, and two codes that
     move one texel each: one in the face, one elsewhere."""
     space = cases.space()
-    basis = np.zeros_like(space.appearance_basis)
+    basis = np.zeros_like(space.appearance.basis)
     basis[0, np.flatnonzero(face_texels())[0], 0] = 1
     basis[1, np.flatnonzero(~face_texels())[0], 0] = 1
     basis[2, np.flatnonzero(face_texels())[0], 0] = 1
-    std = np.ones_like(space.appearance_std)
+    std = np.ones_like(space.appearance.std)
     std[2] = 2
-    everything = np.full(len(BITTEN), 5)
-    return replace(
-        space, pose_basis=np.eye(60), pose_std=np.full(60, 0.2), appearance_basis=basis, appearance_std=std,
-        bits=everything,
-    )  # fmt: skip
+    everything = np.full(len(FITTED_NAMES), 5)
+    pose = PoseBasis(space.pose.mean, np.eye(60), np.full(60, 0.2))
+    return replace(space, pose=pose, appearance=AppearanceBasis(space.appearance.mean, basis, std), bits=everything)
 
 
 @lru_cache(maxsize=1)
@@ -180,12 +180,12 @@ def test_a_code_costs_what_it_changes_and_faces_count_more() -> None:
 
 def test_bits_grow_with_the_cost() -> None:
     scales = np.geomspace(1e-4, 1e3, 60)
-    bits = np.array([aflsc_labels.fit_bits({name: float(scale) for name in BITTEN}) for scale in scales])
+    bits = np.array([aflsc_labels.fit_bits({name: float(scale) for name in FITTED_NAMES}) for scale in scales])
     assert np.all(np.diff(bits, axis=0) >= 0) and bits.min() == 0 and bits.max() == 8
-    may_vanish = np.array([name.startswith(("pose_", "look_", "face_")) for name in BITTEN])
+    may_vanish = np.array([name.startswith(("pose_", "look_", "face_")) for name in FITTED_NAMES])
     assert np.all(bits[:, ~may_vanish] >= 1) and np.all(bits[0, may_vanish] == 0)
     # a label that changes the person twice as much gets one bit more
-    one, two = (aflsc_labels.fit_bits({name: cost for name in BITTEN}) for cost in (0.1, 0.2))
+    one, two = (aflsc_labels.fit_bits({name: cost for name in FITTED_NAMES}) for cost in (0.1, 0.2))
     assert np.all(two == one + 1)
     assert np.all(aflsc_labels.fit_bits({}) == np.where(may_vanish, 0, 1))
 

@@ -17,10 +17,11 @@ from somacast.bitstream import container
 from somacast.body.skeleton import CANONICAL_JOINTS
 from somacast.errors import BitstreamError, SomacastError
 from somacast.metrics.shape import mpjpe
-from somacast.pipeline.still.receiver import Receiver, ReceiverResult
+from somacast.pipeline.still.receiver import Receiver, ReceiverResult, open_payload
 from somacast.pipeline.still.sender import Sender, SenderResult
 from somacast.synthetic.samples import Sample, SceneConfig, SyntheticPeople
-from somacast.types import Frame, Semantics
+from somacast.systems.aflsc.networks.loading import load_tables
+from somacast.types import Capture, Frame
 from somacast.weights.manifest import FOLDER, list_weights
 
 FILE = "aflsc.safetensors"
@@ -61,11 +62,16 @@ def receiver() -> Receiver:
 
 @lru_cache(maxsize=1)
 def sent() -> SenderResult:
-    return sender().encode(frame())
+    return sender().encode(Capture([frame()]))
 
 
-def unpacked(data: bytes) -> tuple[Semantics, list[str]]:
-    return sender().system.unpack(data)
+def unpacked(data: bytes) -> tuple[np.ndarray, list[str]]:
+    payload, notes = open_payload(data)
+    return load_tables().codec.symbols(payload.layers), notes
+
+
+def packed(symbols: np.ndarray, budget_bytes: int | None = None) -> bytes:
+    return container.pack(load_tables().codec.payload(symbols, budget_bytes))
 
 
 def check_person(got: ReceiverResult) -> None:
@@ -93,7 +99,7 @@ def test_a_picture_becomes_a_person_by_way_of_a_few_hundred_bytes() -> None:
 
 
 def test_the_same_picture_gives_the_same_bytes_and_the_same_person() -> None:
-    again = sender().encode(frame())
+    again = sender().encode(Capture([frame()]))
     assert again.data == sent().data
     one, two = receiver().decode(again.data).mesh(), receiver().decode(again.data).mesh()
     np.testing.assert_array_equal(one.vertices, two.vertices)
@@ -101,22 +107,22 @@ def test_the_same_picture_gives_the_same_bytes_and_the_same_person() -> None:
 
 
 def test_budgets_are_kept_and_still_give_a_person() -> None:
-    semantics, _ = unpacked(sent().data)
+    symbols, _ = unpacked(sent().data)
     whole = len(sent().data)
-    least = container.packed_bytes([len(container.unpack(sent().data)[0].layers[0])])
+    least = container.packed_bytes("aflsc", [len(container.unpack(sent().data)[0].layers[0])])
     assert least <= 200  # the smallest usable file
     sizes, known = [], []
     for budget in (whole - 1, (whole + least) // 2, least):
-        data = sender().system.pack(semantics, budget)
+        data = packed(symbols, budget)
         assert len(data) <= budget
         sizes.append(len(data))
-        known.append(int((unpacked(data)[0].symbols >= 0).sum()))
+        known.append(int((unpacked(data)[0] >= 0).sum()))
     assert whole > sizes[0] > sizes[1] > sizes[2]
     assert known == sorted(known, reverse=True) and known[2] < known[0]
-    check_person(receiver().decode(sender().system.pack(semantics, least)))
-    assert sender().encode(frame(), budget_bytes=least).data == sender().system.pack(semantics, least)
+    check_person(receiver().decode(packed(symbols, least)))
+    assert sender().encode(Capture([frame()]), budget_bytes=least).data == packed(symbols, least)
     with pytest.raises(SomacastError, match="budget of 20 bytes is too small"):
-        sender().system.pack(semantics, 20)
+        packed(symbols, 20)
 
 
 def test_a_cut_file_gives_a_coarser_person_and_says_so() -> None:
@@ -124,12 +130,12 @@ def test_a_cut_file_gives_a_coarser_person_and_says_so() -> None:
     lengths = [len(layer) for layer in container.unpack(sent().data)[0].layers]
     assert len(lengths) > 1, "one layer only: nothing could be cut"
     cut = sent().data[: len(sent().data) - lengths[-1] // 2 - 3]
-    semantics, notes = unpacked(cut)
+    symbols, notes = unpacked(cut)
     assert any("cut" in note for note in notes)
-    assert (semantics.symbols >= 0).sum() < (whole.symbols >= 0).sum()
-    there = semantics.symbols >= 0
-    assert np.array_equal(semantics.symbols[there], whole.symbols[there])
-    base_only = sent().data[: container.packed_bytes(lengths) - sum(n + 2 for n in lengths[1:])]
+    assert (symbols >= 0).sum() < (whole >= 0).sum()
+    there = symbols >= 0
+    assert np.array_equal(symbols[there], whole[there])
+    base_only = sent().data[: container.packed_bytes("aflsc", lengths) - sum(n + 2 for n in lengths[1:])]
     got = receiver().decode(base_only)
     check_person(got)
     assert any("cut" in note for note in got.notes)
@@ -162,7 +168,7 @@ def test_a_given_mask_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("the detector looked although the mask says where the person is")
 
     monkeypatch.setattr(detector, "find_people", no_search)
-    result = sender().encode(frame())
+    result = sender().encode(Capture([frame()]))
     x0, y0, x1, y1 = result.report["person_box_px"]
     rows, columns = np.nonzero(sample().silhouette > 127)
     assert x0 <= columns.min() and x1 >= columns.max() and y0 <= rows.min() and y1 >= rows.max()
@@ -180,13 +186,13 @@ def test_a_given_mask_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert holed.mask is not None
     column, row = (int(v) for v in sample().joints_px[CANONICAL_JOINTS.index("chest")])
     holed.mask[row - 12 : row + 12, column - 12 : column + 12] = 0
-    seen = sender().encode(holed).maps["silhouette"]
+    seen = sender().encode(Capture([holed])).maps["silhouette"]
     rows, columns = (np.flatnonzero(np.abs(axis - centre) < 8) for axis, centre in ((y, row), (x, column)))
     assert len(rows) and len(columns) and seen[np.ix_(rows, columns)].max() < 0.5
 
 
 def test_a_picture_without_mask_finds_its_person() -> None:
-    result = sender().encode(frame(with_mask=False))
+    result = sender().encode(Capture([frame(with_mask=False)]))
     x0, y0, x1, y1 = result.report["person_box_px"]
     centre = sample().joints_px.mean(0)
     assert x0 < centre[0] < x1 and y0 < centre[1] < y1
@@ -199,7 +205,7 @@ def test_onnx_twins_agree_with_torch() -> None:
 
     from somacast.capture.landmarks import INPUT_PX, find_landmarks
     from somacast.synthetic.samples import SceneConfig, SyntheticPeople
-    from somacast.systems.aflsc.networks.loading import CODED, load_tables
+    from somacast.systems.aflsc.networks.loading import CODED
     from somacast.systems.aflsc.receiver.decoder import Decoder
     from somacast.systems.aflsc.sender.encoder import Encoder
     from somacast.weights.manifest import weights_path
@@ -218,10 +224,8 @@ def test_onnx_twins_agree_with_torch() -> None:
     assert max(np.abs(coded[k] - coded_twin[k]).max() for k in CODED) < 0.05
     space = load_tables().space
     values = np.array([[label.mean for label in space.vocabulary.labels]])
-    from somacast.types import Semantics
-
-    semantics = Semantics("aflsc", space.vocabulary.quantise(values)[0], fast.digest)
-    _, color, offset = Decoder().restore(semantics)
-    _, color_twin, offset_twin = Decoder(weights=path).restore(semantics)
+    symbols = space.vocabulary.quantise(values)[0]
+    _, color, offset = Decoder().restore(symbols)
+    _, color_twin, offset_twin = Decoder(weights=path).restore(symbols)
     assert np.abs(color - color_twin).max() < 1e-3
     assert np.abs(offset - offset_twin).max() < 1e-4

@@ -22,9 +22,9 @@ from somacast.bench.network.config import LiveBench
 from somacast.bitstream.packets import TICK_SPAN, TICKS_PER_S
 from somacast.errors import SomacastError
 from somacast.files import check_output_path, write_atomically
-from somacast.formats.rig import posed
 from somacast.geometry.rasteriser import render_orthographic
 from somacast.geometry.reconstruction import Reconstruction
+from somacast.geometry.rig import posed
 from somacast.network.channels.packet.profile import LinkProfile
 from somacast.network.emulation.emulator import UdpLinkEmulator
 from somacast.network.keys import load_keys, make_keys

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from somacast.body.rotations import wrap_angle
 from somacast.network.channels.packet.link import Link
 from somacast.network.transport.base import Lane
 from somacast.pipeline.live.receiver import LiveReceiver, Shown
@@ -83,7 +84,7 @@ class Stage:
         place = time_s * self.fps % (len(self.values) - 1)
         low = int(place)
         a, b = self.values[low], self.values[low + 1]
-        step = np.where(self.coder.circular, (b - a + np.pi) % (2 * np.pi) - np.pi, b - a)
+        step = np.where(self.coder.circular, wrap_angle(b - a), b - a)
         return a + (place - low) * step
 
     def run(self, seconds: float, tell_at: float | None = 0.0, frames: bool = True) -> Stage:

@@ -16,10 +16,11 @@ import numpy as np
 from somacast.bench.network.config import VideoBench
 from somacast.bench.network.live_stage import Stage, moving
 from somacast.bitstream.container import unpack
+from somacast.body.skeleton import joint_places
 from somacast.errors import SomacastError
 from somacast.files import check_output_path, write_atomically
-from somacast.formats.rig import joint_places, posed
 from somacast.geometry.reconstruction import Reconstruction
+from somacast.geometry.rig import posed
 from somacast.metrics.protocol import ProtocolConfig, compare_views
 from somacast.network.channels.packet.profile import LinkProfile
 from somacast.network.transport.zenoh.ends import HEADER_BYTES_TLS

@@ -25,6 +25,7 @@ from somacast.bench.quality.evaluate import git_commit, machine, versions, weigh
 from somacast.bench.robustness.config import SoakConfig
 from somacast.bench.robustness.soak_counts import Memory, Recovery, Tally, rounded
 from somacast.bitstream.container import unpack
+from somacast.body.rotations import wrap_angle
 from somacast.files import check_output_path, write_atomically
 from somacast.network.channels.packet.link import Delivery, Link
 from somacast.network.channels.packet.profile import LinkProfile
@@ -306,7 +307,7 @@ class Soak:
             self.tally.person(receiver.person.layers == unpack(self.who)[0].layers)
 
     def _difference(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return np.where(self.coder.circular, (a - b + np.pi) % (2 * np.pi) - np.pi, a - b)
+        return np.where(self.coder.circular, wrap_angle(a - b), a - b)
 
     def _sender_time(self, start: _Start, sender_s: float) -> float:
         """The receiver's count of ticks began anywhere modulo 65536: the time nearest to now."""

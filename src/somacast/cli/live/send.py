@@ -32,7 +32,7 @@ class Arguments:
     source: tyro.conf.Positional[str]
     """webcam, webcam:1, a video or picture file, or synthetic:walking (standing, running, jumping, sitting, ...)"""
     to: str = DEFAULT_ADDRESS
-    """receiver or relay: HOST:PORT (zenoh), udp:HOST:PORT (no handshake: soonest on screen), webrtc:http://HOST:PORT,
+    """receiver or relay: HOST:PORT (zenoh), udp:HOST:PORT (soonest on screen), webrtc:http://HOST:PORT,
     or a .soma file to write"""
     listen: bool = False
     """wait at that address for receivers instead of going there"""

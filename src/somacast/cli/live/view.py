@@ -104,7 +104,7 @@ class _MeshBody:
 def _mesh(path: Path) -> tuple[Any, Values]:
     """A mesh from a file."""
     from somacast.formats.meshes import load_mesh
-    from somacast.formats.rig import still_rig
+    from somacast.geometry.rig import still_rig
 
     return _MeshBody(still_rig(load_mesh(path))), lambda time_s: np.zeros(0)
 

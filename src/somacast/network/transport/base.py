@@ -133,11 +133,12 @@ class Transport(Protocol):
     """One end of a way between a sender and its receivers. Any thread may call any method.
 
     header_bytes: what lower layers add to one LIVE message of usual size on the wire. address: where the other side
-    finds this one, or where this one has gone.
+    finds this one, or where this one has gone. notice: one line about the other side that a user should see, or "".
     """
 
     header_bytes: int
     address: str
+    notice: str
     statistics: TransportStatistics
 
     def send(self, lane: Lane, data: bytes) -> bool:
@@ -185,6 +186,7 @@ class Ends:
     """What the ends of all transports share: the inbox, the counts, and `with`."""
 
     sends: frozenset[Lane]
+    notice: str = ""
 
     def __init__(self, sends: frozenset[Lane], limits: Limits, clock: Clock = time.monotonic) -> None:
         self.sends, self.limits = sends, limits

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from somacast.body.skeleton import CANONICAL_JOINTS
+from somacast.body.skeleton import CANONICAL_JOINTS, joint_places
 from somacast.errors import SomacastError
 from somacast.files import write_atomically
-from somacast.formats.rig import Rig, joint_places
 from somacast.formats.vmc import VmcSender
 from somacast.geometry.reconstruction import Reconstruction
+from somacast.geometry.rig import Rig
 from somacast.pipeline.live.recording import Recording, check_recording_path
 from somacast.pipeline.video.files import VideoWriter
 from somacast.systems.registry import System

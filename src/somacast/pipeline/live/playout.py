@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from somacast.body.rotations import wrap_angle
 from somacast.errors import SomacastError
 
 KEPT_S = 4.0  # how much motion is kept behind what is shown
@@ -138,7 +139,7 @@ class Playout:
 
     def _step(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         step = b - a
-        return np.where(self.circular, (step + np.pi) % (2 * np.pi) - np.pi, step)
+        return np.where(self.circular, wrap_angle(step), step)
 
     def _beyond(self, time_s: float) -> np.ndarray:
         """The motion goes on with falling speed and stops after twice `coast_s`."""

@@ -10,10 +10,12 @@ import numpy as np
 
 from somacast.body.rotations import matrix_to_quaternion, quaternion_to_matrix, slerp
 from somacast.body.skeleton import JOINT_COUNT, local_rotations, world_rotations
+from somacast.checks import check_places, check_rotations
 from somacast.errors import SomacastError
 from somacast.files import check_output_path, write_atomically
 from somacast.formats.bvh import encode_bvh
-from somacast.formats.rig import MAX_FPS, Motion, Rig, check_places, check_rotations, encode_rigged_glb
+from somacast.formats.gltf_writer import encode_rigged_glb
+from somacast.geometry.rig import MAX_FPS, Motion, Rig
 
 MAX_FRAMES = 108_000  # an hour at 30 fps: 38 MB
 LONGEST_GAP_S = 1.0  # a longer silence is not filled: it is shortened to this

@@ -130,7 +130,12 @@ class SendSession:
     def _own_status(self) -> dict[str, Any]:
         spent = self.encode_s
         encode_ms = 1000 * float(np.median(spent)) if spent else None
-        return {"encode_ms": encode_ms, "lost": self.lost, "dropped": self.source.dropped, "note": self._note}
+        return {
+            "encode_ms": encode_ms,
+            "lost": self.lost,
+            "dropped": self.source.dropped,
+            "note": self._note or self.transport.notice,
+        }
 
 
 def small_jpeg(image: np.ndarray) -> bytes:
@@ -293,7 +298,9 @@ class ReceiveSession:
         with self._lock:
             status = self.receiver.status(now_s)
             offset = self.receiver.playout.offset_s
-        return status | {"offset_s": offset, "faults": self.faults}
+        notice = self.transport.notice
+        notes = status["notes"] + ([notice] if notice else [])
+        return status | {"offset_s": offset, "faults": self.faults, "notes": notes}
 
     def _tell(self, now_s: float, tell: Tell | None) -> None:
         status = self.status(now_s)

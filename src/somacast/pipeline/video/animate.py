@@ -11,11 +11,12 @@ import numpy as np
 from somacast.errors import SomacastError
 from somacast.files import write_atomically
 from somacast.formats.bvh import encode_bvh
+from somacast.formats.gltf_writer import encode_rigged_glb
 from somacast.formats.meshes import mesh_suffix, save_mesh
-from somacast.formats.rig import Motion, Rig, encode_rigged_glb, posed
 from somacast.geometry.preview import SUPERSAMPLE, encode_png
 from somacast.geometry.rasteriser import level_camera, light
 from somacast.geometry.reconstruction import Reconstruction
+from somacast.geometry.rig import Motion, Rig, posed
 from somacast.pipeline.live.outputs import Floor
 from somacast.pipeline.video.files import Video
 from somacast.systems.registry import System

@@ -221,11 +221,11 @@ def _scan_item(name: str, image: np.ndarray, camera: Camera, turned: Mesh, yaw_d
 def _load_figure(path: Path, folder: Path, number: int, seed: int) -> Iterator[EvalItem]:
     """Somebody's figure from VIEW_YAWS_DEG. One that can move takes another pose for each: its animations in turn, at
     moments spread over their length. The yaw is known for glTF only, whose front is +z."""
-    from somacast.formats.gltf_reader import FINEST, GltfPerson
+    from somacast.formats.gltf_scene import FINEST, GltfScene
     from somacast.formats.meshes import load_mesh
 
     gltf = path.suffix.lower() in (".glb", ".gltf")
-    person = GltfPerson(path) if gltf else None
+    person = GltfScene(path) if gltf else None
     moves = len(person.animations) if person else 0
     still = None if moves else person.mesh() if person else load_mesh(path, FINEST)
     name = path.relative_to(folder).with_suffix("").as_posix()

@@ -125,7 +125,7 @@ def sample_arrays(sample: Sample, person: int, stereo_baseline_m: float | None) 
 
 def sample_files(sample: Sample, person: int, view: int) -> dict[str, bytes]:
     """The files of one sample by name."""
-    from somacast.formats.meshes import encode_ply
+    from somacast.formats.ply import encode_ply
     from somacast.geometry.preview import encode_png
     from somacast.synthetic.samples import STEREO_BASELINE_M
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from somacast.body.rotations import about_axis
 from somacast.body.skeleton import JOINT_COUNT
 from somacast.errors import SomacastError
 
@@ -118,14 +119,7 @@ class Style:
 
 def turn(axis: int, degrees: np.ndarray | float, count: int) -> np.ndarray:
     """Rotations [count, 3, 3] about a coordinate axis."""
-    angle = np.broadcast_to(np.radians(degrees), (count,))
-    c, s = np.cos(angle), np.sin(angle)
-    out = np.zeros((count, 3, 3))
-    i, j = (axis + 1) % 3, (axis + 2) % 3
-    out[:, axis, axis] = 1
-    out[:, i, i] = out[:, j, j] = c
-    out[:, i, j], out[:, j, i] = -s, s
-    return out
+    return about_axis("xyz"[axis], np.broadcast_to(np.radians(degrees), (count,)))
 
 
 def bump(u: np.ndarray, centre: float, sharpness: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A system of fifty lines: a person is a box in the mean colours of the picture. docs/adding_a_system.md explains it."""
+"""A person is a box in the mean colours of the picture: the smallest system. docs/adding_a_system.md explains it."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,7 +54,10 @@ class Box:
             raise SomacastError("no person in the picture: expected one of more than one colour")
         upper, lower = (np.round(255 * half.mean((0, 1))) for half in np.array_split(image, 2))
         height_cm = round(100 * (capture.height_m or 1.7))
-        layers = [bytes([*((upper + lower) / 2).astype(np.uint8), height_cm]), bytes([*upper.astype(np.uint8), *lower.astype(np.uint8)])]
+        layers = [
+            bytes([*((upper + lower) / 2).astype(np.uint8), height_cm]),
+            bytes([*upper.astype(np.uint8), *lower.astype(np.uint8)]),
+        ]
         small = budget_bytes is not None and budget_bytes < 36
         return Encoded(layers[: 1 if small or network_state > 200 else 2], {"attributes": {"shape": "box"}})
 

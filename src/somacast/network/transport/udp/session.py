@@ -1,40 +1,52 @@
-"""What both ends of the UDP transport share: a socket, a thread, and the sessions of the other side; rules in `udp`."""
+"""What both ends of the UDP transport share: a socket, a thread, handshakes, and the sessions of the other side.
+
+Whoever goes to the other end initiates: it says HELLO until a REPLY comes, often at first and once a second later on,
+and again when the other side has been silent for most of lease_s. Whoever listens answers the HELLO of a member of the
+room, and holds the session for nothing until the first datagram inside it has come: only that proves that somebody of
+now is there and no recording. HELLOs that were answered are remembered, the last MAX_GREETED, and make no second
+session; answers are as long as what they answer, REPLIES_PER_S at most.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import secrets
 import selectors
 import socket
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from somacast.errors import SomacastError
 from somacast.network.keys import ROOM_KEY, read_room_key
 from somacast.network.transport.base import TO_RECEIVERS, Ends, Lane, TransportOptions, check_word
+from somacast.network.transport.udp.noise import KEY_BYTES, Handshake, ReceivingKey, Room, SendingKey
 from somacast.network.transport.udp.wire import (
     FRAME_BYTES,
     MAX_COUNTER,
-    NOBODY,
     PART_BYTES,
     PART_HEAD_BYTES,
+    SESSION_BYTES,
     Assembly,
     Kind,
-    Sealer,
-    Secret,
     Window,
+    greet,
+    greeting,
+    is_old,
     look,
     seal,
     unseal,
 )
 from somacast.network.transport.zenoh.config import Place, check_open
 
-PROVE_S = 3.0
-MAX_RETIRED = 4096
 FIRST_WAIT_S = 0.25  # until something is repeated
+HELLO_GAP_S, MAX_HELLO_GAP_S, EARLY_HELLOS = 0.1, 1.0, 10  # between HELLOs: the first ones, then doubling
+ATTEMPT_S = 5.0  # until a HELLO is made anew
+SUSPECT = 0.75  # of lease_s in silence, until a new session is asked for
+UNCONFIRMED_S, MIN_UNCONFIRMED_S = 5.0, 1.0  # a session that nobody has used is forgotten; may make room for others
+REPLY_GAP_S = 0.05  # between answers to the same HELLO
+REPLIES_PER_S, REPLIES_AT_ONCE = 50.0, 50
+MAX_GREETED = 4096
 BUFFER_BYTES = 1 << 20
 _TICK_S, _READS_AT_ONCE = 0.02, 64
 Address = tuple  # as the socket module has it
@@ -47,40 +59,43 @@ class Route:
     number: int = -1
     sent: int = 0
     acked: int = 0
-    sent_s: float = 0.0
     due_s: float = 0.0
     repeats: int = 0
 
 
 @dataclass
 class Peer:
-    """One session of the other side."""
+    """One session with the other side; confirmed: whether it was certainly made by somebody of now."""
 
     session: bytes
-    opener: Sealer
+    sending: SendingKey
+    receiving: ReceivingKey
     address: Address
-    first_s: float
     heard_s: float
-    proven: bool
+    confirmed: bool
+    confirmed_s: float = 0.0
+    sent_s: float = -1e9
+    counter: int = 0
     window: Window = field(default_factory=Window)
-    came_bytes: int = 0
-    went_bytes: int = 0
-    asked_s: float = -1e9  # receivers: when it was last asked; senders: when it was last answered
+    hello: bytes = b""  # what began it, and the answer: kept by who answers until it is confirmed
+    reply: bytes = b""
+    replied_s: float = -1e9
     name: str = ""
     route: Route = field(default_factory=Route)
     assembly: Assembly = field(default_factory=Assembly)
 
-    def believed(self, now_s: float) -> bool:
-        """Whether what it says may be handed on, to a receiver."""
-        return self.proven or now_s - self.first_s < PROVE_S
 
-    @property
-    def rank(self) -> tuple[bool, float]:
-        return self.proven, self.first_s
+@dataclass
+class Attempt:
+    """A handshake that was begun and not yet answered."""
+
+    handshake: Handshake
+    hello: bytes
+    begun_s: float
 
 
 class UdpEnd(Ends):
-    """What both ends share: a socket, a thread, sessions of the other side."""
+    """What both ends share."""
 
     takes: frozenset[Kind]
     max_peers: int
@@ -92,16 +107,18 @@ class UdpEnd(Ends):
         check_word("room", room)
         place = Place.parse(address)
         check_open([place], options.keys, options.insecure)
-        self._secret = Secret(_room_key(options), room)
+        initiator = b"sender" if (sends == TO_RECEIVERS) is not listen else b"receiver"
+        self._room = Room(_room_key(options), b"somacast udp 2 " + initiator + b" " + room.encode())
         self.options = options
+        self._clock = time.monotonic
         self._keep_s = min(1.0, options.lease_s / 3)
         self._lock = threading.RLock()
         self._closed = False
-        self._session, self._counter = secrets.token_bytes(len(NOBODY)), 0
-        self._peers: OrderedDict[bytes, Peer] = OrderedDict()  # who was heard last stands last
-        self._retired: OrderedDict[bytes, None] = OrderedDict()
-        self._sent_s = -1e9
-        self._tick_s = 0.0
+        self._peers: OrderedDict[bytes, Peer] = OrderedDict()
+        self._greeted: OrderedDict[bytes, None] = OrderedDict()
+        self._attempt: Attempt | None = None
+        self._hellos, self._hello_s = 0, -1e9
+        self._replies, self._replies_s = float(REPLIES_AT_ONCE), 0.0
         self._socket, self._target = _open_socket(place, listen)
         own = Place(place.host, self._socket.getsockname()[1]) if listen else place
         self.address = f"udp:{own}"
@@ -113,9 +130,15 @@ class UdpEnd(Ends):
     # thread
 
     def _run(self) -> None:
+        tick_s = 0.0
         with selectors.DefaultSelector() as ready:
             ready.register(self._socket, selectors.EVENT_READ)
             while not self._closed:
+                with self._lock:
+                    now = self._clock()
+                    if now >= tick_s and not self._closed:
+                        tick_s = now + _TICK_S
+                        self._tick(now)
                 ready.select(_TICK_S)
                 for _ in range(_READS_AT_ONCE):
                     try:
@@ -126,111 +149,191 @@ class UdpEnd(Ends):
                         continue
                     with self._lock:
                         if not self._closed:
-                            self._take(data, address, time.monotonic())
-                with self._lock:
-                    now = time.monotonic()
-                    if now >= self._tick_s and not self._closed:
-                        self._tick_s = now + _TICK_S
-                        self._tick(now)
+                            self._take(data, address, self._clock())
 
     def _take(self, data: bytes, address: Address, now_s: float) -> None:
         """One datagram of anybody. Nothing happens before it is known to be authentic and new."""
         seen = look(data)
-        if seen is None or seen[0] not in self.takes or seen[1] in self._retired:
+        if seen is None:
+            if is_old(data) and not self.notice:
+                self.notice = (
+                    f"{address[0]} sends what a Somacast before wire version 2 sends; expected version 2 there"
+                )
             self.statistics.rejected += 1
             return
-        kind, session, counter = seen
+        kind, session = seen
+        if kind is Kind.HELLO:
+            self._hello(session, greeting(data), address, now_s)
+        elif kind is Kind.REPLY:
+            self._reply(session, greeting(data), now_s)
+        else:
+            self._message(kind, session, data, address, now_s)
+
+    def _message(self, kind: Kind, session: bytes, data: bytes, address: Address, now_s: float) -> None:
         peer = self._peers.get(session)
-        opener = peer.opener if peer and kind is not Kind.JOIN else self._opener(kind, session)
-        body = unseal(opener, data)
-        if body is None:
+        found = unseal(peer.receiving, data) if peer is not None and kind in self.takes else None
+        if peer is None or found is None:
             self.statistics.rejected += 1
             return
-        if kind is Kind.JOIN:
-            self._join(session, address, now_s)
-            return
-        if peer is None:
-            if not self._make_room(now_s):
-                self.statistics.capped += 1
-                return
-            # What comes up is sealed to this session; without keys nothing is proven by a PROOF.
-            proven = self.sends is TO_RECEIVERS or not self._secret.encrypts
-            peer = Peer(session, opener, address, now_s, now_s, proven)
-            self._peers[session] = peer
+        counter, body = found
         newest = counter > peer.window.highest
         if not peer.window.take(counter):
             self.statistics.replayed += 1
             return
         if newest:
             peer.address = address
-        new, peer.heard_s = not peer.came_bytes, now_s
-        peer.came_bytes += len(data)
-        self._peers.move_to_end(session)
+        peer.heard_s = now_s
         if kind is Kind.BYE:
-            self._retire(session)
+            self._drop(peer)
             return
-        if new:
-            self._met(peer, now_s)
+        if not peer.confirmed:
+            self._confirm(peer, now_s)
         self._handle(kind, body, peer, now_s)
 
-    def _opener(self, kind: Kind, session: bytes) -> Sealer:
-        raise NotImplementedError
+    # handshake
 
-    def _join(self, session: bytes, address: Address, now_s: float) -> None:
-        raise NotImplementedError
+    def _hello(self, session: bytes, message: bytes, address: Address, now_s: float) -> None:
+        """Somebody asks for a session, or a recording does."""
+        public, peer = message[:KEY_BYTES], self._peers.get(session)
+        if self._target is not None or session != public[:SESSION_BYTES]:
+            self.statistics.rejected += 1
+        elif peer is not None and peer.hello == message:  # the answer was lost, or this came twice
+            if not peer.confirmed and now_s - peer.replied_s >= REPLY_GAP_S and self._may_reply(now_s):
+                peer.replied_s = now_s
+                self._put(peer.reply, address)
+            else:
+                self.statistics.replayed += 1
+        elif public in self._greeted:
+            self.statistics.replayed += 1
+        else:
+            handshake = self._room.handshake(initiates=False)
+            if peer is not None or handshake.read(message) is None:
+                self.statistics.rejected += 1
+            elif not self._make_room(now_s) or not self._may_reply(now_s):
+                self.statistics.capped += 1
+            else:
+                self._greet(handshake, session, message, address, now_s)
+
+    def _greet(self, handshake: Handshake, session: bytes, message: bytes, address: Address, now_s: float) -> None:
+        try:
+            reply = greet(Kind.REPLY, session, handshake.write())
+        except ValueError:  # a public key of low order
+            self.statistics.rejected += 1
+            return
+        self._greeted[message[:KEY_BYTES]] = None
+        if len(self._greeted) > MAX_GREETED:
+            self._greeted.popitem(last=False)
+        peer = Peer(session, *handshake.keys(), address, now_s, confirmed=False)
+        peer.hello, peer.reply, peer.replied_s = message, reply, now_s
+        self._peers[session] = peer
+        self._put(reply, address)
+
+    def _may_reply(self, now_s: float) -> bool:
+        earned = (now_s - self._replies_s) * REPLIES_PER_S
+        self._replies, self._replies_s = min(self._replies + earned, float(REPLIES_AT_ONCE)), now_s
+        if self._replies < 1:
+            return False
+        self._replies -= 1
+        return True
+
+    def _make_room(self, now_s: float) -> bool:
+        """Whether one more session can be told apart; one that nobody has used may have to go."""
+        if len(self._peers) < self.max_peers:
+            return True
+        for peer in self._peers.values():
+            if not peer.confirmed and now_s - peer.heard_s >= MIN_UNCONFIRMED_S:
+                self._drop(peer)
+                return True
+        return False
+
+    def _ask(self, now_s: float) -> None:
+        """Say HELLO if there is no session, or none that is heard."""
+        if any(now_s - peer.heard_s < SUSPECT * self.options.lease_s for peer in self._peers.values()):
+            self._attempt = None
+            return
+        attempt = self._attempt
+        if attempt is None or now_s - attempt.begun_s >= ATTEMPT_S:
+            handshake = self._room.handshake(initiates=True)
+            attempt = self._attempt = Attempt(handshake, handshake.write(), now_s)
+        late = max(self._hellos - EARLY_HELLOS, 0)
+        if now_s - self._hello_s >= min(HELLO_GAP_S * 2 ** min(late, 8), MAX_HELLO_GAP_S):
+            self._hellos, self._hello_s = self._hellos + 1, now_s
+            self._put(greet(Kind.HELLO, attempt.hello[:SESSION_BYTES], attempt.hello), self._target)
+
+    def _reply(self, session: bytes, message: bytes, now_s: float) -> None:
+        """An answer to HELLO: the session is there."""
+        attempt = self._attempt
+        if attempt is None or session != attempt.hello[:SESSION_BYTES]:
+            known = session in self._peers  # a second answer to a HELLO that was said twice
+            self.statistics.replayed += known
+            self.statistics.rejected += not known
+            return
+        if attempt.handshake.read(message) is None or self._target is None:
+            self.statistics.rejected += 1
+            return
+        for silent in list(self._peers.values()):
+            self._drop(silent)
+        peer = Peer(session, *attempt.handshake.keys(), self._target, now_s, confirmed=False)
+        self._peers[session], self._attempt, self._hellos = peer, None, 0
+        self._confirm(peer, now_s)
+
+    # sessions
+
+    def _confirm(self, peer: Peer, now_s: float) -> None:
+        peer.confirmed, peer.confirmed_s, peer.reply = True, now_s, b""
+        self._met(peer, now_s)
+        if not peer.counter:  # the other side waits for a word: only that tells this from a recording
+            self._post(Kind.PING, self._own_name(), peer)
+
+    def _own_name(self) -> bytes:
+        return b""
 
     def _met(self, peer: Peer, now_s: float) -> None:
-        raise NotImplementedError
+        """A session is confirmed."""
 
     def _handle(self, kind: Kind, body: bytes, peer: Peer, now_s: float) -> None:
+        """An authentic, new message of a confirmed session."""
         raise NotImplementedError
 
     def _tick(self, now_s: float) -> None:
-        raise NotImplementedError
+        for peer in list(self._peers.values()):
+            silent_s = now_s - peer.heard_s
+            if silent_s >= (self.options.lease_s if peer.confirmed else UNCONFIRMED_S):
+                self._drop(peer)
+            elif peer.confirmed:
+                unheard = self._target is not None and peer.window.highest < 0  # the first words may have been lost
+                if now_s - peer.sent_s >= (min(FIRST_WAIT_S, self._keep_s) if unheard else self._keep_s):
+                    self._post(Kind.PING, self._own_name(), peer)
+        if self._target is not None:
+            self._ask(now_s)
 
-    def _evictable(self, peer: Peer, now_s: float) -> bool:
-        raise NotImplementedError
-
-    def _make_room(self, now_s: float) -> bool:
-        """Whether one more session can be told apart; the longest silent may have to go."""
-        if len(self._peers) < self.max_peers:
-            return True
-        # Those that were never proven first: else replays could drive out a true sender that is away for a while.
-        order = sorted(self._peers.values(), key=lambda peer: peer.proven)
-        oldest = next((peer for peer in order if self._evictable(peer, now_s)), None)
-        if oldest is None:
-            return False
-        # What was never proven may be a true sender that others crowd out: it may come again.
-        self._retire(oldest.session, keep=oldest.proven or not oldest.believed(now_s))
-        return True
-
-    def _retire(self, session: bytes, keep: bool = True) -> None:
-        self._peers.pop(session, None)
-        if keep:
-            self._retired[session] = None
-            if len(self._retired) > MAX_RETIRED:
-                self._retired.popitem(last=False)
+    def _drop(self, peer: Peer) -> None:
+        """Forget a session and its keys."""
+        self._peers.pop(peer.session, None)
 
     def _live(self, now_s: float) -> list[Peer]:
-        return [peer for peer in self._peers.values() if now_s - peer.heard_s < self.options.lease_s]
+        lease_s = self.options.lease_s
+        return [peer for peer in self._peers.values() if peer.confirmed and now_s - peer.heard_s < lease_s]
 
     # going out
 
-    def _post(self, kind: Kind, body: bytes, sealer: Sealer, addresses: Iterable[Address]) -> bool:
-        """Seal once, send to each; whether it left for any."""
-        if self._counter > MAX_COUNTER:
+    def _put(self, data: bytes, address: Address | None) -> bool:
+        if address is None:
             return False
-        data, left = seal(sealer, kind, self._session, self._counter, body), False
-        self._counter += 1
-        for address in addresses:
-            with contextlib.suppress(OSError):  # full buffer, no route: best effort
-                self._socket.sendto(data, address)
-                left = True
-        self._sent_s = time.monotonic()
-        return left
+        try:
+            self._socket.sendto(data, address)
+        except OSError:  # full buffer, no route: best effort
+            return False
+        return True
 
-    def _leave(self) -> None:
-        raise NotImplementedError
+    def _post(self, kind: Kind, body: bytes, peer: Peer) -> bool:
+        """Seal and send; whether it left."""
+        if peer.counter > MAX_COUNTER:
+            return False
+        data = seal(peer.sending, kind, peer.session, peer.counter, body)
+        peer.counter += 1
+        peer.sent_s = self._clock()
+        return self._put(data, self._target or peer.address)
 
     def close(self) -> None:
         """See Transport."""
@@ -244,6 +347,11 @@ class UdpEnd(Ends):
                 self._thread.join()
             self._socket.close()
             self._peers.clear()
+            self._attempt = None
+
+    def _leave(self) -> None:
+        for peer in self._live(self._clock()):
+            self._post(Kind.BYE, b"", peer)
 
 
 def _room_key(options: TransportOptions) -> bytes | None:

@@ -1,133 +1,89 @@
-"""Datagrams of the UDP transport: how they are sealed, told apart from replays, and how long messages travel in parts.
+"""Datagrams of the UDP transport: what they look like, how replays are told apart, how long messages travel in parts.
 
     byte 0       version << 4 | kind
-    bytes 1-8    session: random, new at each start of an end
-    bytes 9-13   counter: of all datagrams of the session, from 0; the nonce
-    then         body, encrypted; tag of 16 bytes over all of it (ChaCha20-Poly1305, RFC 8439)
+    bytes 1-4    session: the first bytes of the initiator's public key
+    then         HELLO, REPLY: a message of the handshake (`noise`), 48 bytes
+    or           counter, 5 bytes: of all datagrams of one direction of the session, from 0; the nonce
+                 body, encrypted; tag of 16 bytes over all of it (ChaCha20-Poly1305, RFC 8439)
 
-Each session has a key of its own in each direction, made from the shared secret by HKDF-Expand (RFC 5869; the secret is
-uniform): way | session | session of the other side, or zeros | name of the room. So a nonce never comes twice under
-one key, and a datagram means nothing in another room, sent back, or to a sender that has started anew. Without keys
-the secret is public and the body stays in the clear, with a keyed BLAKE2s of 16 bytes behind it: the same rules, but no
-secrecy and no proof of anything.
+Each session has a key of its own in each direction, so a nonce never comes twice under one key, and a datagram means
+nothing in another room, sent back, or to an end that has started anew.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import struct
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Protocol
 
-from somacast.extras import require
+from somacast.network.transport.udp.noise import MESSAGE_BYTES, TAG_BYTES, ReceivingKey, SendingKey
 
-VERSION = 1
-SESSION_BYTES, COUNTER_BYTES, TAG_BYTES = 8, 5, 16
-HEAD_BYTES = 1 + SESSION_BYTES + COUNTER_BYTES
+VERSION = 2
+SESSION_BYTES, COUNTER_BYTES = 4, 5
+START_BYTES = 1 + SESSION_BYTES
+HEAD_BYTES = START_BYTES + COUNTER_BYTES
 FRAME_BYTES = HEAD_BYTES + TAG_BYTES  # added to each message
+HANDSHAKE_BYTES = START_BYTES + MESSAGE_BYTES
 MAX_COUNTER = (1 << 8 * COUNTER_BYTES) - 1  # 87 years at 400 a second
-NOBODY = bytes(SESSION_BYTES)
-DOWN, UP = b"D", b"U"  # sender to receivers, and back
 WINDOW = 1024  # datagrams by which one may be overtaken
 PART_BYTES = 1200  # of a message that is split
 MAX_PARTS = 32
-_LABEL = b"somacast udp 1"
-_PUBLIC = hashlib.sha256(b"somacast udp without keys").digest()
+_OLD_BYTES = 30  # version 1, the shortest
 _PART, _ACK = struct.Struct(">HBB"), struct.Struct(">HI")
 PART_HEAD_BYTES = _PART.size
 
 
 class Kind(IntEnum):
-    """What a datagram says. LIVE and IDENTITY, PROOF go down; CONTROL, ACK, JOIN, ASK go up; BYE either way."""
+    """What a datagram says. LIVE, IDENTITY go from a sender, CONTROL, ACK to it; the others either way."""
 
     LIVE = 0
     IDENTITY = 1  # number, index, count, part
     CONTROL = 2
     ACK = 3  # number, bits of the parts that are there
-    JOIN = 4  # zeros: a receiver that knows no session of the sender asks for a PROOF, and for nothing else
-    ASK = 5  # zeros, name: a receiver is there and asks for a PROOF
-    PROOF = 6  # session of the receiver that asked, or zeros; no longer than what asks for it
+    HELLO = 4  # first message of the handshake
+    REPLY = 5  # second message of the handshake
+    PING = 6  # name of a receiver, or nothing
     BYE = 7
 
 
-class Sealer(Protocol):
-    """Seals and opens the datagrams of one session in one direction."""
-
-    def seal(self, nonce: bytes, body: bytes, head: bytes) -> bytes: ...
-
-    def open(self, nonce: bytes, sealed: bytes, head: bytes) -> bytes | None: ...
+HANDSHAKE = frozenset((Kind.HELLO, Kind.REPLY))
 
 
-class _Encrypted:
-    def __init__(self, key: bytes) -> None:
-        from cryptography.exceptions import InvalidTag
-        from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-
-        self._cipher, self._invalid = ChaCha20Poly1305(key), InvalidTag
-
-    def seal(self, nonce: bytes, body: bytes, head: bytes) -> bytes:
-        return self._cipher.encrypt(nonce, body, head)
-
-    def open(self, nonce: bytes, sealed: bytes, head: bytes) -> bytes | None:
-        try:
-            return self._cipher.decrypt(nonce, sealed, head)
-        except self._invalid:
-            return None
-
-
-class _Plain:
-    def __init__(self, key: bytes) -> None:
-        self._key = key
-
-    def _tag(self, body: bytes, head: bytes) -> bytes:
-        return hashlib.blake2s(head + body, key=self._key, digest_size=TAG_BYTES).digest()
-
-    def seal(self, nonce: bytes, body: bytes, head: bytes) -> bytes:
-        return body + self._tag(body, head)
-
-    def open(self, nonce: bytes, sealed: bytes, head: bytes) -> bytes | None:
-        body, tag = sealed[:-TAG_BYTES], sealed[-TAG_BYTES:]
-        return body if hmac.compare_digest(tag, self._tag(body, head)) else None
-
-
-class Secret:
-    """Makes the sealers of a room. room_key: 32 bytes, or None to go in the clear."""
-
-    def __init__(self, room_key: bytes | None, room: str) -> None:
-        if room_key is not None:
-            require("cryptography", "the UDP transport with keys")
-        self.encrypts, self._key, self._room = room_key is not None, room_key or _PUBLIC, room.encode()
-
-    def sealer(self, way: bytes, session: bytes, other: bytes = NOBODY) -> Sealer:
-        """For datagrams of `session` that go `way`, to session `other` if that is known."""
-        info = _LABEL + way + session + other + self._room
-        key = hmac.digest(self._key, info + b"\x01", "sha256")
-        return _Encrypted(key) if self.encrypts else _Plain(key)
-
-
-def seal(sealer: Sealer, kind: Kind, session: bytes, counter: int, body: bytes) -> bytes:
-    """A datagram; counter: 0 to MAX_COUNTER, each once in a session."""
-    head = bytes([VERSION << 4 | kind]) + session + counter.to_bytes(COUNTER_BYTES)
-    return head + sealer.seal(_nonce(counter), body, head)
-
-
-def look(datagram: bytes) -> tuple[Kind, bytes, int] | None:
-    """Kind, session and counter as a datagram states them, not yet to be believed; None for other bytes."""
-    if len(datagram) < FRAME_BYTES or datagram[0] >> 4 != VERSION or datagram[0] & 15 > max(Kind):
+def look(datagram: bytes) -> tuple[Kind, bytes] | None:
+    """Kind and session as a datagram states them, not yet to be believed; None for other bytes."""
+    if not datagram or datagram[0] >> 4 != VERSION or datagram[0] & 15 > max(Kind):
         return None
-    return Kind(datagram[0] & 15), datagram[1 : 1 + SESSION_BYTES], int.from_bytes(datagram[9:HEAD_BYTES])
+    kind = Kind(datagram[0] & 15)
+    fits = len(datagram) == HANDSHAKE_BYTES if kind in HANDSHAKE else len(datagram) >= FRAME_BYTES
+    return (kind, datagram[1:START_BYTES]) if fits else None
 
 
-def unseal(sealer: Sealer, datagram: bytes) -> bytes | None:
-    """The body of a datagram that `look` has understood; None if it was not sealed by the same key."""
-    nonce = _nonce(int.from_bytes(datagram[1 + SESSION_BYTES : HEAD_BYTES]))
-    return sealer.open(nonce, datagram[HEAD_BYTES:], datagram[:HEAD_BYTES])
+def is_old(datagram: bytes) -> bool:
+    """Whether it looks like one of version 1, which had no handshake."""
+    return len(datagram) >= _OLD_BYTES and datagram[0] >> 4 == 1 and datagram[0] & 15 <= 7
 
 
-def _nonce(counter: int) -> bytes:
-    return counter.to_bytes(12)
+def greet(kind: Kind, session: bytes, message: bytes) -> bytes:
+    """The datagram of one message of a handshake."""
+    return bytes([VERSION << 4 | kind]) + session + message
+
+
+def greeting(datagram: bytes) -> bytes:
+    """The message of a handshake in a datagram that `look` has understood."""
+    return datagram[START_BYTES:]
+
+
+def seal(key: SendingKey, kind: Kind, session: bytes, counter: int, body: bytes) -> bytes:
+    """A datagram; counter: 0 to MAX_COUNTER, each once in a session and rising."""
+    head = bytes([VERSION << 4 | kind]) + session + counter.to_bytes(COUNTER_BYTES)
+    return head + key.seal(counter, body, head)
+
+
+def unseal(key: ReceivingKey, datagram: bytes) -> tuple[int, bytes] | None:
+    """Counter and body of a datagram that `look` has understood; None if it was not sealed in the same session."""
+    counter = int.from_bytes(datagram[START_BYTES:HEAD_BYTES])
+    body = key.open(counter, datagram[HEAD_BYTES:], datagram[:HEAD_BYTES])
+    return None if body is None else (counter, body)
 
 
 class Window:

@@ -57,7 +57,7 @@ def joints_of(space: LabelSpace, values: np.ndarray) -> np.ndarray:
 def skin_of(space: LabelSpace, values: np.ndarray) -> np.ndarray:
     """Skin and clothes [V, 3] of label values [L] by the linear estimate of the chart, metres, pelvis at the origin."""
     state = space.state(values)
-    return displaced_body(state, space.offset_map(state.codes))[0]
+    return displaced_body(state, space.appearance.offset_map(state.codes))[0]
 
 
 def received(codec: LabelCodec, data: bytes) -> np.ndarray:

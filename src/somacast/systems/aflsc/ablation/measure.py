@@ -82,13 +82,13 @@ def rebuilt(
     start = time.perf_counter()
     if config is None:
         state = decoder.space.state(decoder.space.vocabulary.dequantise(symbols[None])[0][0])
-        color, offset = decoder.space.chart_maps(state.codes)
+        color, offset = decoder.space.appearance.chart_maps(state.codes)
     else:
         decoder.config = config
         state, color, offset = decoder.restore(symbols)
     human = build_human(state, color, offset, SurfaceConfig(resolution=decoder.config.resolution))
     row = {"decode_s": time.perf_counter() - start}
-    base_color, base_offset = decoder.space.chart_maps(state.codes)
+    base_color, base_offset = decoder.space.appearance.chart_maps(state.codes)
     inside = load_chart().inside
     row["color_change"] = float(np.sqrt(np.square(color - base_color)[inside].mean()))
     row["offset_change_mm"] = 1000 * float(np.sqrt(np.square(offset - base_offset)[inside].mean()))
@@ -167,7 +167,7 @@ def discriminator_table(config: AblateConfig, rows: dict[str, list[dict[str, Any
 
 
 def study(config: AblateConfig) -> dict[str, Any]:
-    """Measure, draw the figure, print the tables; results, failures and the weights used, for bench/results.py to write.
+    """Measure, draw the figure, print the tables; results, failures and weights, for bench/results.py to write.
 
     SomacastError if the variants of the run are not there, or nobody came through.
     """

@@ -6,8 +6,8 @@ import numpy as np
 
 from somacast.body.table import TPOSE, load_body
 from somacast.errors import SomacastError
-from somacast.formats.rig import Rig, body_joint_weights
 from somacast.geometry.reconstruction import Reconstruction
+from somacast.geometry.rig import Rig, body_joint_weights
 from somacast.systems.aflsc.live.motion import load_motion
 from somacast.systems.aflsc.receiver.assemble import skinned_mesh
 from somacast.systems.aflsc.receiver.decoder import Decoder

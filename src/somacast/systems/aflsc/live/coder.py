@@ -66,7 +66,7 @@ class AflscFrameCoder:
         away = -pelvis_m[:, 2]
         full = space.values({
             "rotations": rotations, "shape": np.zeros((count, 64)), "attributes": np.zeros((count, 5)),
-            "codes": np.zeros((count, len(space.appearance_std))), "curl": np.full((count, 2), 0.3),
+            "codes": np.zeros((count, len(space.appearance.std))), "curl": np.full((count, 2), 0.3),
             "pelvis": np.stack([pelvis_m[:, 0] / away, -pelvis_m[:, 1] / away, np.log(away)], 1),
         })  # fmt: skip
         values = full[:, self.motion.columns]

@@ -14,7 +14,8 @@ from safetensors.numpy import load_file, save_file
 from somacast.coding.label_coding import CodingTables
 from somacast.coding.motion_coding import MotionModel, Pose
 from somacast.coding.vocabulary import MAX_LEVELS, Label, Vocabulary
-from somacast.systems.aflsc.labels.space import LabelSpace, levels_of
+from somacast.systems.aflsc.labels.schema import levels_of
+from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.networks.loading import load_tables
 from somacast.weights.manifest import digest, weights_path
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from somacast.body.rotations import wrap_angle
 from somacast.capture.cropping import SquareBox
 from somacast.capture.detector import NO_PERSON, find_people
 from somacast.errors import SomacastError
@@ -48,11 +49,11 @@ class OneEuro:
             self._time_s, self._value, self._speed = time_s, value.copy(), np.zeros_like(value)
             return value
         step = value - self._value
-        step = np.where(self.circular, (step + np.pi) % (2 * np.pi) - np.pi, step)
+        step = np.where(self.circular, wrap_angle(step), step)
         self._speed += _share(1.0, gap) * (step / gap - self._speed)
         cutoff = self.cutoff_hz + self.opening * np.abs(self._speed) / self.unit
         self._value = self._value + _share(cutoff, gap) * step
-        self._value = np.where(self.circular, (self._value + np.pi) % (2 * np.pi) - np.pi, self._value)
+        self._value = np.where(self.circular, wrap_angle(self._value), self._value)
         self._time_s = time_s
         return self._value.copy()
 

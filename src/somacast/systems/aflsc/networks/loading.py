@@ -94,7 +94,7 @@ def load_sender(path: Path | None = None) -> tuple[MultiTaskViT, SemanticCoder]:
     """(MultiTaskViT, SemanticCoder) in evaluation mode."""
     from somacast.body.clothing import ATTRIBUTES
     from somacast.systems.aflsc.labels.layout import LabelLayout
-    from somacast.systems.aflsc.labels.space import SHAPE_LABELS
+    from somacast.systems.aflsc.labels.schema import SHAPE_LABELS
     from somacast.systems.aflsc.networks.adversarial import SemanticCoder, SemanticConfig
     from somacast.systems.aflsc.networks.extract import ExtractConfig, MultiTaskViT
 

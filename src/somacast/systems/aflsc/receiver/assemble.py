@@ -12,7 +12,7 @@ from somacast.geometry.nearest import PointTree
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.surface import SurfaceConfig, reconstruct_surface
 from somacast.systems.aflsc.labels.chart import OFFSET_HIGH_M, OFFSET_LOW_M, load_chart
-from somacast.systems.aflsc.labels.space import PersonState
+from somacast.systems.aflsc.labels.state import PersonState
 from somacast.types import Mesh, PointCloud
 
 CLOUD_POINTS = 40_000
@@ -39,25 +39,6 @@ def _nearest_inside(uv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows, columns
 
 
-def _inner_faces() -> np.ndarray:
-    """Body faces that no one sees (mouth cavity, behind the eyes): a ray from them meets the body from inside."""
-    from somacast.systems.aflsc.labels.chart import _run_cast
-
-    body = load_body()
-    rest = np.ascontiguousarray(body.shape_mean[:BODY_VERTICES], np.float32)
-    tri = np.ascontiguousarray(rest[body.faces])
-    normal = np.cross(tri[:, 1] - tri[:, 0], tri[:, 2] - tri[:, 0])
-    normal = (normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)).astype(np.float32)
-    centre = tri.mean(1) + 1e-3 * normal
-    head = np.isin(body.bone_joint[body.skin_index[body.faces[:, 0], 0]], [4])
-    out = np.zeros(len(tri), bool)
-    # kind 2 lets every hit count: the last one within reach tells whether something closes the way out
-    t, f = _run_cast(centre[head], normal[head], tri, np.full(len(tri), 2, np.uint8))
-    closed = (f >= 0) & (t > 2e-3) & (t < 0.12)
-    out[np.flatnonzero(head)[closed]] = True
-    return out
-
-
 @lru_cache(maxsize=1)
 def _layout(points: int = CLOUD_POINTS) -> _Layout:
     """The same area-uniform points on the mean body for everyone; drawn once with a fixed seed."""
@@ -67,7 +48,7 @@ def _layout(points: int = CLOUD_POINTS) -> _Layout:
     area = np.linalg.norm(np.cross(tri[:, 1] - tri[:, 0], tri[:, 2] - tri[:, 0]), axis=1)
     joint = body.bone_joint[body.skin_index[body.faces[:, 0], body.skin_weight[body.faces[:, 0]].argmax(1)]]
     area = area * np.where(np.isin(joint, [4, 8, 12]), 2.0, 1.0)  # head and hands are small and matter
-    area[_inner_faces()] = 0
+    area[body.inner_faces] = 0
     rng = np.random.default_rng(20)
     face = rng.choice(len(area), points, p=area / area.sum())
     r1, r2 = np.sqrt(rng.random(points)), rng.random(points)
@@ -117,7 +98,7 @@ def skinned_mesh(state: PersonState, color: np.ndarray, offset: np.ndarray) -> M
     """The displaced body itself as a mesh (not watertight): quick previews and the sender's look at its own result."""
     vertices, _, _ = displaced_body(state, offset)
     body = load_body()
-    faces = body.faces[~_inner_faces()]
+    faces = body.faces[~body.inner_faces]
     return Mesh(vertices, faces, np.clip(color[_layout().vertex_texel], 0, 1).astype(np.float32))
 
 

@@ -10,9 +10,10 @@ from somacast.extras import require
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.surface import SurfaceConfig
 from somacast.systems.aflsc.config import DecoderConfig
+from somacast.systems.aflsc.labels.appearance_basis import COLOR_UNIT, RESIDUAL_UNIT
 from somacast.systems.aflsc.labels.chart import OFFSET_UNIT_M, load_chart
 from somacast.systems.aflsc.labels.codec import label_inputs
-from somacast.systems.aflsc.labels.space import COLOR_UNIT, RESIDUAL_UNIT, PersonState
+from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.networks.loading import load_fast_receiver, load_receiver, load_tables
 from somacast.systems.aflsc.receiver.assemble import build_human
 from somacast.types import Payload
@@ -44,10 +45,8 @@ class Decoder:
         state = self.space.state(values[0])
         state.width, state.present = width[0], present[0]
         inside = load_chart().inside
-        basis = self.space.appearance_basis.reshape(len(state.codes), -1)
-        flat = self.space.appearance_mean.reshape(-1) + state.codes @ basis
         chart = np.zeros((*inside.shape, 4), np.float32)
-        chart[inside] = flat.reshape(-1, 4)
+        chart[inside] = self.space.appearance.rows(state.codes)
         base = np.ascontiguousarray(chart.transpose(2, 0, 1)[None])
         labels = label_inputs(vocabulary, values, width, present)
         change = self._change_fast(labels, base) if self.fast else self._change(labels, base)

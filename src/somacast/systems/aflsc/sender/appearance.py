@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from somacast.body.table import load_body
+from somacast.systems.aflsc.labels.appearance_basis import COLOR_UNIT
 from somacast.systems.aflsc.labels.chart import OFFSET_UNIT_M, load_chart
-from somacast.systems.aflsc.labels.space import COLOR_UNIT, LabelSpace, PersonState
+from somacast.systems.aflsc.labels.space import LabelSpace
+from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.receiver.assemble import texel_of_vertex
 from somacast.systems.aflsc.sender.rendered_body import RenderedBody, WeakCamera
 from somacast.systems.aflsc.sender.silhouette_alignment import silhouette_gaps
@@ -75,8 +77,8 @@ class OffsetEvidence:
 
 
 class CodeFit:
-    """Most likely codes given colours of the seen texels, their rows [M, 3, K] of `LabelSpace.texel_basis`, and the
-    lift; made once for all colours that are tried.
+    """Most likely codes given colours of the seen texels, their rows [M, 3, K] of `AppearanceBasis.texel_basis`, and
+    the offset; made once for all colours that are tried.
 
     noise: spread of a texel's error in basis units (light, pose, texture the basis lacks); neighbouring texels err
     together, so that each counts for texel_share of an independent one.
@@ -87,15 +89,15 @@ class CodeFit:
         noise: float = 0.6, texel_share: float = 0.05,
     ):  # fmt: skip
         basis = rows.reshape(-1, rows.shape[-1])
-        self.space, self.mean = space, space.appearance_mean[seen.index, :3]
+        self.space, self.mean = space, space.appearance.mean[seen.index, :3]
         self.weighted = basis * np.repeat(seen.weight * (texel_share / noise**2), 3).astype(np.float32)[:, None]
         self.precision = (self.weighted.T @ basis).astype(np.float64) + np.eye(basis.shape[1])
         self.evidence = np.zeros(basis.shape[1])
         if offset_evidence is not None and len(offset_evidence.index):
-            slopes = (space.appearance_basis[:, offset_evidence.index, 3] * space.appearance_std[:, None]).astype(
+            slopes = (space.appearance.basis[:, offset_evidence.index, 3] * space.appearance.std[:, None]).astype(
                 np.float64
             )
-            gap = offset_evidence.offset_m / OFFSET_UNIT_M - space.appearance_mean[offset_evidence.index, 3]
+            gap = offset_evidence.offset_m / OFFSET_UNIT_M - space.appearance.mean[offset_evidence.index, 3]
             # few points on the outline stand for all of a sleeve or a skirt
             weight = OFFSET_SHARE * (OFFSET_UNIT_M / OFFSET_NOISE_M) ** 2
             self.precision += weight * slopes @ slopes.T
@@ -105,7 +107,7 @@ class CodeFit:
         """Colours [M, 3] in [0, 1] of the texels to codes [K]."""
         residual = (color / COLOR_UNIT - self.mean).reshape(-1).astype(np.float32)
         unit = np.linalg.solve(self.precision, self.weighted.T @ residual + self.evidence)
-        return (unit * self.space.appearance_std).astype(np.float32)
+        return (unit * self.space.appearance.std).astype(np.float32)
 
 
 def read_offset(rendered: RenderedBody, silhouette: np.ndarray) -> OffsetEvidence:
@@ -123,7 +125,7 @@ def without_light(space: LabelSpace, seen: Seen, rows: np.ndarray, codes: np.nda
     """Colours [M, 3] of the seen texels with the light taken out: brightness over that of the current estimate, as a
     linear function of the normal, is the light's share. How bright the lamp is cannot be told from one picture:
     MEAN_SHADE is assumed."""
-    flat = space.appearance_mean[seen.index, :3] + rows @ (codes / space.appearance_std)
+    flat = space.appearance.mean[seen.index, :3] + rows @ (codes / space.appearance.std)
     albedo = np.clip(flat * COLOR_UNIT, 0.02, 1).mean(1)
     shown = seen.color.mean(1)
     columns = np.concatenate([np.ones((len(shown), 1)), seen.normal], 1)
@@ -144,14 +146,14 @@ def read_appearance(
 
     Two rounds, as offsets of the first place the texels of the second; its colours tell the light, twice over.
     """
-    codes, share = np.zeros(len(space.appearance_std), np.float32), 0.0
+    codes, share = np.zeros(len(space.appearance.std), np.float32), 0.0
     for round_number in range(2):
-        rendered = RenderedBody.of(state, space.offset_map(codes), camera, len(image))
+        rendered = RenderedBody.of(state, space.appearance.offset_map(codes), camera, len(image))
         shown = visible_texels(rendered, image, silhouette)
         share = shown.share
         if len(shown.index) < 50:
             return codes, share
-        rows = space.texel_basis[shown.index]
+        rows = space.appearance.texel_basis[shown.index]
         fit = CodeFit(space, shown, rows, read_offset(rendered, silhouette))
         if round_number == 0:
             codes = fit(np.clip(shown.color / MEAN_SHADE, 0, 1))

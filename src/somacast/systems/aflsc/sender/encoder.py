@@ -17,7 +17,8 @@ from somacast.errors import SomacastError
 from somacast.extras import require
 from somacast.systems.aflsc.config import EncoderConfig
 from somacast.systems.aflsc.labels.layout import DEPTH_OFFSET_M, LabelLayout, label_values
-from somacast.systems.aflsc.labels.space import SHAPE_LABELS, LabelSpace
+from somacast.systems.aflsc.labels.schema import SHAPE_LABELS
+from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.networks.loading import CODED, EXTRACTED, load_fast_sender, load_sender, load_tables
 from somacast.systems.aflsc.sender.appearance import read_appearance
 from somacast.systems.aflsc.sender.known_height import check_height, standing_height, with_height
@@ -275,7 +276,7 @@ class Encoder:
             camera = replace(camera, scale_px_per_m=camera.scale_px_per_m / factor, distance_m=distance)
         given = (look.values, look.value_std, evidence, distance)
         silhouette = look.silhouette.astype(np.float32)
-        offset = self.space.offset_map(np.zeros(len(self.space.appearance_std), np.float32))
+        offset = self.space.appearance.offset_map(np.zeros(len(self.space.appearance.std), np.float32))
         for _ in range(alignment_rounds):
             frames = self.refiner.joints(parameters)
             rendered = RenderedBody.of(self.space.state(values), offset, camera, self.crop_px)
@@ -292,7 +293,7 @@ class Encoder:
         silhouette = square_crop(look.silhouette.astype(np.float32), SquareBox(size / 2, size / 2, size), LOOK_PX)
         codes, share = read_appearance(self.space, state, camera, image, silhouette)
         refined = values.copy()
-        refined[self.space.code_labels] = codes[self.space.codes_kept]
+        refined[self.space.parts["codes"].labels] = codes[self.space.parts["codes"].numbers]
         refined[self.space.vocabulary.group_indices("camera")] = self.place(frame, look, camera)
         return refined, share
 
@@ -308,7 +309,7 @@ class Encoder:
         """The sender looks at its own result: intersection over union of the rebuilt person's silhouette and the one
         that the network saw."""
         state = self.space.state(values)
-        offset = self.space.offset_map(state.codes)
+        offset = self.space.appearance.offset_map(state.codes)
         seen, own = look.silhouette > 0.5, RenderedBody.of(state, offset, camera, self.crop_px).covered
         return float((seen & own).sum() / max((seen | own).sum(), 1))
 

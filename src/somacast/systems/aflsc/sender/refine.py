@@ -14,9 +14,11 @@ from typing import Any
 import numba as nb
 import numpy as np
 
+from somacast.body.rotations import wrap_angle
 from somacast.body.skeleton import JOINT_COUNT, JOINT_PARENT
 from somacast.body.table import TPOSE, load_body
-from somacast.systems.aflsc.labels.space import SHAPE_LABELS, LabelSpace
+from somacast.systems.aflsc.labels.schema import SHAPE_LABELS
+from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.sender.rendered_body import WeakCamera
 
 EDGE_STD = 0.04  # of an outline point from the silhouette's edge, in crop sides: clothes are not skin
@@ -165,9 +167,9 @@ class Refiner:
         body = load_body()
         rest = body.joints(body.bone_mean, TPOSE).astype(np.float64)
         shapes = [body.joints(body.bone_mean + body.bone_basis[k], TPOSE) - rest for k in range(SHAPE_LABELS)]
-        basis = np.ascontiguousarray(self.space.pose_basis[self.space.pose_kept], np.float64)
+        basis = np.ascontiguousarray(self.space.pose.basis[self.space.parts["pose"].numbers], np.float64)
         self._tables = (
-            len(basis), self.space.pose_mean.astype(np.float64), basis, rest, np.stack(shapes).astype(np.float64),
+            len(basis), self.space.pose.mean.astype(np.float64), basis, rest, np.stack(shapes).astype(np.float64),
             JOINT_PARENT.astype(np.int64),
         )  # fmt: skip
 
@@ -241,7 +243,7 @@ class Refiner:
                 damping *= 6
         refined = values.copy()
         refined[at] = p[:-3]
-        refined[0] = (refined[0] + np.pi) % (2 * np.pi) - np.pi
+        refined[0] = wrap_angle(refined[0])
         camera = WeakCamera(p[-3:-1].copy(), float(np.exp(p[-1])), distance_m)
         return refined, camera, float(np.abs(base[: 2 * JOINT_COUNT]).mean()), p
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from somacast.body.table import load_body
 from somacast.geometry.rasteriser import rasterize
-from somacast.systems.aflsc.labels.space import PersonState
+from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.receiver.assemble import displaced_body
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from somacast.body.clothing import ATTRIBUTES
 from somacast.synthetic.samples import SyntheticPeople
-from somacast.systems.aflsc.labels.chart import clean_offsets, outer_surface
+from somacast.systems.aflsc.training.outer_surface import clean_offsets, outer_surface
 
 SHARD = 100
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from somacast.body.skeleton import joint_rotvecs
 from somacast.body.table import BODY_VERTICES, hand_and_jaw_rotations, load_body, skin_vertices
 from somacast.coding.importance import ImportanceModel
 from somacast.coding.label_coding import CodingTables
@@ -14,16 +15,20 @@ from somacast.coding.vocabulary import Vocabulary
 from somacast.synthetic.motion.clips import MotionLibrary
 from somacast.synthetic.people import draw_shape
 from somacast.synthetic.scenes import draw_view
-from somacast.systems.aflsc.labels.chart import OFFSET_UNIT_M, load_chart
-from somacast.systems.aflsc.labels.space import (
+from somacast.systems.aflsc.labels.appearance_basis import COLOR_UNIT, AppearanceBasis, join_bases
+from somacast.systems.aflsc.labels.chart import OFFSET_UNIT_M, face_texels, load_chart
+from somacast.systems.aflsc.labels.pose_basis import PoseBasis
+from somacast.systems.aflsc.labels.schema import (
     APPEARANCE_LABELS,
-    BITTEN,
-    COLOR_UNIT,
+    BASES,
+    FACE_LABELS,
+    FITTED_LABELS,
     FLOOR_BITS,
+    LABELS,
+    SCALAR_NAMES,
     SHAPE_LABELS,
-    LabelSpace,
-    build_label_space,
 )
+from somacast.systems.aflsc.labels.space import LabelSpace
 
 _MOVE_UNIT_M, _COLOR_COST_UNIT = 0.05, 0.15  # a displacement and a colour error that hurt alike
 _STEP = 0.05  # width of the finest bins, in the cost that both units are one of
@@ -59,6 +64,49 @@ def draw_scalars(count: int, seed: int = 4) -> dict[str, np.ndarray]:
     return out
 
 
+def _principal(flat: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Leading components of centred rows [N, D]: orthonormal rows [count, D] (0 beyond the rank), std [count]."""
+    w, u = np.linalg.eigh((flat @ flat.T).astype(np.float64))
+    top = np.argsort(-w)[:count]
+    basis = np.zeros((count, flat.shape[1]), np.float32)
+    basis[: len(top)] = (u[:, top] / np.sqrt(np.maximum(w[top], 1e-9))).T.astype(np.float32) @ flat
+    std = np.full(count, 1e-3, np.float32)
+    std[: len(top)] = np.maximum(np.sqrt(np.maximum(w[top], 0) / len(flat)), 1e-3)
+    return basis, std
+
+
+def fit_pose_basis(poses: np.ndarray) -> PoseBasis:
+    """Principal components of poses [N, 21, 3, 3]."""
+    rotvecs = joint_rotvecs(poses)
+    mean = rotvecs.mean(0)
+    values, vectors = np.linalg.eigh(np.cov((rotvecs - mean).T))
+    order = np.argsort(-values)
+    return PoseBasis(mean, vectors[:, order].T, np.sqrt(np.maximum(values[order], 1e-12)))
+
+
+def fit_appearance_basis(rows: np.ndarray) -> AppearanceBasis:
+    """Principal components of charts [M, T, 4] in basis units (see `chart_rows`), then of what they leave of faces."""
+    flat = rows.reshape(len(rows), -1)
+    mean, texel_shape, at = flat.mean(0), rows.shape[1:], face_texels()
+    look, look_std = _principal(flat - mean, APPEARANCE_LABELS)
+    codes = (flat - mean) @ look.T
+    explained = np.einsum("nk,ktc->ntc", codes, look.reshape(APPEARANCE_LABELS, *texel_shape)[:, at])
+    rest = (rows - mean.reshape(texel_shape))[:, at] - explained
+    face, face_std = _principal(rest.reshape(len(rows), -1), FACE_LABELS)
+    std = np.concatenate([look_std, face_std])
+    return AppearanceBasis(mean.reshape(texel_shape), join_bases(look, face, texel_shape), std)
+
+
+def fit_label_space(
+    poses: np.ndarray, rows: np.ndarray, scalars: dict[str, np.ndarray], bits: np.ndarray | None = None
+) -> LabelSpace:
+    """Fit the tables: poses [N, 21, 3, 3] of training motions, rows [M, T, 4] of charts (see `chart_rows`), scalars
+    name -> samples, bits [len(FITTED_LABELS)]: 5 each unless given."""
+    statistics = {n: (float(scalars[n].mean()), float(max(scalars[n].std(), 1e-3))) for n in SCALAR_NAMES}
+    bits = np.full(len(FITTED_LABELS), 5) if bits is None else bits
+    return LabelSpace(fit_pose_basis(poses), fit_appearance_basis(rows), statistics, bits)
+
+
 def label_costs(space: LabelSpace, poses: np.ndarray, people: int = 40, seed: int = 0) -> dict[str, float]:
     """How much the person changes when one label moves by its spread: name -> cost, 1 = 5 cm of the skin or 0.15 of
     colour (root mean square over the skin). This is the measured sensitivity behind tau and the labels' bits.
@@ -72,7 +120,7 @@ def label_costs(space: LabelSpace, poses: np.ndarray, people: int = 40, seed: in
     n = len(pick)
     state = {
         "rotations": pick, "shape": rng.normal(0, 1, (n, SHAPE_LABELS)), "attributes": np.zeros((n, 5)),
-        "codes": np.zeros((n, len(space.appearance_std))), "curl": np.full((n, 2), 0.4), "pelvis": np.zeros((n, 3)),
+        "codes": np.zeros((n, len(space.appearance.std))), "curl": np.full((n, 2), 0.4), "pelvis": np.zeros((n, 3)),
     }  # fmt: skip
     values = space.values(state)
     some = rng.choice(BODY_VERTICES, 600, replace=False)
@@ -94,26 +142,25 @@ def label_costs(space: LabelSpace, poses: np.ndarray, people: int = 40, seed: in
             moved[:, i] += label.std if label.kind == "scalar" else 0.3
             change = np.square(np.stack([skin(row) for row in moved]) - truth).sum(-1).mean()
             costs[label.name] = float(np.sqrt(change)) / _MOVE_UNIT_M / (1 if label.kind == "scalar" else 0.3)
-    weight = np.where(space.face_texels, FACE_WEIGHT, 1.0)
+    weight = np.where(face_texels(), FACE_WEIGHT, 1.0)
     weight = weight / weight.sum()
-    for k, std in enumerate(space.appearance_std):
-        row = np.square(space.appearance_basis[k] * std)
+    appearance = space.appearance
+    for entry in (entry for entry in LABELS if entry.part == "codes"):
+        row = np.square(appearance.basis[entry.number] * appearance.std[entry.number])
         color = (row[:, :3].mean(1) * weight).sum() * (COLOR_UNIT / _COLOR_COST_UNIT) ** 2
         move = (row[:, 3] * weight).sum() * (OFFSET_UNIT_M / _MOVE_UNIT_M) ** 2
-        of_face = k >= APPEARANCE_LABELS
-        name = f"face_{k - APPEARANCE_LABELS:02d}" if of_face else f"look_{k:03d}"
-        costs[name] = float(np.sqrt(color + move))
+        costs[entry.name] = float(np.sqrt(color + move))
     return costs
 
 
 def fit_bits(costs: dict[str, float]) -> np.ndarray:
-    """Bits of every label [len(BITTEN)], so that the last bit of each changes the person alike: bins of cost _STEP."""
+    """Bits of the labels [len(FITTED_LABELS)], so that the last bit of each changes the person alike: bins of cost
+    _STEP."""
     bits = []
-    for name in BITTEN:
-        span = 2 * np.pi if name == "yaw" else 6.4
-        size = int(np.clip(np.rint(np.log2(span * costs.get(name, 0.0) / _STEP + 1e-9)), 0, 8))
-        always = not name.startswith(("pose_", "look_", "face_"))
-        bits.append(max(size, 1) if always else size)
+    for entry in FITTED_LABELS:
+        span = 2 * np.pi if entry.kind == "circular" else 6.4
+        size = int(np.clip(np.rint(np.log2(span * costs.get(entry.name, 0.0) / _STEP + 1e-9)), 0, 8))
+        bits.append(size if entry.part in BASES else max(size, 1))
     return np.array(bits)
 
 
@@ -141,10 +188,10 @@ def build(
     poses = draw_poses(8000, assets, seed)
     rows = chart_rows(charts)
     scalars = draw_scalars(3000)
-    space = build_label_space(poses, rows, scalars)
+    space = fit_label_space(poses, rows, scalars)
     space = replace(space, bits=fit_bits(label_costs(space, poses)))
     space = LabelSpace.from_arrays(space.to_arrays())  # as it will be read back, rounding included
-    return space, poses, space.codes(rows)
+    return space, poses, space.appearance.codes(rows)
 
 
 def training_values(

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from somacast.body.rotations import about_axis, quaternion_to_matrix
+from somacast.body.rotations import about_axis, continuous_quaternions, quaternion_to_matrix
 from somacast.coding.label_coding import CodingTables
 from somacast.coding.motion_coding import SCALES, SMALLEST_SCALE, MotionModel, residual_tables
 from somacast.errors import SomacastError
-from somacast.formats.rig import continuous_quaternions
 from somacast.synthetic.motion.builtin import BUILTIN_ACTIONS, builtin_clip
 from somacast.synthetic.motion.clips import read_clips
 from somacast.synthetic.scenes import draw_view
-from somacast.systems.aflsc.labels.space import SHAPE_LABELS
+from somacast.systems.aflsc.labels.schema import SHAPE_LABELS
 from somacast.systems.aflsc.live.motion import FLOOR_BITS, MotionSpace, motion_vocabulary, save_motion
 from somacast.systems.aflsc.networks.loading import load_tables
 from somacast.systems.aflsc.training.config import MotionRecipe
@@ -60,7 +59,7 @@ def values_of(space: MotionSpace, rotations: np.ndarray, path: np.ndarray, rng: 
     label_space = space.space
     state = {
         "rotations": rotations, "shape": np.zeros((count, SHAPE_LABELS)), "attributes": np.zeros((count, 5)),
-        "codes": np.zeros((count, len(label_space.appearance_std))), "curl": np.tile(curl, (count, 1)),
+        "codes": np.zeros((count, len(label_space.appearance.std))), "curl": np.tile(curl, (count, 1)),
         "pelvis": pelvis,
     }  # fmt: skip
     return label_space.values(state)[:, space.columns]
@@ -82,7 +81,7 @@ def build(recipe: MotionRecipe) -> MotionModel:
     poses, scalars = draw_poses(recipe.poses, recipe.assets, recipe.seed), draw_scalars(recipe.poses, recipe.seed)
     state = {
         "rotations": poses, "shape": np.zeros((recipe.poses, SHAPE_LABELS)), "attributes": np.zeros((recipe.poses, 5)),
-        "codes": np.zeros((recipe.poses, len(label_space.appearance_std))),
+        "codes": np.zeros((recipe.poses, len(label_space.appearance.std))),
         "curl": np.stack([scalars["curl_left"], scalars["curl_right"]], 1),
         "pelvis": np.stack([scalars[n] for n in ("pelvis_x", "pelvis_y", "log_depth")], 1),
     }  # fmt: skip

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from somacast.body.clothing import MATERIALS
 from somacast.nn.mixture import diversity
+from somacast.systems.aflsc.labels.appearance_basis import COLOR_UNIT, RESIDUAL_UNIT
 from somacast.systems.aflsc.labels.chart import OFFSET_UNIT_M, load_chart
 from somacast.systems.aflsc.labels.codec import label_input_count, label_inputs
-from somacast.systems.aflsc.labels.space import COLOR_UNIT, RESIDUAL_UNIT, LabelSpace
+from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.networks.diffuse import Denoiser, reverse, signal_and_noise
 from somacast.systems.aflsc.networks.loading import load_states
 from somacast.systems.aflsc.networks.restore import RestoreConfig, Restorer, level_targets
@@ -53,10 +54,8 @@ class Receiver(nn.Module):
 def linear_estimate(space: LabelSpace, codes: np.ndarray) -> Tensor:
     """Codes [N, K] to the labels' linear estimate of the chart [N, 4, 128, 128] in basis units, zero outside."""
     inside = load_chart().inside
-    basis = space.appearance_basis.reshape(codes.shape[1], -1)
-    flat = space.appearance_mean.reshape(-1) + codes.astype(np.float32) @ basis
     out = np.zeros((len(codes), *inside.shape, 4), np.float32)
-    out[:, inside] = flat.reshape(len(codes), -1, 4)
+    out[:, inside] = space.appearance.rows(codes.astype(np.float32))
     return torch.from_numpy(out).permute(0, 3, 1, 2)
 
 
@@ -115,7 +114,7 @@ class Batches:
             "rotations": self.poses[rng.integers(0, len(self.poses), size)],
             "shape": self.charts["shape"][who],
             "attributes": self.charts["attributes"][who],
-            "codes": space.codes(rows),
+            "codes": space.appearance.codes(rows),
             "curl": np.stack([extra["curl_left"], extra["curl_right"]], 1),
             "pelvis": np.stack([extra[n] for n in ("pelvis_x", "pelvis_y", "log_depth")], 1),
         }
@@ -131,7 +130,7 @@ class Batches:
         true = torch.from_numpy(chart).permute(0, 3, 1, 2)
         return {
             "labels": torch.from_numpy(label_inputs(vocabulary, values, width, present)),
-            "base": linear_estimate(space, space.codes_of(values)),
+            "base": linear_estimate(space, space.part_of(values, "codes")),
             "chart": true,
             "features": torch.cat([true, hot], 1),
         }

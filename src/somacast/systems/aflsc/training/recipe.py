@@ -69,7 +69,7 @@ def coding_values(space: LabelSpace, poses: np.ndarray, charts: dict) -> np.ndar
     """Label values [40000, L] of training people, from which the coding tables are counted."""
     from somacast.systems.aflsc.training.labels import chart_rows, training_values
 
-    return training_values(space, poses, space.codes(chart_rows(charts)), charts, 40_000, 5)
+    return training_values(space, poses, space.appearance.codes(chart_rows(charts)), charts, 40_000, 5)
 
 
 def network_states(out: Path) -> dict[str, dict]:

@@ -17,7 +17,8 @@ from somacast.body.skeleton import JOINT_COUNT, JOINT_PARENT
 from somacast.body.table import TPOSE, load_body
 from somacast.metrics.shape import mpjpe, pa_mpjpe
 from somacast.systems.aflsc.labels.layout import LabelLayout
-from somacast.systems.aflsc.labels.space import SHAPE_LABELS, LabelSpace
+from somacast.systems.aflsc.labels.schema import SHAPE_LABELS
+from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.networks.adversarial import (
     Discriminator,
     SemanticCoder,
@@ -78,7 +79,7 @@ def label_truth(space: LabelSpace, truth: dict[str, np.ndarray]) -> np.ndarray:
             "rotations": truth["rotations"],
             "shape": truth["shape"],
             "attributes": truth["attributes"],
-            "codes": np.zeros((n, len(space.appearance_std))),
+            "codes": np.zeros((n, len(space.appearance.std))),
             "curl": truth["curl"],
             "pelvis": np.zeros((n, 3)),
         }
@@ -108,8 +109,8 @@ class Kinematics(nn.Module):
         self.tilt = [k for k, label in enumerate(labels) if label.group == "root"]
         self.register_buffer("mean", torch.tensor([label.mean for label in labels]))
         self.register_buffer("std", torch.tensor([label.std for label in labels]))
-        self.register_buffer("pose_mean", torch.from_numpy(space.pose_mean).float())
-        self.register_buffer("pose_basis", torch.from_numpy(space.pose_basis[space.pose_kept]).float())
+        self.register_buffer("pose_mean", torch.from_numpy(space.pose.mean).float())
+        self.register_buffer("pose_basis", torch.from_numpy(space.pose.basis[space.parts["pose"].numbers]).float())
 
     def forward(self, scalars: Tensor, angle: Tensor) -> Tensor:
         """Standardised scalars [B, S] and (cos, sin) of the yaw [B, 2] to joints [B, 21, 3]."""

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import trimesh
 from PIL import Image
 
 from somacast.errors import SomacastError
-from somacast.formats.gltf_reader import GltfPerson
+from somacast.formats.gltf_scene import GltfScene
 from somacast.formats.meshes import load_mesh
 from somacast.geometry.subdivision import refine
 from somacast.synthetic.datasets import loaders
@@ -97,7 +98,7 @@ def arm(writer: Writer) -> dict:
 
 def test_joints_move_the_skin(tmp_path):
     writer = Writer()
-    person = GltfPerson(writer.glb(tmp_path / "arm.glb", **arm(writer)))
+    person = GltfScene(writer.glb(tmp_path / "arm.glb", **arm(writer)))
     assert person.animations == ["bend"]
     still = person.mesh().vertices
     np.testing.assert_allclose(still.min(0), [-0.1, 0, 0], atol=1e-6)
@@ -120,7 +121,7 @@ def test_interpolation(tmp_path, how, keys, expected):
     sampler = {"input": writer.add([0, 2], "SCALAR"), "output": writer.add(keys, "VEC3"), "interpolation": how}
     target = {"node": 1, "path": "translation"}
     parts["animations"] = [{"samplers": [sampler], "channels": [{"sampler": 0, "target": target}]}]
-    person = GltfPerson(writer.glb(tmp_path / "a.glb", **parts))
+    person = GltfScene(writer.glb(tmp_path / "a.glb", **parts))
     moved = person.mesh(0, 0.5).vertices - person.mesh().vertices
     np.testing.assert_allclose(moved, np.tile([expected, 0, 0], (8, 1)), atol=1e-5)
 
@@ -135,7 +136,7 @@ def test_nodes_and_morph_targets(tmp_path):
         {"mesh": 0, "translation": [1, 0, 0], "weights": [0.5]},
     ]
     meshes = [{"primitives": [primitive], "weights": [0.0]}]
-    mesh = GltfPerson(writer.glb(tmp_path / "a.glb", nodes=nodes, meshes=meshes)).mesh()
+    mesh = GltfScene(writer.glb(tmp_path / "a.glb", nodes=nodes, meshes=meshes)).mesh()
     np.testing.assert_allclose(mesh.vertices, [[-2, 0, -2], [-2, 0, -4], [-2, 2, -2]], atol=1e-6)
     a, b, c = mesh.vertices[mesh.faces[0]]
     assert np.cross(b - a, c - a)[0] < 0  # the front was +z, which a mirroring scale and the turn bring to -x
@@ -162,8 +163,8 @@ def test_pictures_become_vertex_colours_finely_enough(tmp_path):
     stripes = stripes.repeat(8, 0).repeat(8, 1)
     writer = Writer()
     path = writer.glb(tmp_path / "a.glb", **quad(writer, png(stripes)))
-    mesh = GltfPerson(path).mesh()
-    assert len(GltfPerson(path).mesh(finest=0).faces) == 2
+    mesh = GltfScene(path).mesh()
+    assert len(GltfScene(path).mesh(finest=0).faces) == 2
     x = mesh.vertices[:, 0] / 0.1  # a stripe is 10 cm
     clear = np.abs(x - np.round(x)) > 0.2
     lit = np.floor(x[clear]).astype(int) % 2 == 0
@@ -186,7 +187,7 @@ def test_what_is_transparent_is_not_there(tmp_path):
     picture[16:, :, 3] = 0  # the lower half
     for mode, height in (("MASK", 0.8), ("BLEND", 0.8), ("OPAQUE", 1.6)):
         writer = Writer()
-        mesh = GltfPerson(writer.glb(tmp_path / "a.glb", **quad(writer, png(picture), alphaMode=mode))).mesh()
+        mesh = GltfScene(writer.glb(tmp_path / "a.glb", **quad(writer, png(picture), alphaMode=mode))).mesh()
         assert np.ptp(mesh.vertices[:, 1]) == pytest.approx(height, abs=0.04)
 
 
@@ -198,10 +199,10 @@ def test_gltf_beside_its_buffers(tmp_path):
         document = writer.document(buffers=[{"byteLength": len(writer.data), "uri": where}], **parts)
         (tmp_path / f"{name}.gltf").write_text(json.dumps(document))
     (tmp_path / "a b.bin").write_bytes(writer.data)
-    inside, beside = (GltfPerson(tmp_path / f"{name}.gltf").mesh(0, 1.0) for name in ("inside", "beside"))
+    inside, beside = (GltfScene(tmp_path / f"{name}.gltf").mesh(0, 1.0) for name in ("inside", "beside"))
     np.testing.assert_array_equal(inside.vertices, beside.vertices)
     with pytest.raises(SomacastError, match="leaves the folder"):
-        GltfPerson(tmp_path / "outside.gltf")
+        GltfScene(tmp_path / "outside.gltf")
 
 
 def test_faults_are_one_line(tmp_path):
@@ -219,12 +220,86 @@ def test_faults_are_one_line(tmp_path):
         path = tmp_path / f"{number}.glb"
         path.write_bytes(data)
         with pytest.raises(SomacastError) as caught:
-            GltfPerson(path).mesh(0, 0.5)
+            GltfScene(path).mesh(0, 0.5)
         assert "\n" not in str(caught.value) and path.name in str(caught.value)
     writer = Writer()
     packed = writer.glb(tmp_path / "b.glb", extensionsRequired=["KHR_draco_mesh_compression"], **arm(writer))
     with pytest.raises(SomacastError, match="KHR_draco_mesh_compression"):
-        GltfPerson(packed)
+        GltfScene(packed)
+
+
+def test_strips_and_fans(tmp_path):
+    """A square of two triangles, listed, as a strip and as a fan: the same with the same side in front."""
+    points = [[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [-1, 1, 0]]
+    for mode, order in ((4, [0, 1, 2, 0, 2, 3]), (5, [0, 1, 3, 2]), (6, [0, 1, 2, 3])):
+        writer = Writer()
+        primitive = {"attributes": {"POSITION": writer.add(points, "VEC3")}, "mode": mode}
+        primitive["indices"] = writer.add(order, "SCALAR", "<u2")
+        path = writer.glb(tmp_path / "a.glb", nodes=[{"mesh": 0}], meshes=[{"primitives": [primitive]}])
+        mesh = load_mesh(path)
+        a, b, c = mesh.vertices[mesh.faces].transpose(1, 0, 2)
+        np.testing.assert_allclose(np.cross(b - a, c - a), [[0, 0, 1]] * 2)
+        assert mesh.colors is None and len(mesh.vertices) == 5 and len(GltfScene(path).mesh().vertices) == 4
+
+
+def test_as_stored_passes_over_skin_morph_and_transparency(tmp_path):
+    writer = Writer()
+    parts = arm(writer)
+    path = writer.glb(tmp_path / "arm.glb", **parts)
+    np.testing.assert_allclose(load_mesh(path).vertices.min(0), [8.9, 9, 9], atol=1e-6)  # its node's own place counts
+    picture = np.full((32, 32, 4), 255, np.uint8)
+    picture[16:, :, 3] = 0
+    writer = Writer()
+    clear = writer.glb(tmp_path / "a.glb", **quad(writer, png(picture), alphaMode="MASK"))
+    assert len(load_mesh(clear).faces) == 2
+
+
+def one_accessor(tmp_path, **accessor) -> Path:
+    """A file whose positions are an accessor like that, over a buffer of 36 bytes."""
+    writer = Writer()
+    writer.add(np.eye(3), "VEC3")
+    writer.accessors = [{"componentType": 5126, "type": "VEC3", "count": 3, **accessor}]
+    writer.views[0]["byteStride"] = accessor.pop("stride", 12)
+    primitive = {"attributes": {"POSITION": 0}}
+    return writer.glb(tmp_path / "a.glb", nodes=[{"mesh": 0}], meshes=[{"primitives": [primitive]}])
+
+
+@pytest.mark.parametrize(("accessor", "reason"), [
+    ({"count": 10**12}, "too large"),
+    ({"count": 10**8}, "too large"),  # nothing stored: it costs the file a few digits
+    ({"count": 10**10, "bufferView": 0}, "too large"),
+    ({"count": 10**7, "bufferView": 0, "stride": 0}, "rows of 12 bytes, but one every 0"),
+    ({"count": 4, "bufferView": 0}, "cannot be read"),
+    ({"count": -3, "bufferView": 0}, "too large"),
+    ({"count": "3", "bufferView": 0}, "cannot be read"),
+])  # fmt: skip
+def test_counts_are_bounded(tmp_path, accessor, reason):
+    assert len(load_mesh(one_accessor(tmp_path, bufferView=0)).faces) == 1
+    path = one_accessor(tmp_path, **accessor)
+    for read in (load_mesh, lambda p: GltfScene(p).mesh()):
+        with pytest.raises(SomacastError, match=reason) as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_damaged_and_huge_pictures_are_one_line(tmp_path):
+    whole = png(np.zeros((64, 64, 3)))
+    size = struct.pack(">II", 60_000, 60_000)
+    header = whole[12:16] + size + whole[24:29]
+    huge = whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:]
+    for picture in (whole[:60], b"no picture", huge):
+        writer = Writer()
+        path = writer.glb(tmp_path / "a.glb", **quad(writer, picture))
+        with pytest.raises(SomacastError, match="picture of texture 0") as caught:
+            load_mesh(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_picture_without_coordinates_is_passed_over(tmp_path):
+    writer = Writer()
+    parts = quad(writer, png(np.zeros((8, 8, 3))))
+    del parts["meshes"][0]["primitives"][0]["attributes"]["TEXCOORD_0"]
+    np.testing.assert_allclose(load_mesh(writer.glb(tmp_path / "a.glb", **parts)).colors, 1)
 
 
 def test_refined_triangles_have_no_cracks():

@@ -1,8 +1,8 @@
-"""A person for animation tools: a mesh hung on the 21 canonical joints, and binary glTF 2.0 with skin and motion.
+"""A person for animation: a mesh hung on the 21 canonical joints, motions for it, and the mesh in any pose.
 
-    Reconstruction -> rig_human -> Rig ---------------> encode_rigged_glb -> .glb
-                           |      Motion ---->        "
-                           +-> posed: the mesh in another pose, by the same linear blend skinning as every viewer
+    Reconstruction -> rig_human -> Rig ----> posed: the mesh in another pose, by the same skinning as every viewer
+                           |
+                           +------> formats/: GLB with skin and motion, BVH
 
 With rotations R and places J of the bind pose, a vertex v goes to sum_j w_j (R'_j R_j^T (v - J_j) + J'_j). Which pose
 the mesh was built in decides how well it takes others: the T-pose, with nothing touching, is best.
@@ -12,44 +12,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from typing import Any
 
 import numpy as np
 
-from somacast.body.rotations import matrix_to_quaternion
-from somacast.body.skeleton import CANONICAL_JOINTS, JOINT_COUNT, JOINT_PARENT, local_rotations
+from somacast.body.skeleton import JOINT_COUNT, joint_places, rest_offsets
 from somacast.body.table import BODY_VERTICES, TPOSE, load_body, skin_vertices, vertex_normals
-from somacast.checks import check_array
+from somacast.checks import check_array, check_places, check_rotations
 from somacast.errors import SomacastError
-from somacast.formats.meshes import GENERATOR, MATTE, glb_container, gltf_surface
 from somacast.geometry.nearest import PointTree
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.types import Mesh
 
 JOINTS_PER_VERTEX = 4  # what every viewer takes
 MAX_FPS = 1000.0
-_TYPES = {1: "SCALAR", 3: "VEC3", 4: "VEC4", 16: "MAT4"}  # of glTF, by numbers in a row
-_COMPONENTS = {"u1": 5121, "u4": 5125, "f4": 5126}
 _CLOSE_M = 2e-3  # distances below it make no difference between neighbours
 _BACK_SHARE = 0.03  # what a neighbour on a surface that faces elsewhere counts, such as the thigh behind a hand
 _FIT_SIGMA_M = 0.01  # of the joints around the body that is fitted to them
-
-
-def check_rotations(name: str, rotations: np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:
-    """Rotations as float64 [..., 3, 3]; ValueError for another shape or for matrices that do not turn."""
-    rotations = check_array(name, np.asarray(rotations, np.float64), shape)
-    error = np.abs(rotations @ np.swapaxes(rotations, -1, -2) - np.eye(3)).max(initial=0)
-    if not error < 1e-3 or (np.linalg.det(rotations) < 0).any():
-        raise SomacastError(f"{name}: expected rotation matrices, got some that stretch, mirror or are not finite")
-    return rotations
-
-
-def check_places(name: str, places: np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray:
-    """Places as float64 [..., 3] in metres; ValueError for another shape, NaN or infinity."""
-    places = check_array(name, np.asarray(places, np.float64), shape)
-    if not np.isfinite(places).all():
-        raise SomacastError(f"{name}: expected finite numbers, got NaN or infinity")
-    return places
 
 
 def _check_mesh(mesh: Mesh) -> np.ndarray:
@@ -62,24 +40,6 @@ def _check_mesh(mesh: Mesh) -> np.ndarray:
     if mesh.colors is not None:
         check_array("mesh colors", mesh.colors, (len(vertices), 3))
     return np.ascontiguousarray(vertices, np.float32)
-
-
-def rest_offsets(joints: np.ndarray, rotations: np.ndarray) -> np.ndarray:
-    """Each joint seen from its parent in the T-pose [21, 3] metres, from places and rotations of any pose; pelvis 0."""
-    offsets = np.zeros((JOINT_COUNT, 3))
-    parent = JOINT_PARENT[1:]
-    offsets[1:] = np.einsum("jki,jk->ji", rotations[parent], joints[1:] - joints[parent])
-    return offsets
-
-
-def joint_places(offsets_m: np.ndarray, rotations: np.ndarray, pelvis_m: np.ndarray) -> np.ndarray:
-    """Forward kinematics: offsets [21, 3], world rotations [..., 21, 3, 3], pelvis [..., 3] to joints [..., 21, 3]."""
-    places = np.empty((*rotations.shape[:-3], JOINT_COUNT, 3))
-    places[..., 0, :] = pelvis_m
-    for joint in range(1, JOINT_COUNT):
-        parent = JOINT_PARENT[joint]
-        places[..., joint, :] = places[..., parent, :] + rotations[..., parent, :, :] @ offsets_m[joint]
-    return places
 
 
 @dataclass(frozen=True)
@@ -143,8 +103,8 @@ class Rig:
     def moves(self, rotations: np.ndarray, pelvis_m: np.ndarray) -> np.ndarray:
         """Bind pose to another: what every joint does with space [21, 3, 4]."""
         places = joint_places(self.offsets_m, rotations, pelvis_m)
-        turn = rotations @ self.rotations.transpose(0, 2, 1)
-        return np.concatenate([turn, (places - np.einsum("jik,jk->ji", turn, self.joints))[..., None]], 2)
+        change = rotations @ self.rotations.transpose(0, 2, 1)
+        return np.concatenate([change, (places - np.einsum("jik,jk->ji", change, self.joints))[..., None]], 2)
 
 
 @lru_cache(maxsize=1)
@@ -243,102 +203,3 @@ def posed(rig: Rig, rotations: np.ndarray, pelvis_m: np.ndarray) -> Mesh:
     out = np.empty((len(index), 3), np.float32)
     skin_vertices(np.ascontiguousarray(rig.mesh.vertices, np.float32), index.astype(np.int32), weight, moves, out)
     return Mesh(out, rig.mesh.faces, rig.mesh.colors)
-
-
-class _Arrays:
-    """The buffer of a glTF file as it grows: `add` gives the number of the new accessor."""
-
-    def __init__(self) -> None:
-        self.data: list[bytes] = []
-        self.views: list[dict[str, Any]] = []
-        self.accessors: list[dict[str, Any]] = []
-        self.length = 0
-
-    def add(self, array: np.ndarray, target: int | None = None, bounds: bool = False) -> int:
-        """Append [N, width]; target: 34962 for what vertices have, 34963 for indices; bounds: say min and max."""
-        data = np.ascontiguousarray(array).tobytes()
-        component = _COMPONENTS[array.dtype.str[1:]]
-        view: dict[str, Any] = {"buffer": 0, "byteOffset": self.length, "byteLength": len(data)}
-        self.views.append(view if target is None else view | {"target": target})
-        accessor: dict[str, Any] = {"bufferView": len(self.views) - 1, "componentType": component, "count": len(array)}
-        accessor["type"] = _TYPES[array.shape[1]]
-        if bounds:
-            accessor |= {"min": array.min(0).tolist(), "max": array.max(0).tolist()}
-        self.accessors.append(accessor)
-        self.data.append(data)
-        self.length += len(data)  # all arrays here have rows of multiples of four bytes
-        return len(self.accessors) - 1
-
-
-def continuous_quaternions(rotations: np.ndarray) -> np.ndarray:
-    """Rotations [T, ..., 3, 3] to unit quaternions [T, ..., 4] (x, y, z, w), each with the sign nearer to the last."""
-    quaternions = matrix_to_quaternion(rotations)
-    quaternions[0] *= np.where(quaternions[0, ..., 3:] < 0, -1, 1)
-    turned = (quaternions[1:] * quaternions[:-1]).sum(-1, keepdims=True) < 0
-    quaternions[1:] *= np.cumprod(np.where(turned, -1, 1), 0)
-    return quaternions
-
-
-def _skeleton(rig: Rig, rotations: np.ndarray, pelvis_m: np.ndarray) -> list[dict[str, Any]]:
-    """The joints as glTF nodes 0 to 20, in the pose of world rotations [21, 3, 3] with the pelvis at [3]."""
-    quaternions = continuous_quaternions(local_rotations(rotations)[None])[0]
-    places = rig.offsets_m.copy()
-    places[0] = pelvis_m
-    nodes: list[dict[str, Any]] = []
-    for joint, name in enumerate(CANONICAL_JOINTS):
-        node = {"name": name, "translation": places[joint].round(7).tolist(), "rotation": quaternions[joint].tolist()}
-        children = np.flatnonzero(np.equal(JOINT_PARENT, joint)).tolist()
-        nodes.append(node | ({"children": children} if children else {}))
-    return nodes
-
-
-def _animation(motion: Motion, arrays: _Arrays) -> dict[str, Any]:
-    """One sampler and channel for the turn of every joint and one for the place of the pelvis."""
-    times = (np.arange(len(motion.rotations)) / motion.fps).astype("<f4")[:, None]
-    if (np.diff(times[:, 0]) <= 0).any():
-        raise SomacastError(f"motion: expected a length at which frames stay apart, got {times[-1, 0]:g} s")
-    key = arrays.add(times, bounds=True)
-    quaternions = continuous_quaternions(local_rotations(motion.rotations)).astype("<f4")
-    tracks = [(joint, "rotation", quaternions[:, joint]) for joint in range(JOINT_COUNT)]
-    tracks.append((0, "translation", motion.pelvis_m.astype("<f4")))
-    samplers, channels = [], []
-    for number, (joint, path, values) in enumerate(tracks):
-        samplers.append({"input": key, "output": arrays.add(values), "interpolation": "LINEAR"})
-        channels.append({"sampler": number, "target": {"node": joint, "path": path}})
-    return {"name": "motion", "samplers": samplers, "channels": channels}
-
-
-def encode_rigged_glb(rig: Rig, motion: Motion | None = None, matte: bool = False) -> bytes:
-    """A binary glTF 2.0 file: one skinned mesh, 21 joints, and an animation if the motion has two frames or more.
-
-    The joints stand in the first frame of the motion, or in the bind pose without one, where the person is the mesh;
-    `matte` adds a material. Raises SomacastError if the motion is too long for float32 to tell its frames apart.
-    """
-    arrays = _Arrays()
-    surface = [arrays.add(array, 34962, bounds=number == 0) for number, array in enumerate(gltf_surface(rig.mesh))]
-    surface += [arrays.add(array, 34962) for array in rig.influences]
-    attributes = dict(zip(("POSITION", "NORMAL", "COLOR_0", "JOINTS_0", "WEIGHTS_0"), surface, strict=True))
-    indices = arrays.add(np.asarray(rig.mesh.faces).astype("<u4").reshape(-1, 1), 34963)
-    inverse = np.tile(np.eye(4), (JOINT_COUNT, 1, 1))
-    inverse[:, :3, :3] = rig.rotations.transpose(0, 2, 1)
-    inverse[:, :3, 3] = -np.einsum("jki,jk->ji", rig.rotations, rig.joints)
-    columns = inverse.transpose(0, 2, 1).reshape(JOINT_COUNT, 16)  # glTF stores columns
-    skin = {"name": "person", "skeleton": 0, "joints": list(range(JOINT_COUNT))}
-    rotations, pelvis_m = (motion.rotations[0], motion.pelvis_m[0]) if motion else (rig.rotations, rig.joints[0])
-    primitive: dict[str, Any] = {"attributes": attributes, "indices": indices}
-    document: dict[str, Any] = {
-        "asset": {"version": "2.0", "generator": GENERATOR},
-        "scene": 0,
-        # The skin alone places the mesh: beside the joints its node's own place counts nowhere.
-        "scenes": [{"nodes": [0, JOINT_COUNT]}],
-        "nodes": [*_skeleton(rig, rotations, pelvis_m), {"name": "person", "mesh": 0, "skin": 0}],
-        "meshes": [{"name": "person", "primitives": [primitive]}],
-        "skins": [skin | {"inverseBindMatrices": arrays.add(columns.astype("<f4"))}],
-    }
-    if matte:
-        primitive["material"] = 0
-        document["materials"] = [MATTE]
-    if motion and len(motion.rotations) > 1:
-        document["animations"] = [_animation(motion, arrays)]
-    document |= {"accessors": arrays.accessors, "bufferViews": arrays.views, "buffers": [{"byteLength": arrays.length}]}
-    return glb_container(document, b"".join(arrays.data))
