@@ -19,7 +19,7 @@ from somacast.systems.aflsc.ablation import show as ablate_show
 from somacast.systems.aflsc.ablation.coding import Said
 from somacast.systems.aflsc.labels.codec import LabelCodec
 from somacast.systems.aflsc.training import ablations
-from somacast.systems.aflsc.training.ablations import AblationConfig
+from somacast.systems.aflsc.training.config import FOLDER, AblationConfig
 from somacast.systems.aflsc.training.labels import build_tables, fit_importance
 from support.aflsc_cases import poses, random_values, space
 
@@ -146,7 +146,7 @@ def run(tmp_path: Path) -> AblationConfig:
         (tmp_path / name).mkdir()
         for number in range(2):
             np.savez(tmp_path / name / f"{number:06d}.npz", image=np.zeros((3, 2, 2, 3), np.uint8))
-    (tmp_path / ablations.FOLDER).mkdir()
+    (tmp_path / FOLDER).mkdir()
     return AblationConfig(tmp_path, minutes=1.0, shards=1)
 
 

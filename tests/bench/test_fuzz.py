@@ -211,7 +211,7 @@ def test_a_video_of_countless_frames_is_refused(monkeypatch) -> None:
 
 
 def test_a_short_soak() -> None:
-    config = SoakConfig(minutes=2.0, phase_s=12, sender_s=15, receiver_s=20, outage_s=30, person_s=8, replay_s=6)
+    config = SoakConfig(None, minutes=2.0, phase_s=12, sender_s=15, receiver_s=20, outage_s=30, person_s=8, replay_s=6)
     began = time.process_time()
     found = run_soak(config)["results"]
     assert found["crashes"] == 0, found["faults"]

@@ -18,6 +18,7 @@ from somacast.bitstream.container import unpack
 from somacast.body.skeleton import joint_places
 from somacast.errors import SomacastError
 from somacast.files import check_output_path
+from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.rig import posed
 from somacast.metrics.protocol import ProtocolConfig, compare_views
 from somacast.network.channels.packet.profile import LinkProfile
@@ -175,7 +176,7 @@ def _looks(stage: Stage, person: _Tracked, every: int = 24) -> dict[str, float]:
     rows, view, rig = [], ProtocolConfig(azimuths_deg=(0.0,)), person.body.rig
     assert rig is not None
     for _, found in [row for row in stage.shown if row[0] > SETTLED_S][::every]:
-        shown = posed(rig, person.body.pose(found.values).rotations, np.zeros(3))
+        shown = Reconstruction(posed(rig, person.body.pose(found.values).rotations, np.zeros(3)))
         figures = compare_views(person.walker.mesh(max(found.sender_s, 0.0)), shown, view)
         sent = person.body.pose(stage.true_values(max(found.sender_s, 0.0)))
         own = compare_views(posed(rig, sent.rotations, np.zeros(3)), shown, view)

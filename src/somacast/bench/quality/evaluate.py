@@ -18,9 +18,9 @@ from somacast.bench.results import Result, describe_run, write_result
 from somacast.errors import SomacastError
 from somacast.files import check_output_path, write_atomically
 from somacast.geometry.reconstruction import Reconstruction
-from somacast.metrics.protocol import evaluate_pair, summarise
+from somacast.metrics.protocol import evaluate_pair, place_result, summarise
 from somacast.synthetic.datasets.loaders import EvalItem, count_items, load_items
-from somacast.types import Capture, Mesh
+from somacast.types import Capture
 
 BENCHMARK = "evaluate"
 TILE_PX = 192
@@ -47,28 +47,6 @@ def peak_memory() -> int:
     """The most memory this process has ever held, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def place_result(human: Reconstruction, item: EvalItem) -> tuple[Mesh, np.ndarray | None]:
-    """The result's mesh and joints where the truth stands: pelvis at the origin, or the middle of its bounding box if
-    the truth has no joints. Joints are None unless both sides have them. SomacastError if there is no mesh."""
-    if human.mesh is None or not len(human.mesh.faces):
-        raise SomacastError("the receiver gave no mesh; expected one with triangles")
-    mesh, joints = human.mesh, human.joints
-    if item.truth_joints is None:
-        origin = (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2
-        joints = None
-    elif joints is not None:
-        origin = joints[0]
-        joints = joints - joints[0]
-    else:
-        origin = np.zeros(3)
-    return Mesh((mesh.vertices - origin).astype(np.float32), mesh.faces, mesh.colors), joints
-
-
-def capture_of(item: EvalItem, config: EvaluateConfig) -> Capture:
-    """What the sender gets to see of a person, and to know."""
-    return Capture([item.frame], item.height_m if config.tell_height else None)
 
 
 def run_chain(
@@ -100,13 +78,15 @@ class _StageFault(SomacastError):
         self.stage = stage
 
 
-def measure_item(sender: Any, receiver: Any, item: EvalItem, path: Path, config: EvaluateConfig) -> tuple[dict, Mesh]:
-    """All figures of one person, and the result's mesh as it was compared."""
-    human, row = run_chain(sender, receiver, capture_of(item, config), path, config.budget_bytes)
+def measure_item(
+    sender: Any, receiver: Any, item: EvalItem, path: Path, config: EvaluateConfig
+) -> tuple[dict, Reconstruction]:
+    """All figures of one person, and the result as it was compared."""
+    capture = item.capture(sender.system.spec.inputs.mask, config.tell_height)
+    human, row = run_chain(sender, receiver, capture, path, config.budget_bytes)
     try:
-        result, joints = place_result(human, item)
-        truth_joints = None if joints is None else item.truth_joints
-        row |= evaluate_pair(item.truth, result, truth_joints, joints, config.protocol)
+        result = place_result(human, item.truth_joints)
+        row |= evaluate_pair(item.truth, result, item.truth_joints, config.protocol)
     except SomacastError as fault:
         raise _StageFault("comparison", fault) from fault
     return {"name": item.name, "action": item.action, "yaw_deg": item.yaw_deg, **row}, result
@@ -131,7 +111,8 @@ def measure(
             try:
                 if out.warm_up_s is None:
                     start = time.perf_counter()
-                    run_chain(sender, receiver, capture_of(item, config), path, config.budget_bytes)
+                    capture = item.capture(sender.system.spec.inputs.mask, config.tell_height)
+                    run_chain(sender, receiver, capture, path, config.budget_bytes)
                     out.warm_up_s = time.perf_counter() - start
                     out.peak_after_first_bytes = peak_memory()
                 row, result = measure_item(sender, receiver, item, path, config)
@@ -194,9 +175,11 @@ def load_halves(system: str, device: str) -> tuple[Any, Any]:
     from somacast.pipeline.still.receiver import Receiver
     from somacast.pipeline.still.sender import Sender
 
-    receiver = Receiver(device)
-    receiver.load(system)
-    return Sender(system, device), receiver
+    sender = Sender(system, device)
+    base = sender.system.spec.name
+    receiver = Receiver(device, {base: system})
+    receiver.load(base)
+    return sender, receiver
 
 
 def evaluate_system(config: EvaluateConfig) -> Result:
@@ -257,13 +240,13 @@ def print_table(result: Result) -> None:
         console.print(f"failed: {row['name']} ({row['action']}) in the {row['stage']}: {row['message']}", markup=False)
 
 
-def _tile(item: EvalItem, result: Mesh) -> np.ndarray:
+def _tile(item: EvalItem, result: Reconstruction) -> np.ndarray:
     """Input beside four views of the truth, above four views of the result: uint8."""
     from PIL import Image
 
-    from somacast.geometry.preview import to_bytes_image, turntable
+    from somacast.geometry.preview import person_views, to_bytes_image
 
-    views = [to_bytes_image(turntable(mesh, size=TILE_PX)) for mesh in (item.truth, result)]
+    views = [to_bytes_image(person_views(one, TILE_PX)) for one in (Reconstruction(item.truth), result)]
     picture = Image.fromarray(to_bytes_image(item.frame.image))
     picture.thumbnail((2 * TILE_PX, 2 * TILE_PX))
     left = np.full((2 * TILE_PX, 2 * TILE_PX, 3), 250, np.uint8)

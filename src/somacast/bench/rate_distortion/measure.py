@@ -1,4 +1,4 @@
-"""`somacast bench rd`: quality against bytes, AFLSC and its rivals on the same people; results as JSON and figures."""
+"""`somacast bench rd`: quality against bytes, systems side by side on the same people; results as JSON and figures."""
 
 from __future__ import annotations
 
@@ -14,17 +14,24 @@ from typing import Any
 
 from somacast.bench.rate_distortion.config import RdConfig
 from somacast.bench.rate_distortion.curves import compare_all, mean_rows
-from somacast.bench.rate_distortion.person import PersonBench, PersonConfig, known_pictures, own_budgets
-from somacast.bench.rate_distortion.systems import OURS, SYSTEMS, Halves, check_systems
+from somacast.bench.rate_distortion.person import (
+    Halves,
+    PersonBench,
+    PersonConfig,
+    known_settings,
+    load_systems,
+    own_budgets,
+)
+from somacast.bench.rate_distortion.systems import check_systems, default_systems, sends_pictures
 from somacast.bench.results import Result, describe_run, read_result, rounded, weights_digests, write_result
 from somacast.errors import SomacastError
 from somacast.extras import require
 from somacast.files import check_output_path, write_atomically
 from somacast.synthetic.datasets.loaders import EvalItem, count_items, load_items
-from somacast.systems.baselines.picture.codecs import PICTURE_CODECS, SIDES_PX
+from somacast.systems import registry
 
 CODERS = ("imageio-ffmpeg", "DracoPy")  # packages that code the baselines' files
-CACHE_VERSION = 2  # to be raised when rows of the same config would come out otherwise
+CACHE_VERSION = 3  # to be raised when rows of the same config would come out otherwise
 SHEET_BUDGETS_BYTES = (100, 400, 1600)
 
 
@@ -32,10 +39,8 @@ def of_person(config: RdConfig, number: int) -> PersonConfig:
     """What is done with one person; pictures are kept of the first."""
     keep = own_budgets(SHEET_BUDGETS_BYTES, config.budgets_bytes) if number == 0 else ()
     people = earlier_people(config)
-    known = known_pictures(people[number]) if number < len(people) else {}
-    return PersonConfig(
-        config.budgets_bytes, config.systems, config.sides_px, config.flat, config.protocol, keep, known
-    )
+    known = known_settings(people[number]) if number < len(people) else {}
+    return PersonConfig(config.budgets_bytes, config.systems, config.protocol, keep, known)
 
 
 def check_config(config: RdConfig) -> None:
@@ -43,22 +48,19 @@ def check_config(config: RdConfig) -> None:
     check_systems(config.systems)
     require("matplotlib", "drawing the curves")
     earlier_people(config)
-    if not config.sides_px or not set(config.sides_px) <= set(SIDES_PX):
-        raise SomacastError(f"sides: expected some of {SIDES_PX}, got {list(config.sides_px)}")
     for path in (config.json_path, config.figure_path, config.sheet_path):
         check_output_path(path)
 
 
 def earlier_people(config: RdConfig) -> list[dict[str, Any]]:
-    """People of the earlier run that `known` names, [] without one; SomacastError if its pictures are not ours."""
+    """People of the earlier run that `known` names, [] without one; SomacastError if its people are others."""
     if config.known is None:
         return []
     try:
         earlier = read_result(config.known)
         settings, people = earlier.provenance.config, earlier.rows
         assets = config.assets.name if config.assets else None
-        same = [("data", Path(config.data).name), ("format", config.format), ("seed", config.seed), ("assets", assets),
-                ("sides_px", list(config.sides_px)), ("flat", config.flat)]  # fmt: skip
+        same = [("data", Path(config.data).name), ("format", config.format), ("seed", config.seed), ("assets", assets)]
         other = [f"{name} {settings[name]}" for name, value in same if settings[name] != value]
     except (SomacastError, KeyError) as fault:
         raise SomacastError(f"{config.known}: expected the JSON of an earlier run ({fault})") from fault
@@ -97,7 +99,7 @@ _WORKER: dict[str, Any] = {}
 
 def _start_worker(systems: tuple[str, ...], device: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is for the parent, which ends its workers
-    _WORKER["halves"] = Halves(systems, device)
+    _WORKER["halves"] = load_systems(systems, device)
 
 
 def _work(task: tuple[int, EvalItem, RdConfig, Path]) -> int:
@@ -115,7 +117,7 @@ def measure_person(
     with tempfile.TemporaryDirectory() as place:
         result = PersonBench(item, halves, of_person(config, number), Path(place)).run(tick)
     if number == 0 and not result.fault:
-        write_atomically(folder / "sheet.png", draw_sheet(item, result, list(PICTURE_CODECS)))
+        write_atomically(folder / "sheet.png", draw_sheet(item, result))
     text = json.dumps(rounded(result.plain()), indent=1, ensure_ascii=False, allow_nan=False)
     write_atomically(folder / f"{number:06d}.json", text.encode())
 
@@ -141,7 +143,7 @@ def _measure_missing(config: RdConfig, folder: Path, total: int) -> None:
         if finished() == total:
             return
         if config.workers == 1:
-            halves = Halves(config.systems, config.device)
+            halves = load_systems(config.systems, config.device)
             for number, item, _, _ in missing():
                 measure_person(number, item, halves, config, folder, lambda: bar.advance(task))
                 bar.update(task, completed=finished() * len(config.systems))  # one that failed had no system's tick
@@ -156,7 +158,7 @@ def _measure_missing(config: RdConfig, folder: Path, total: int) -> None:
 
 
 def tables(config: RdConfig, people: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Means over the people by system and budget; people whom the sender could not send at all are left out."""
+    """Means over the people by system and budget; people whom the default system could not send at all are left out."""
     counted = [person for person in people if not person["fault"]]
     return {
         name: {
@@ -172,7 +174,7 @@ def measure_rd(config: RdConfig) -> Result:
 
     SomacastError for settings, data, outputs or missing packages, before any work is done.
     """
-    config = replace(config, systems=config.systems or SYSTEMS)
+    config = replace(config, systems=config.systems or default_systems())
     check_config(config)
     total = count_items(config.data, config.format, config.people)
     with tempfile.TemporaryDirectory() as temporary:
@@ -200,15 +202,15 @@ def measure_rd(config: RdConfig) -> Result:
 
 def _result(config: RdConfig, people: list[dict[str, Any]]) -> Result:
     means = tables(config, people)
-    pictures = [name for name in config.systems if name in PICTURE_CODECS]
+    pictures = [name for name in config.systems if sends_pictures(name)]
     results = {
         "people": len(people),
         "failed": sum(bool(p["fault"]) for p in people),
         "systems": means,
-        **(compare_all(means, OURS, pictures) if OURS in means else {}),
+        **(compare_all(means, registry.DEFAULT, pictures) if registry.DEFAULT in means else {}),
         "seconds_per_person": {
             name: sum(p["seconds"].get(name, 0.0) for p in people) / max(sum(not p["fault"] for p in people), 1)
             for name in config.systems
         },
     }
-    return Result("rd", describe_run("rd", config, system=OURS, packages=CODERS), results, people)
+    return Result("rd", describe_run("rd", config, system=registry.DEFAULT, packages=CODERS), results, people)

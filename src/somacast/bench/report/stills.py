@@ -173,19 +173,20 @@ def command_of(name: str, result: dict) -> str:
 
 def _rd_command(config: dict) -> str:
     from somacast.bench.rate_distortion.config import RdConfig
-    from somacast.bench.rate_distortion.systems import SYSTEMS
+    from somacast.bench.rate_distortion.systems import default_systems
 
-    standard = RdConfig(Path("results") / RD, systems=SYSTEMS)
+    standard = RdConfig(Path("results") / RD)
     words = [_COMMANDS[RD]]
-    for name in ("budgets_bytes", "systems", "sides_px", "people", "data", "format", "seed", "device", "flat"):
+    for name in ("budgets_bytes", "systems", "people", "data", "format", "seed", "device"):
+        if name == "systems" and set(config[name]) == set(default_systems()):
+            continue
         value, default = config.get(name), getattr(standard, name)
         if isinstance(default, tuple):
             default = list(default)
         if value is None or value == default:
             continue
         option = f"--{name.replace('_', '-')}"
-        words.append(option if value is True else f"{option} {' '.join(map(str, value))}"
-                     if isinstance(value, list) else f"{option} {value}")  # fmt: skip
+        words.append(f"{option} {' '.join(map(str, value)) if isinstance(value, list) else value}")
     if config.get("assets"):
         words.append(f"--assets {config['assets']}")
     if config.get("known"):

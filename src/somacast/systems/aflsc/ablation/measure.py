@@ -21,7 +21,7 @@ from somacast.extras import require
 from somacast.files import check_output_path, write_atomically
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.surface import SurfaceConfig
-from somacast.metrics.protocol import ProtocolConfig, evaluate_pair
+from somacast.metrics.protocol import ProtocolConfig, evaluate_pair, place_result
 from somacast.metrics.shape import mpjpe, pa_mpjpe
 from somacast.synthetic.datasets.loaders import EvalItem, load_items
 from somacast.systems.aflsc.ablation.coding import (
@@ -99,9 +99,8 @@ def diffusion_rows(decoder: Decoder, item: EvalItem, symbols: np.ndarray, protoc
     out = {}
     for name, config in {LINEAR: None, **DIFFUSION}.items():
         human, row = rebuilt(decoder, config, symbols)
-        result, joints = place_result(human, item)
-        truth_joints = None if joints is None else item.truth_joints
-        figures = evaluate_pair(item.truth, result, truth_joints, joints, protocol)
+        result = place_result(human, item.truth_joints)
+        figures = evaluate_pair(item.truth, result, item.truth_joints, protocol)
         kept = {k: figures[k] for k in (*_SHOWN, "centred_chamfer_m", "centred_normal_consistency")}
         out[name] = {"action": item.action, **kept, **row}
     return out
