@@ -28,10 +28,10 @@ class RdConfig:
     Writes the JSON, and beside it FILE.png and FILE_pictures.png. Minutes per person. Ctrl-C loses the people in work;
     with --cache the others are kept.
 
-    Example: somacast bench rd --json results/rd.json --people 8 --workers 2 --cache runs/rd
+    Example: somacast bench rd --json results/stills/rd.json --people 8 --workers 2 --cache runs/rd
     """
 
-    json_path: Json = Path("results/rd.json")
+    json_path: Json = Path("results/stills/rd.json")
     """file for the results"""
     budgets_bytes: tuple[int, ...] = (100, 140, 200, 280, 400, 560, 800, 1100, 1600, 2300, 3400, 5000)
     """most bytes of a file, one point of the curves each"""
