@@ -114,19 +114,20 @@ def command_of(benchmark: str, config: Any) -> str:
     """The command line that runs a benchmark with these settings. Paths come without their folders, but for a relative
     one of the results: where files lie on a machine is nobody's business."""
     words = ["somacast", *(["bench"] if benchmark != "evaluate" else []), benchmark]
-    return " ".join([*words, *_options("", config), *_output(config)])
+    return " ".join([*words, *_options(config), *_output(config)])
 
 
-def _options(prefix: str, config: Any, standard: Any = None) -> Iterator[str]:
-    """Options of the fields that differ from `standard`, or from their defaults."""
+def _options(config: Any, standard: Any = None) -> Iterator[str]:
+    """Options of the fields that differ from `standard`, or from their defaults; those of a config inside another are
+    called by their own names, as on the command line."""
     for one in dataclasses.fields(config):
-        value, option = getattr(config, one.name), f"--{prefix}{one.name}".replace("_", "-")
+        value, option = getattr(config, one.name), f"--{one.name.replace('_', '-')}"
         if one.name in _PLACES or value == (_default(one) if standard is None else getattr(standard, one.name)):
             continue
         if dataclasses.is_dataclass(value):
-            yield from _options(f"{prefix}{one.name}.", value, _default(one))
+            yield from _options(value, _default(one))
         elif isinstance(value, bool):
-            yield option if value else f"--no-{option.removeprefix('--')}"
+            yield option if value else f"--no-{one.name.replace('_', '-')}"
         elif value is not None:
             yield f"{option} {_word(value)}"
 
@@ -138,7 +139,9 @@ def _default(one: dataclasses.Field) -> Any:
 def _word(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return " ".join(map(_word, value))
-    return f"{value:g}" if isinstance(value, float) else str(_without_folders(value))
+    if isinstance(value, float) and float(short := f"{value:g}") == value:
+        return short
+    return str(_without_folders(value))
 
 
 def _output(config: Any) -> list[str]:
