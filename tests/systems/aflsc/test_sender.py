@@ -141,7 +141,7 @@ def test_a_task_has_its_own_increment_and_mask(table: str, task: str) -> None:
 def test_joint_tokens_read_the_maps_where_the_heat_lies() -> None:
     torch.manual_seed(0)
     tokens = JointTokens((6, 4), 12, 3, 1, 5)
-    for layer in (tokens.turns, tokens.points, tokens.rest):
+    for layer in (tokens.rotations, tokens.points, tokens.rest):
         torch.nn.init.normal_(layer.weight)
     share = torch.zeros(1, JOINT_COUNT, 8, 8)
     share[:, :, 2, 5] = 1

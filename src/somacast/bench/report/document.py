@@ -17,24 +17,17 @@ from somacast.files import write_atomically
 
 PAGE = Path("docs/results.md")
 CURVES_IMAGE = Path("docs/images/curves.png")
-_HEAD = """# Results
-
-Drawn by `somacast bench report` from the files in `results/`; do not edit it. `somacast bench report --check` says whether it is up to date.
-
-Measured on synthetic people whose bodies and motions no training has seen, and about half of whose garments and patterns are held out too, by the protocol of
-[protocol.md](protocol.md). The floors are those the project set itself before it began. Each file holds the command, configuration, seed, commit, weights digests,
-machine and versions of its figures; what an old one did not record is null there.
-"""  # noqa: E501 - lines of the page
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
-def page(results: Mapping[str, Committed], root: Path) -> str:
-    """The whole page; `root` is asked which pictures are there. SomacastError for a result without the figures that are
+def block(results: Mapping[str, Committed], root: Path) -> str:
+    """All that stands between the two marks of the page; `root` is asked which pictures are there. SomacastError for a result without the figures that are
     shown of it."""
 
     def links(path: Path) -> str:
         return Path(os.path.relpath(path, PAGE.parent)).as_posix() if (root / path).is_file() else ""
 
-    lines = [_HEAD]
+    lines = [""]
     try:
         lines += [*still_lines(results, links), *live_lines(results, links)]
     except (KeyError, TypeError, IndexError, AttributeError, ValueError, StopIteration) as fault:
@@ -71,18 +64,29 @@ def sources(results: Mapping[str, Committed]) -> list[str]:
 
 
 def _results(root: Path) -> dict[str, Committed]:
-    if not (root / PAGE.parent).is_dir():
-        raise SomacastError(f"{root / PAGE.parent}: no such folder; expected a working copy of Somacast")
     found = read_all(root)
     if not found:
         raise SomacastError(f"{root / FOLDER}: no results there; make them with: {COMMANDS[FULL]}")
     return found
 
 
+def _split_page(root: Path) -> tuple[str, str, str]:
+    """What stands before, between and after the marks of the page."""
+    path = root / PAGE
+    if not path.is_file():
+        raise SomacastError(f"{path}: not found; expected a working copy of Somacast")
+    before, begin, rest = path.read_text(encoding="utf-8").partition(f"{BEGIN}\n")
+    inside, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SomacastError(f"{path}: expected the lines {BEGIN} and {END}")
+    return before + begin, inside, end + after
+
+
 def write(root: Path) -> list[Path]:
     """Renew the page and its pictures; returns the files that were written."""
     results = _results(root)
-    page(results, root)  # before anything is written
+    before, _, after = _split_page(root)
+    block(results, root)  # faults are found before anything is written
     written = []
     if "rd" in results:
         from somacast.bench.rate_distortion.figures import draw_rd
@@ -97,7 +101,7 @@ def write(root: Path) -> list[Path]:
         written[-1].parent.mkdir(exist_ok=True)
         write_atomically(written[-1], draw_curves(curves))
     written.append(root / PAGE)
-    write_atomically(written[-1], page(results, root).encode())
+    write_atomically(written[-1], (before + block(results, root) + after).encode())
     return written
 
 
@@ -106,11 +110,10 @@ def check(root: Path) -> list[str]:
     than the package's, a page that says something else than they do."""
     try:
         results = _results(root)
-        text = page(results, root)
+        text, written = block(results, root), _split_page(root)[1]
     except SomacastError as fault:
         return [str(fault)]
     faults = list(weights_faults(results))
-    path = root / PAGE
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+    if written != text:
         faults.append(f"{PAGE} does not say what the results say: run somacast bench report")
     return faults

@@ -9,7 +9,7 @@ from pathlib import Path
 from somacast.bench.results import Result, read_result
 from somacast.errors import SomacastError
 from somacast.systems.registry import DEFAULT
-from somacast.weights.manifest import list_weights
+from somacast.weights.manifest import origins
 
 FOLDER = "results"
 # Names of result files, without ending; all others are called as their benchmark.
@@ -63,16 +63,21 @@ def read_all(root: Path) -> dict[str, Committed]:
     return found
 
 
+def main_file(result: Result) -> str:
+    """The weights file of the result's system; old files did not record it, and none but the default was there."""
+    return f"{result.provenance.system or DEFAULT}.safetensors"
+
+
 def weights_of(result: Result) -> str | None:
     """Digest of the system's own weights; ablations hold them as the variant with nothing taken away. None if the
     result names no such file."""
     digests = result.provenance.weights_sha256 or {}
-    return digests.get(f"{result.provenance.system}.safetensors", digests.get("full.safetensors"))
+    return digests.get(main_file(result), digests.get("full.safetensors"))
 
 
 def weights_faults(results: Mapping[str, Committed]) -> Iterator[str]:
-    """Results that name no weights, or others than those of the package, one line each."""
-    shipped = {entry["file"]: entry["sha256"] for entry in list_weights()}
+    """Results that name no weights, or others than those of the package (the checkpoint that a file was written from
+    counts as that file), one line each."""
     for one in results.values():
         result, digests = one.result, one.result.provenance.weights_sha256
         if result.benchmark in WITHOUT_WEIGHTS:
@@ -80,10 +85,10 @@ def weights_faults(results: Mapping[str, Committed]) -> Iterator[str]:
         if not digests:
             yield f"{one.path} names no weights: run {one.command}"
             continue
-        main, own = f"{result.provenance.system}.safetensors", weights_of(result)
-        if main in shipped and own is not None:
-            same = own == shipped[main]
-        else:  # a file that did not record its system, or weights in another form: one file of ours will do
-            same = bool(set(digests.values()) & set(shipped.values()))
+        known = origins(main_file(result))
+        if known:
+            same = weights_of(result) in known
+        else:  # a system without weights of its own, that uses others'
+            same = any(digest in origins(file) for file, digest in digests.items())
         if not same:
             yield f"{one.path} was made with other weights than those of the package: run {one.command}"

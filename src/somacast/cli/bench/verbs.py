@@ -36,14 +36,14 @@ VERBS = {
                   "an hour of trouble on a simulated clock: crashes, memory, stalls"),
     "fuzz": _verb("robustness.config:FuzzConfig", "live_verbs:fuzz",
                   "a million changed packets: crashes, hangs, memory, stalls"),
-    "report": Verb("draw docs/results.md and the curves from the results",
+    "report": Verb("draw the tables of docs/results.md and the curves from the results",
                    "somacast.cli.bench.verbs:Report", "somacast.cli.bench.verbs:report"),
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Report:
-    """Draw docs/results.md from the committed results, and the curves.
+    """Draw the tables of docs/results.md from the committed results, and the curves.
 
     With --check nothing is written: exit code 2 if a file is no result or names no weights, or the page says something
     else than the results do.
