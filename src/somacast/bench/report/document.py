@@ -21,8 +21,8 @@ BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
 
 def block(results: Mapping[str, Committed], root: Path) -> str:
-    """All that stands between the two marks of the page; `root` is asked which pictures are there. SomacastError for a result without the figures that are
-    shown of it."""
+    """All that stands between the two marks of the page; `root` is asked which pictures are there. SomacastError for a
+    result without the figures that are shown of it."""
 
     def links(path: Path) -> str:
         return Path(os.path.relpath(path, PAGE.parent)).as_posix() if (root / path).is_file() else ""
