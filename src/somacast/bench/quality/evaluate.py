@@ -25,6 +25,7 @@ from somacast.files import check_output_path, write_atomically
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.metrics.protocol import evaluate_pair, place_result, summarise
 from somacast.synthetic.datasets.loaders import EvalItem, count_items, load_items
+from somacast.types import Capture
 
 FORMAT = "somacast evaluation"
 TILE_PX = 192

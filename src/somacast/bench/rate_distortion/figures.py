@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -130,7 +129,10 @@ def print_rd(result: dict[str, Any]) -> None:
     for key, baselines in found.get("bd_rate", {}).items():
         for name, row in baselines.items():
             note = f" ({row['note']})" if row["note"] else ""
-            console.print(f"BD-rate of {title_of(result['system'])} against {title_of(name)}, {key}: {_rate(row)}{note}", markup=False)
+            console.print(
+                f"BD-rate of {title_of(result['system'])} against {title_of(name)}, {key}: {_rate(row)}{note}",
+                markup=False,
+            )
     for person in result["people"]:
         if person["fault"]:
             console.print(f"failed: {person['name']} ({person['action']}): {person['fault']}", markup=False)
@@ -170,5 +172,8 @@ def readme_lines(result: dict[str, Any], figure: str, sheet: str | None) -> list
                   f"`none`: it cannot be told. Against the best picture codec: {'; '.join(notes)}."]  # fmt: skip
     lines += ["", f"![Quality against bytes]({figure})"]
     if sheet:
-        lines += ["", f"![{title_of(result['system'])} beside the best picture codec at the same number of bytes]({sheet})"]
+        lines += [
+            "",
+            f"![{title_of(result['system'])} beside the best picture codec at the same number of bytes]({sheet})",
+        ]
     return lines
