@@ -41,8 +41,8 @@ USERS_OF_EXTRAS = {
     "aiortc": ("network/transport/webrtc/", "viewer/"),
     "av": ("capture/video.py",),
     "cryptography": ("network/keys.py", "network/transport/udp/"),
-    "matplotlib": ("bench/",),
-    "onnx": ("training/", "systems/aflsc/training/"),
+    "matplotlib": ("bench/", "systems/aflsc/ablation/show.py"),
+    "onnx": ("training/", "systems/aflsc/training/", "weights/arrays.py"),
     "starlette": ("viewer/",),
     "uvicorn": ("viewer/",),
     "zenoh": ("network/transport/zenoh/",),
@@ -111,7 +111,7 @@ def is_product(path: Path) -> bool:
     """Is the file in a room that runs at users', where nobody is made and nothing is trained?"""
     name = str(path.relative_to(PACKAGE))
     in_product = name.startswith(("systems/", "pipeline/", "formats/", "geometry/", "viewer/", "body/", "coding/"))
-    return in_product and "/training/" not in name
+    return in_product and "/training/" not in name and "/ablation/" not in name
 
 
 def names_at_load(tree: ast.AST) -> set[str]:

@@ -253,6 +253,15 @@ def test_check_sees_a_changed_readme_and_other_weights(working_copy, capsys):
     assert "aflsc_small.json was made with other weights" in fault and "--budget-bytes 200" in fault
 
 
+def test_results_may_name_the_checkpoint_that_a_file_was_written_from(working_copy):
+    (entry,) = [e for e in list_weights() if e["file"] == "aflsc.safetensors"]
+    other = evaluation(200)
+    other["weights_sha256"]["aflsc.safetensors"] = entry["checkpoint"]
+    (working_copy / "results" / report.SMALL).write_text(json.dumps(other))
+    report.write(working_copy)
+    assert entry["checkpoint"] != entry["sha256"] and report.check(working_copy) == []
+
+
 def test_ablations_belong_to_the_variant_with_nothing_taken_away(working_copy):
     own = SHIPPED["aflsc.safetensors"]
     result = {"config": {"people": 8, "budgets": [35, 60]}, "commit": "0123456789", "system": "aflsc",

@@ -10,7 +10,7 @@ from PIL import Image
 
 from somacast.capture import detector as detector
 from somacast.capture.cropping import SquareBox, box_of_mask
-from somacast.capture.detector import decode_boxes, find_people, find_person, suppress
+from somacast.capture.detector import Detection, decode_boxes, find_people, find_person, suppress
 from somacast.errors import SomacastError
 from somacast.synthetic.samples import SceneConfig, SyntheticPeople
 from somacast.types import Frame
@@ -90,12 +90,12 @@ def test_one_person_is_found_in_pictures_of_all_formats(share):
     hits, inside = [], []
     for index in range(10):
         picture, mask, expected = one_person(index, share)
-        try:
-            box, _ = find_person(Frame(picture))
-        except SomacastError:
-            hits.append(0.0)
+        detection = find_person(Frame(picture))
+        box = detection.box
+        hits.append(iou(box, expected) if detection.people else 0.0)
+        if not detection.people:
             continue
-        hits.append(iou(box, expected))
+        assert 0.3 <= detection.score <= 1
         y, x = np.nonzero(mask > 0.5)
         inside.append((np.abs(np.stack([x + 0.5 - box.cx, y + 0.5 - box.cy])) <= box.side / 2).all(0).mean())
     assert sum(value > 0.5 for value in hits) >= 8, np.round(hits, 2)
@@ -110,13 +110,14 @@ def test_largest_of_several_people_is_taken_and_this_is_said():
         upright = [p for p in cast if p.shape[1] < p.shape[0]] or cast
         _, expected = paste(picture, upright[0], 140, 290, min(260, 250 * upright[0].shape[0] / upright[0].shape[1]))
         paste(picture, upright[-1], 380, 280, min(130, 150 * upright[-1].shape[0] / upright[-1].shape[1]))
-        box, notes = find_person(Frame(picture))
+        detection = find_person(Frame(picture))
         found = find_people(picture)
         assert [p.area_share for p in found] == sorted((p.area_share for p in found), reverse=True)
-        said = [note for note in notes if "edge" not in note]  # some of them stand near the lower edge
+        said = detection.notes[: len(detection.notes) - len(detection.truncation_notes)]
         assert said == ([f"{len(found)} people found; the largest is taken"] if len(found) > 1 else [])
+        assert detection.people == len(found) and detection.box == found[0].box
         several += len(found) == 2
-        right += iou(box, expected) > 0.5
+        right += iou(detection.box, expected) > 0.5
     assert right >= 4 and several >= 3
 
 
@@ -126,13 +127,22 @@ def test_a_person_cut_by_the_picture_is_said():
         picture = room(300, 360, 60 + index)
         person = people()[index]
         _, box = paste(picture, person, 150, 320, min(260, 250 * person.shape[0] / person.shape[1]))
-        whole += any("edge" in note for note in find_person(Frame(picture))[1])
+        whole += bool(find_person(Frame(picture)).truncated_edges)
         waist = np.ascontiguousarray(picture[: int(box.cy)])
-        try:
-            said += any("lower edge" in note for note in find_person(Frame(waist))[1])
-        except SomacastError:
-            said += 1  # too little of somebody: a clear message too
+        detection = find_person(Frame(waist))
+        said += "lower" in detection.truncated_edges or not detection.people  # too little of somebody
     assert said >= 4 and whole <= 1
+
+
+def test_notes_follow_from_the_fields():
+    box = SquareBox(10.0, 10.0, 20.0)
+    assert Detection(box).notes == [] and Detection(box).certain
+    cut = Detection(box, ("lower", "left"), 0.7, 3)
+    assert cut.truncation_notes == [
+        "what was found reaches the picture's lower and left edge: whatever may be cut off there is not seen"
+    ]
+    assert cut.notes == ["3 people found; the largest is taken", *cut.truncation_notes]
+    assert not cut.certain and not Detection(box, people=0).certain
 
 
 def nothing(name: str) -> np.ndarray:
@@ -147,15 +157,14 @@ def nothing(name: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["plain", "black", "gradient", "noise", "room"])
-def test_nobody_ends_in_one_clear_line(name):
-    with pytest.raises(SomacastError, match="no person found in the picture: expected one person, mostly visible"):
-        find_person(Frame(nothing(name)))
+def test_nobody_gives_the_whole_picture_and_says_so(name):
+    assert find_person(Frame(nothing(name))) == Detection(SquareBox(150.0, 100.0, 300.0), (), 0.0, 0)
 
 
 def test_a_given_mask_is_taken_at_its_word():
     mask = np.zeros((200, 300), np.float32)
     mask[40:140, 60:90] = 1
-    assert find_person(Frame(nothing("plain"), mask=mask)) == (SquareBox(75.0, 90.0, 120.0), [])
+    assert find_person(Frame(nothing("plain"), mask=mask)) == Detection(SquareBox(75.0, 90.0, 120.0))
     with pytest.raises(SomacastError, match="mask"):
         find_person(Frame(nothing("plain"), mask=np.zeros((200, 300), np.float32)))
 
@@ -174,7 +183,7 @@ def test_the_second_look_does_not_leave_the_person():
     """A box found in a long picture is that of the same person seen alone."""
     picture, _, expected = one_person(0, 0.8)
     wide = np.concatenate([room(320, picture.shape[0], 3), picture, room(320, picture.shape[0], 4)], 1)
-    box, _ = find_person(Frame(wide))
+    box = find_person(Frame(wide)).box
     assert iou(SquareBox(box.cx - 320, box.cy, box.side), expected) > 0.5
 
 
@@ -200,6 +209,8 @@ def test_damaged_weights_are_not_used(tmp_path, monkeypatch):
     detector._session.cache_clear()
     with pytest.raises(SomacastError, match="detector.onnx: expected weights of .* bytes, got 9"):
         find_people(nothing("plain"))
+    with pytest.raises(SomacastError, match="detector.onnx"):  # not taken for an empty picture
+        find_person(Frame(nothing("plain")))
     detector._session.cache_clear()
 
 

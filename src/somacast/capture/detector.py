@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from somacast.capture.cropping import SquareBox, box_of_mask, square_crop
-from somacast.errors import SomacastError
 from somacast.types import Frame
 from somacast.weights.sessions import open_session
 
@@ -46,6 +45,37 @@ class DetectedPerson:
     rectangle: tuple[float, float, float, float]
 
 
+@dataclass(frozen=True)
+class Detection:
+    """Where the person of a picture is.
+
+    box: square around the person. truncated_edges: edges of the picture ("lower", "upper", "left", "right") that the
+    person reaches and may be cut at. score: 0 to 1; 1 for a user's mask. people: how many were seen; 0 if nobody was,
+    and the box is then the whole picture.
+    """
+
+    box: SquareBox
+    truncated_edges: tuple[str, ...] = ()
+    score: float = 1.0
+    people: int = 1
+
+    @property
+    def certain(self) -> bool:
+        """Somebody was seen, and whole."""
+        return self.people > 0 and not self.truncated_edges
+
+    @property
+    def truncation_notes(self) -> list[str]:
+        """One line for the user if the person may be cut, else none."""
+        return [CUT.format(" and ".join(self.truncated_edges))] if self.truncated_edges else []
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know, a line each."""
+        several = [f"{self.people} people found; the largest is taken"] if self.people > 1 else []
+        return several + self.truncation_notes
+
+
 def find_people(image: np.ndarray) -> list[DetectedPerson]:
     """Everybody in image [H, W, 3] (float, sRGB in [0, 1]), the largest first; about 20 ms, more if nobody is seen.
 
@@ -62,29 +92,26 @@ def find_people(image: np.ndarray) -> list[DetectedPerson]:
     return sorted(people, key=lambda person: -person.area_share)
 
 
-def find_person(frame: Frame) -> tuple[SquareBox, list[str]]:
-    """The square around the person of a frame, with what the user should be told.
-
-    A mask is taken at its word; otherwise it is the largest person found. Raises SomacastError if there is nobody.
-    """
+def find_person(frame: Frame) -> Detection:
+    """The person of a frame: whom the mask marks, which is taken at its word, or the largest of those seen; if nobody
+    is, the whole picture with `people` 0. SomacastError if the mask is empty."""
     if frame.mask is not None:
-        return box_of_mask(frame.mask), []
+        return Detection(box_of_mask(frame.mask))
+    height, width = frame.image.shape[:2]
     people = find_people(frame.image)
     if not people:
-        raise SomacastError(NO_PERSON)
-    notes = [f"{len(people)} people found; the largest is taken"] if len(people) > 1 else []
-    height, width = frame.image.shape[:2]
-    edges = _edges_reached(people[0].rectangle, width, height)
-    return people[0].box, [*notes, CUT.format(" and ".join(edges))] if edges else notes
+        return Detection(SquareBox(width / 2, height / 2, float(max(height, width))), score=0.0, people=0)
+    largest = people[0]
+    return Detection(largest.box, _edges_reached(largest.rectangle, width, height), largest.score, len(people))
 
 
-def _edges_reached(rectangle: tuple[float, float, float, float], width: int, height: int) -> list[str]:
+def _edges_reached(rectangle: tuple[float, float, float, float], width: int, height: int) -> tuple[str, ...]:
     """Edges of a picture at which somebody's rectangle ends, who may be cut there: lower, upper, left, right."""
     left, top, right, bottom = rectangle
     side = max(right - left, bottom - top)
     near = {"upper": top, "left": left, "right": width - right}
     below = ["lower"] if height - bottom <= TOUCHES_BELOW * side else []
-    return below + [name for name, gap in near.items() if gap <= TOUCHES * side]
+    return (*below, *(name for name, gap in near.items() if gap <= TOUCHES * side))
 
 
 def _confirmed(

@@ -27,8 +27,6 @@ from somacast.capture.pictures import read_image
 from somacast.capture.video import MAX_SIDE_PX, Picture, VideoSource, open_video, open_webcam
 from somacast.checks import shown
 from somacast.errors import SomacastError
-from somacast.synthetic.motion.builtin import BUILTIN_ACTIONS
-from somacast.synthetic.walker import SyntheticWalker, Truth, WalkerConfig
 from somacast.types import Capture, Frame
 
 if TYPE_CHECKING:
@@ -153,7 +151,7 @@ class SyntheticSource(_Paced):
 
     def __init__(self, action: str, options: SourceOptions):
         super().__init__(f"synthetic:{action}", options.fps, options.realtime, options.seconds)
-        from somacast.synthetic.walker import WalkerConfig
+        from somacast.synthetic.walker import SyntheticWalker, WalkerConfig
 
         config = options.walker or WalkerConfig()
         self.walker = SyntheticWalker(replace(config, action=action, size_px=options.size_px, fps=options.fps))
@@ -247,6 +245,8 @@ def _reduced(frame: Frame, max_side_px: int) -> Frame:
 
 def _actions() -> tuple[str, ...]:
     """What synthetic people can do."""
+
+    from somacast.synthetic.motion.builtin import BUILTIN_ACTIONS
 
     return tuple(BUILTIN_ACTIONS)
 

@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from somacast.capture.detector import GRID, INPUT_PX, decode_boxes, suppress
-from somacast.files import write_atomically
 from somacast.training.detector_scenes import DetectorScene, SceneMaker, cut_outs, overlap, vary
+from somacast.training.onnx_export import write_onnx
 
 CELL_PX = INPUT_PX / GRID
 
@@ -241,42 +241,6 @@ def load(path: Path) -> DetectorNet:
     net = DetectorNet()
     net.load_state_dict(torch.load(path, weights_only=True))
     return net.eval()
-
-
-def write_onnx(
-    net: nn.Module,
-    inputs: tuple[Tensor, ...],
-    input_names: list[str],
-    names: list[str],
-    path: Path,
-    batched: bool = True,
-) -> None:
-    """Write a network as ONNX with 16-bit weights (computed in 32 bits). Needs the `onnx` package."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    stream = io.BytesIO()
-    torch.onnx.export(
-        net.eval(), inputs, cast(Any, stream), dynamo=False, opset_version=17,
-        input_names=input_names, output_names=names,
-        dynamic_axes={name: {0: "batch"} for name in [*input_names, *names]} if batched else None,
-    )  # fmt: skip
-    model = onnx.load_from_string(stream.getvalue())
-    casts = []
-    for weight in model.graph.initializer:
-        values = numpy_helper.to_array(weight)
-        if values.dtype == np.float32 and values.size > 256:
-            name = weight.name
-            weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_16"))
-            casts.append(helper.make_node("Cast", [f"{name}_16"], [name], to=TensorProto.FLOAT))
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    model.producer_name, model.doc_string = "somacast", path.stem
-    for node in model.graph.node:
-        node.doc_string = ""
-    onnx.checker.check_model(model)
-    write_atomically(path, model.SerializeToString())
 
 
 def export(net: DetectorNet, path: Path) -> float:

@@ -13,11 +13,16 @@ from somacast.files import write_atomically
 
 FOLDER = Path(__file__).parent
 MANIFEST = "manifest.json"
+SUFFIXES = (".safetensors", ".onnx")
 FIELDS = ("file", "bytes", "sha256", "licence", "recipe", "data", "score")
+CHECKPOINT = "checkpoint"  # a further field: sha256 of the training checkpoint that a file was written from
 
 
 def list_weights(folder: Path | None = None) -> list[dict[str, Any]]:
-    """Entries of the manifest: file, bytes, sha256 (hex), licence, recipe, data, score. SomacastError if broken."""
+    """Entries of the manifest: file, bytes, sha256 (hex), licence, recipe, data, score; checkpoint, if there was one.
+
+    SomacastError if broken.
+    """
     path = (folder or FOLDER) / MANIFEST
     try:
         entries = json.loads(path.read_text())["weights"]
@@ -43,7 +48,8 @@ def verify(folder: Path | None = None) -> list[str]:
         except SomacastError as fault:
             faults.append(str(fault))
     listed = {entry["file"] for entry in entries}
-    strangers = sorted(path.name for path in folder.glob("*.safetensors") if path.name not in listed)
+    there = [path.name for path in folder.iterdir() if path.suffix in SUFFIXES]
+    strangers = sorted(name for name in there if name not in listed)
     return faults + [f"{name}: is not in the manifest" for name in strangers]
 
 
@@ -55,18 +61,40 @@ def weights_path(name: str) -> Path:
 
 
 def digest(name: str) -> bytes:
-    """The sha256 of a weights file as the manifest states it, 32 bytes; headers carry the first three."""
+    """The sha256 of a weights file as the manifest states it, 32 bytes."""
     return bytes.fromhex(_entry(_file_name(name))["sha256"])
 
 
-def record(path: Path, *, licence: str, recipe: str, data: str, score: dict[str, float] | str) -> dict[str, Any]:
+def origins(file_name: str) -> set[str]:
+    """The sha256 by which results may name a weights file: its own, and that of the checkpoint it was written from.
+
+    Empty for a file that is not in the package.
+    """
+    for entry in list_weights():
+        if entry["file"] == file_name:
+            return {entry["sha256"], entry.get(CHECKPOINT, entry["sha256"])}
+    return set()
+
+
+def record(
+    path: Path,
+    *,
+    licence: str,
+    recipe: str,
+    data: str,
+    score: dict[str, float] | str,
+    checkpoint: Path | None = None,
+) -> dict[str, Any]:
     """Write or renew the manifest entry of a weights file; the manifest lies in the file's folder.
 
-    recipe: the command that made it; data: what it learnt from; score: what it reaches, by metric name.
+    recipe: the command that made it; data: what it learnt from; score: what it reaches, by metric name; checkpoint: of
+    the training that it was written from.
     """
     content = path.read_bytes()
     values = (path.name, len(content), hashlib.sha256(content).hexdigest(), licence, recipe, data, score)
     entry: dict[str, Any] = dict(zip(FIELDS, values, strict=True))
+    if checkpoint:
+        entry[CHECKPOINT] = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     others = (
         [e for e in list_weights(path.parent) if e["file"] != path.name] if (path.parent / MANIFEST).exists() else []
     )
@@ -77,7 +105,7 @@ def record(path: Path, *, licence: str, recipe: str, data: str, score: dict[str,
 
 
 def _file_name(name: str) -> str:
-    return name if name.endswith((".safetensors", ".onnx")) else f"{name}.safetensors"
+    return name if name.endswith(SUFFIXES) else f"{name}.safetensors"
 
 
 def _entry(file_name: str) -> dict[str, Any]:

@@ -5,13 +5,25 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+import pytest
 
-from somacast.body.skeleton import JOINT_COUNT
+from somacast.body.rotations import rotvec_to_matrix
 from somacast.body.table import load_body
 from somacast.systems.aflsc.labels.chart import load_chart
 from somacast.systems.aflsc.networks.loading import load_tables
 from somacast.systems.aflsc.sender.appearance import CodeFit, OffsetEvidence, Seen, read_offset
-from somacast.systems.aflsc.sender.refine import Evidence, Refiner, _jacobian, _residuals
+from somacast.systems.aflsc.sender.evidence import Evidence, SilhouetteAlignment
+from somacast.systems.aflsc.sender.kinematics import (
+    Problem,
+    jacobian,
+    jacobian_reference,
+    left_jacobian_reference,
+    pose_joints_reference,
+    residuals,
+    residuals_reference,
+    rotation_and_jacobian,
+)
+from somacast.systems.aflsc.sender.refine import Prior, Refiner, RefinerConfig, minimise
 from somacast.systems.aflsc.sender.rendered_body import RenderedBody, WeakCamera
 from somacast.systems.aflsc.sender.silhouette_alignment import align_silhouette
 from support import aflsc_cases as cases
@@ -36,14 +48,14 @@ def project(joints: np.ndarray, camera: np.ndarray = CAMERA) -> np.ndarray:
     return np.stack([camera[0] + joints[:, 0] * scale, camera[1] - joints[:, 1] * scale], 1)
 
 
-def test_refiner_has_the_joints_and_turns_of_the_body() -> None:
+def test_refiner_has_the_joints_and_rotations_of_the_body() -> None:
     space, body = cases.space(), load_body()
     for values in cases.random_values(4):
         state = space.state(values)
         joints = body.joints(body.rest(state.shape)[1], state.rotations)
-        got, rotvecs = refiner().joints(np.concatenate([values[refined_indices()], CAMERA]))
+        got, rotations = refiner().joints(np.concatenate([values[refined_indices()], CAMERA]))
         np.testing.assert_allclose(got, joints - joints[0], atol=2e-4)
-        np.testing.assert_allclose(rotvecs, state.rotations, atol=1e-3)
+        np.testing.assert_allclose(rotations, state.rotations, atol=1e-3)
 
 
 def test_refiner_pulls_a_wrong_pose_onto_exact_evidence() -> None:
@@ -59,14 +71,15 @@ def test_refiner_pulls_a_wrong_pose_onto_exact_evidence() -> None:
         wrong = truth.copy()
         wrong[at] += 0.5 * std[at] * rng.standard_normal(len(at))
         start, _ = refiner().joints(np.concatenate([wrong[at], CAMERA]))
-        refined, camera, residual, parameters = refiner()(wrong, std, evidence, DISTANCE_M)
+        result = refiner()(wrong, std, evidence, DISTANCE_M)
+        refined = result.values
         end, _ = refiner().joints(np.concatenate([refined[at], CAMERA]))
-        np.testing.assert_allclose(refiner().joints(parameters)[0], end, atol=1e-6)
-        seen = np.linalg.norm(camera.project(end) - evidence.joints, axis=1).mean()
+        np.testing.assert_allclose(refiner().joints(result.parameters)[0], end, atol=1e-6)
+        seen = np.linalg.norm(result.camera.project(end) - evidence.joints, axis=1).mean()
         before = np.linalg.norm(project(start, evidence.camera) - evidence.joints, axis=1).mean()
         assert seen < 0.2 * before
         assert np.linalg.norm(end - joints, axis=1).mean() < 0.5 * np.linalg.norm(start - joints, axis=1).mean()
-        assert residual < 2  # in units of the maps' spread
+        assert result.joint_residual < 2  # in units of the maps' spread
         others = np.setdiff1d(np.arange(len(truth)), at)
         np.testing.assert_array_equal(refined[others], wrong[others])
         assert -np.pi <= refined[0] < np.pi
@@ -76,8 +89,9 @@ def test_refiner_trusts_the_coder_where_the_maps_say_nothing() -> None:
     values = cases.random_values(1, seed=2)[0]
     std = np.array([label.std for label in cases.space().vocabulary.labels])
     blind = Evidence(np.zeros((21, 2)), np.full(21, 1e6), np.zeros((21, 3)), np.full((21, 3), 1e6), CAMERA)
-    refined, camera, _, _ = refiner()(values, std, blind, DISTANCE_M)
-    np.testing.assert_allclose(refined[1:], values[1:], atol=1e-3)
+    result = refiner()(values, std, blind, DISTANCE_M)
+    camera = result.camera
+    np.testing.assert_allclose(result.values[1:], values[1:], atol=1e-3)
     np.testing.assert_allclose([*camera.place_px, np.log(camera.scale_px_per_m)], CAMERA, atol=1e-3)
 
 
@@ -88,66 +102,83 @@ def test_refiner_follows_places_in_metres() -> None:
     truth, other = cases.random_values(2, seed=5)
     joints, _ = refiner().joints(np.concatenate([truth[at], CAMERA]))
     known = Evidence(np.zeros((21, 2)), np.full(21, 1e6), joints, np.full((21, 3), 0.01), CAMERA)
-    refined, *_ = refiner()(other, std, known, DISTANCE_M)
+    refined = refiner()(other, std, known, DISTANCE_M).values
     before, _ = refiner().joints(np.concatenate([other[at], CAMERA]))
     after, _ = refiner().joints(np.concatenate([refined[at], CAMERA]))
     assert np.linalg.norm(after - joints, axis=1).mean() < 0.3 * np.linalg.norm(before - joints, axis=1).mean()
 
 
-def test_jacobian_agrees_with_central_differences() -> None:
-    values = cases.random_values(1, seed=3)[0]
+# --- derivatives ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-9, 5e-4, 9.99e-4, 1.001e-3, 0.02, 1.0, 3.1, 6.0])
+def test_rotation_and_its_derivative_are_those_of_the_exponential_map(angle: float) -> None:
+    axis = np.array([0.48, -0.6, 0.64])
+    rotation, left = np.empty((3, 3)), np.empty((3, 3))
+    rotation_and_jacobian(angle * axis, rotation, left)
+    np.testing.assert_allclose(rotation, rotvec_to_matrix(angle * axis), atol=1e-12)
+    np.testing.assert_allclose(left, left_jacobian_reference(angle * axis), atol=1e-9)
+    step = 1e-6 * np.array([0.3, 0.8, -0.5])
+    near = rotvec_to_matrix(left @ step) @ rotvec_to_matrix(angle * axis)
+    np.testing.assert_allclose(rotvec_to_matrix(angle * axis + step), near, atol=1e-10)
+
+
+def random_problem(seed: int, edge_points: int = 9) -> tuple[np.ndarray, Problem]:
+    """Parameters of a random pose, and evidence that lies anywhere."""
+    values, rng = cases.random_values(1, seed=seed)[0], np.random.default_rng(seed)
     p = np.concatenate([values[refined_indices()], CAMERA])
-    rng = np.random.default_rng(0)
-    tables, prior, prior_std = refiner()._tables, p + 0.1, rng.uniform(0.5, 2, len(p))
-    seen, std = rng.normal(0, 0.2, (21, 2)), rng.uniform(0.01, 0.05, 21)
-    points, doubt = rng.normal(0, 0.2, (21, 3)), rng.uniform(0.05, 0.2, (21, 3))
-    hung, place, line = rng.integers(0, 21, 9), rng.normal(0, 0.1, (9, 3)), rng.normal(0, 1, (9, 3))
-    joints, world = np.zeros((JOINT_COUNT, 3)), np.zeros((JOINT_COUNT, 3, 3))
-    arguments = (
-        *tables,
-        DISTANCE_M,
-        prior,
-        prior_std,
-        seen,
-        std,
-        points,
-        doubt,
-        hung,
-        place,
-        line,
-        0.03,
-        joints,
-        world,
+    evidence = Evidence(
+        rng.normal(0, 0.2, (21, 2)), rng.uniform(0.01, 0.05, 21),
+        rng.normal(0, 0.2, (21, 3)), rng.uniform(0.05, 0.2, (21, 3)), CAMERA,
+    )  # fmt: skip
+    alignment = SilhouetteAlignment(
+        rng.integers(0, 21, edge_points), rng.normal(0, 0.1, (edge_points, 3)), rng.normal(0, 1, (edge_points, 3))
     )
-
-    def residuals(q: np.ndarray) -> np.ndarray:
-        """Straight from the text: places over their spread, in the picture and in metres, distances of the outline's
-        points from their lines, distance from the prior."""
-        joints, rotvecs = refiner().joints(q)
-        flat = (project(joints, q[-3:]) - seen) / std[:, None]
-        skin = project(joints[hung] + np.einsum("mij,mj->mi", rotvecs[hung], place), q[-3:])
-        edge = ((skin * line[:, :2]).sum(1) - line[:, 2]) / 0.03
-        return np.concatenate([flat.ravel(), ((joints - points) / doubt).ravel(), edge, (q - prior) / prior_std])
-
-    n = 5 * JOINT_COUNT + len(hung) + len(p)
-    base, jacobian = np.zeros(n), np.zeros((n, len(p)))
-    _residuals(p, *arguments, base)
-    np.testing.assert_allclose(base, residuals(p), atol=1e-6)
-    _jacobian(p, *arguments, base, jacobian)
-    step = 1e-5
-    for i in range(len(p)):
-        up, down = p.copy(), p.copy()
-        up[i] += step
-        down[i] -= step
-        expected = (residuals(up) - residuals(down)) / (2 * step)
-        np.testing.assert_allclose(jacobian[:, i], expected, atol=0.05, rtol=0.01, err_msg=str(i))
+    return p, Problem(refiner().tables, evidence, alignment, DISTANCE_M, 0.03)
 
 
-# --- outline -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("seed", "edge_points"), [(3, 9), (4, 0), (5, 40)])
+def test_kernels_agree_with_their_readable_twins(seed: int, edge_points: int) -> None:
+    p, problem = random_problem(seed, edge_points)
+    posed, expected = refiner().joints(p), pose_joints_reference(p, problem.body)
+    np.testing.assert_allclose(posed.joints, expected.joints, atol=1e-12)
+    np.testing.assert_allclose(posed.rotations, expected.rotations, atol=1e-12)
+    rest = np.full(problem.residual_count, np.nan)
+    residuals(p, problem, rest)
+    np.testing.assert_allclose(rest, residuals_reference(p, problem), rtol=1e-10, atol=1e-10)
+    slopes = np.full((len(rest), len(p)), np.nan)
+    jacobian(p, problem, slopes)
+    np.testing.assert_allclose(slopes, jacobian_reference(p, problem), rtol=1e-6, atol=2e-6)
+    assert (np.abs(slopes).max(0) > 1e-3).all()  # every parameter is seen in some residual
 
 
-def test_outline_leads_a_turned_arm_back_to_the_silhouette() -> None:
-    """The silhouette of a posed body, an arm turned away from it: the outline's points pull it back."""
+def test_steps_lower_the_cost_until_nothing_is_left_to_gain() -> None:
+    """At the minimum the gradient of the cost, by differences of the readable twin, is 0."""
+    p, problem = random_problem(6)
+    posed = refiner().joints(p)
+    evidence = problem.evidence._replace(joints=project(posed.joints), points=posed.joints)
+    problem = problem._replace(evidence=evidence, alignment=SilhouetteAlignment.empty())
+    config = RefinerConfig(iterations=200, min_gain=1e-14)
+    prior = Prior(p + 0.05, np.full(len(p), 0.05))
+    free = np.arange(len(p) - 1)  # but for the scale
+
+    def cost(q: np.ndarray) -> float:
+        rest = residuals_reference(q, problem)
+        robust = config.robust_scale**2 * np.log1p(np.square(rest / config.robust_scale)).sum()
+        return float(robust + np.square((q - prior.mean) / prior.std).sum())
+
+    found, rest = minimise(problem, prior, prior.mean, free, config)
+    np.testing.assert_allclose(rest, residuals_reference(found, problem), atol=1e-9)
+    assert found[-1] == prior.mean[-1] and cost(found) < 0.3 * cost(prior.mean)
+    slope = [(cost(found + e) - cost(found - e)) / 2e-6 for e in 1e-6 * np.eye(len(p))[free]]
+    assert np.abs(slope).max() < 1e-3
+
+
+# --- silhouette -------------------------------------------------------------------------------------------------------
+
+
+def test_the_silhouette_leads_a_turned_arm_back() -> None:
+    """The silhouette of a posed body, an arm turned away from it: points on the edge pull it back."""
     space = cases.space()
     values = cases.random_values(1, seed=7)[0]
     camera = WeakCamera(CAMERA[:2], float(np.exp(CAMERA[2])), DISTANCE_M)
@@ -169,14 +200,16 @@ def test_outline_leads_a_turned_arm_back_to_the_silhouette() -> None:
     )
     assert len(alignment.joint) > 50
     np.testing.assert_allclose(np.linalg.norm(alignment.line[:, :2], axis=1), 1, atol=1e-5)
-    refined, moved, _, _ = refiner()(wrong, std, blind, DISTANCE_M, alignment, parameters)
-    assert overlap(refined, moved) > overlap(wrong, camera) + 0.3 * (1 - overlap(wrong, camera))
+    result = refiner()(wrong, std, blind, DISTANCE_M, alignment, parameters)
+    refined = result.values
+    assert overlap(refined, result.camera) > overlap(wrong, camera) + 0.3 * (1 - overlap(wrong, camera))
     shape = space.vocabulary.group_indices("shape")
     np.testing.assert_array_equal(refined[shape], wrong[shape])
     # where the body is right already there is nothing to pull
-    joints, rotvecs = refiner().joints(np.concatenate([values[refined_indices()], CAMERA]))
-    right = align_silhouette(RenderedBody.of(state, offset, camera, 128), silhouette, (joints, rotvecs))
-    skin = camera.project(joints[right.joint] + np.einsum("mij,mj->mi", rotvecs[right.joint], right.place))
+    posed = refiner().joints(np.concatenate([values[refined_indices()], CAMERA]))
+    right = align_silhouette(RenderedBody.of(state, offset, camera, 128), silhouette, posed)
+    hung = np.einsum("mij,mj->mi", posed.rotations[right.joint], right.place)
+    skin = camera.project(posed.joints[right.joint] + hung)
     assert np.abs((skin * right.line[:, :2]).sum(1) - right.line[:, 2]).mean() < 1 / 128
 
 

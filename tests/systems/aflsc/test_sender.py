@@ -32,7 +32,8 @@ from somacast.systems.aflsc.networks.extract import (
     PoseHead,
     rotation_from_6d,
 )
-from somacast.systems.aflsc.sender.encoder import evidence_of, merge_mirrored
+from somacast.systems.aflsc.sender.evidence import evidence_of
+from somacast.systems.aflsc.sender.look import merge_mirrored
 from somacast.systems.aflsc.training import extract as aflsc_extract
 from somacast.systems.aflsc.training import semantic as aflsc_semantic
 from somacast.training.pools import pack_samples
@@ -140,7 +141,7 @@ def test_a_task_has_its_own_increment_and_mask(table: str, task: str) -> None:
 def test_joint_tokens_read_the_maps_where_the_heat_lies() -> None:
     torch.manual_seed(0)
     tokens = JointTokens((6, 4), 12, 3, 1, 5)
-    for layer in (tokens.turns, tokens.points, tokens.rest):
+    for layer in (tokens.rotations, tokens.points, tokens.rest):
         torch.nn.init.normal_(layer.weight)
     share = torch.zeros(1, JOINT_COUNT, 8, 8)
     share[:, :, 2, 5] = 1

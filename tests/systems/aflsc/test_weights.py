@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +21,13 @@ from somacast.metrics.shape import mpjpe
 from somacast.pipeline.still.receiver import Receiver, ReceiverResult, open_payload
 from somacast.pipeline.still.sender import Sender, SenderResult
 from somacast.synthetic.samples import Sample, SceneConfig, SyntheticPeople
-from somacast.systems.aflsc.networks.loading import load_tables
+from somacast.systems.aflsc.networks.loading import (
+    load_receiver,
+    load_sender,
+    load_states,
+    load_tables,
+    network_arrays,
+)
 from somacast.types import Capture, Frame
 from somacast.weights.manifest import FOLDER, list_weights
 
@@ -197,6 +204,32 @@ def test_a_picture_without_mask_finds_its_person() -> None:
     centre = sample().joints_px.mean(0)
     assert x0 < centre[0] < x1 and y0 < centre[1] < y1
     check_person(receiver().decode(result.data))
+
+
+def test_a_file_of_the_weights_before_the_networks_shipped_once_still_opens() -> None:
+    """Made with the commit before: its three bytes name the tables, which are the same."""
+    data = (Path(__file__).parent / "golden" / "one_file_of_weights.soma").read_bytes()
+    held, _ = container.unpack(data)
+    assert held.weights_digest.hex() == "03c8db" == load_tables().codec.digest.hex()
+    symbols, notes = unpacked(data)
+    assert not notes and container.unpack(packed(symbols))[0] == held
+    check_person(receiver().decode(data))
+
+
+def test_torch_reads_the_networks_that_onnx_runtime_runs() -> None:
+    """Every tensor of the torch networks is in the ONNX files, statistics of batch norms with all of their bits."""
+    network, coder = load_sender()
+    restorer, denoiser = load_receiver()
+    states = load_states(None)
+    for part, module in (("extract", network), ("restorer", restorer), ("denoiser", denoiser)):
+        assert states[part].keys() == module.state_dict().keys(), part
+    lacking = coder.state_dict().keys() - states["semantic"].keys()
+    assert lacking and all(name.startswith(("from_both.", "features.")) for name in lacking)
+    stored = network_arrays(None)
+    assert {array.dtype.name for array in stored.values()} <= {"int8", "float16", "float32", "int64"}
+    assert stored["extract.pose_head.hidden.0.weight"].dtype == np.int8
+    beside = load_states(FOLDER / FILE, ("restorer",))["restorer"]  # the same by the path of the tables
+    assert all(bool((beside[name] == states["restorer"][name]).all()) for name in beside)
 
 
 def test_onnx_twins_agree_with_torch() -> None:

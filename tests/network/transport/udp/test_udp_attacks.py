@@ -19,15 +19,15 @@ PROLOGUE = b"somacast udp 2 sender room"
 
 @pytest.fixture
 def ephemerals(monkeypatch):
-    """All private keys that are drawn meanwhile, in order."""
-    drawn, generate = [], Curve25519.generate
+    """All private keys that are given meanwhile, in order."""
+    given, generate = [], Curve25519.generate
 
     def drawing(suite):
-        drawn.append(generate(suite))
-        return drawn[-1]
+        given.append(generate(suite))
+        return given[-1]
 
     monkeypatch.setattr(Curve25519, "generate", drawing)
-    return drawn
+    return given
 
 
 def talk(sim, receiver, sender):

@@ -15,7 +15,8 @@ from somacast.capture.cropping import SquareBox
 from somacast.capture.detector import NO_PERSON, find_people
 from somacast.errors import SomacastError
 from somacast.systems.aflsc.live.motion import MotionSpace, load_motion
-from somacast.systems.aflsc.sender.encoder import DOUBTED, FOUND, TRUNK, Encoder, Look
+from somacast.systems.aflsc.sender.encoder import Encoder
+from somacast.systems.aflsc.sender.look import Look, closer_box
 from somacast.systems.aflsc.sender.rendered_body import WeakCamera
 from somacast.types import Capture, Encoded, Frame
 
@@ -31,8 +32,8 @@ CUTOFF_HZ, OPENING = 1.5, 1.5
 
 @dataclass
 class OneEuro:
-    """Low-pass filter of rows of numbers whose cut-off rises with their speed (in `unit`s a second); `turns`: columns
-    that are angles. Casiez, Roussel, Vogel: 1 Euro Filter, CHI 2012."""
+    """Low-pass filter of rows of numbers whose cut-off rises with their speed (in `unit`s a second); `circular`:
+    columns that are angles. Casiez, Roussel, Vogel: 1 Euro Filter, CHI 2012."""
 
     unit: np.ndarray
     circular: np.ndarray
@@ -112,21 +113,11 @@ class Tracker:
         anew after a few such."""
         encoder, frame = self.encoder, capture.frame
         if self._box is None:
-            box, notes, sure = encoder.find(frame)
-            box, landmarks, score = encoder.locate(frame, box)
-            look = encoder.look(frame, box, landmarks)
-            closer = encoder.closer(look)
-            if closer is not None:
-                look = encoder.look(frame, closer, None)
-            cut = any("edge" in note for note in notes)
-            confidence = float(look.out["confidence"][TRUNK].mean())
-            if not (FOUND if sure and not cut else DOUBTED).accepts(score, confidence):
-                raise SomacastError("; ".join([NO_PERSON, *(note for note in notes if "edge" in note)]))
-            self.notes = notes
+            sighting = encoder.detect(frame)
+            look, self.notes = sighting.look, sighting.detection.notes
         else:
             look = encoder.look(frame, self._box, None, self.mirrored)
-            confidence = float(look.out["confidence"][TRUNK].mean())
-            if confidence < LOST_CONFIDENCE:
+            if look.confidence < LOST_CONFIDENCE:
                 self._misses += 1
                 if self._misses >= LOST_FRAMES:
                     self._box = None
@@ -143,11 +134,11 @@ class Tracker:
         moving = values[self.motion.columns]
         if self.smooth:
             moving = self._filter(time_s, moving)
-        return Seen(moving, values, confidence, frame, look, camera)
+        return Seen(moving, values, look.confidence, frame, look, camera)
 
     def _follow(self, look: Look) -> None:
         """The crop of the next frame: part of the way to where this one shows the person."""
-        closer = self.encoder.closer(look)
+        closer = closer_box(look)
         here = look.box
         if closer is None:
             self._box = here

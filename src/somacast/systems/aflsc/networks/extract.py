@@ -141,8 +141,8 @@ class PoseHead(nn.Module):
 
 class JointTokens(nn.Module):
     """Named addition to eq. 3: what the maps hold where each joint lies, as one token a joint beside one for the whole
-    body. Turns and depths of limbs are told by the picture near them and by the other joints, and pooled features lose
-    that. Its answers begin at 0, so that it can be added to a trained network."""
+    body. Rotations and depths of limbs follow from the picture near them and from the other joints, and pooled
+    features lose that. Its answers begin at 0, so that it can be added to a trained network."""
 
     def __init__(self, channels: tuple[int, ...], dim: int, heads: int, blocks: int, outputs: int):
         super().__init__()
@@ -152,8 +152,8 @@ class JointTokens(nn.Module):
         self.kind = nn.Parameter(torch.randn(1, JOINT_COUNT + 1, dim) * 0.02)
         self.blocks = nn.ModuleList(Block(dim, heads, 2.0) for _ in range(blocks))
         self.norm = nn.LayerNorm(dim)
-        self.turns, self.points, self.rest = nn.Linear(dim, 6), nn.Linear(dim, 3), nn.Linear(dim, outputs)
-        for layer in (self.turns, self.points, self.rest):
+        self.rotations, self.points, self.rest = nn.Linear(dim, 6), nn.Linear(dim, 3), nn.Linear(dim, outputs)
+        for layer in (self.rotations, self.points, self.rest):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
 
@@ -173,7 +173,7 @@ class JointTokens(nn.Module):
             tokens = block(tokens)
         tokens = self.norm(tokens)
         joints, body = tokens[:, :-1], tokens[:, -1]
-        change = torch.cat([self.turns(joints).flatten(1), self.rest(body)], 1)
+        change = torch.cat([self.rotations(joints).flatten(1), self.rest(body)], 1)
         return change, self.points(joints), body
 
 

@@ -1,4 +1,8 @@
-"""The trained parts of AFLSC in memory: one file of weights, its label tables, and the thin runner of its networks."""
+"""The trained parts of AFLSC in memory: the file of its tables, and its networks for ONNX Runtime and for torch.
+
+Shipped are `aflsc.safetensors` (label space, coding tables, importance) and, beside it, one ONNX file for each half. A
+training also keeps a checkpoint: one safetensors file with the tables and all networks.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +11,18 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.numpy import load, save_file
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from somacast.bitstream.container import DIGEST_BYTES
 from somacast.coding.label_coding import CodingTables
 from somacast.errors import SomacastError
 from somacast.systems.aflsc.labels.codec import LabelCodec
 from somacast.systems.aflsc.labels.space import LabelSpace
+from somacast.weights.arrays import pack, read_onnx, unpack
 from somacast.weights.manifest import weights_path
 from somacast.weights.sessions import open_session
 
@@ -41,11 +47,11 @@ EXTRACTED = (
     "silhouette",
 )  # of MultiTaskViT, as used
 CODED = ("mean", "log_scale", "angles", "classes")
-_PARTS = ("extract", "semantic", "restorer", "denoiser")
+SENDER_PARTS, RECEIVER_PARTS = ("extract", "semantic"), ("restorer", "denoiser")
+PARTS = (*SENDER_PARTS, *RECEIVER_PARTS)
+STREAM_DIGEST = "stream_digest"  # metadata of a file with tables, in hexadecimal digits
 _FOR_TRAINING = ("semantic.from_both.", "semantic.features.")  # q(z | X, y) and mu(z): weights files leave them out
-# Wide matrices travel in 8 bits with a scale for each row; the error is under what a minute of training changes.
-_MIN_EIGHT_BIT = 16384
-_SCALE = ".scale"
+_EXACT = ("running_", "semantic.mean", "semantic.std")  # statistics keep all of their bits
 
 
 @dataclass(frozen=True)
@@ -56,37 +62,53 @@ class Tables:
     codec: LabelCodec
 
 
-@lru_cache(maxsize=2)
-def _arrays(path: Path) -> tuple[dict[str, np.ndarray], bytes]:
-    data = path.read_bytes()
-    return load(data), hashlib.sha256(data).digest()[:DIGEST_BYTES]
-
-
 def load_tables(path: Path | None = None) -> Tables:
-    """Tables of the weights in the package, or of another file of the same form."""
+    """Tables of the weights in the package, or of another file of the same form or a checkpoint."""
     return _tables(path or weights_path(WEIGHTS))
 
 
 @lru_cache(maxsize=2)
 def _tables(path: Path) -> Tables:
-    arrays, digest = _arrays(path)
+    arrays, digest = _read_tables(path)
     space = LabelSpace.from_arrays(arrays)
     return Tables(space, LabelCodec(space.vocabulary, CodingTables.from_arrays(arrays, space.vocabulary), digest))
 
 
-def load_states(path: Path | None) -> dict[str, dict]:
-    """States of the networks in a weights file (None: the package's), by part, as float32 tensors."""
+def network_arrays(path: Path | None, parts: tuple[str, ...] = PARTS) -> dict[str, np.ndarray]:
+    """Arrays of networks as they are stored (see `pack`), named "part.name"; path as for `load_states`."""
+    arrays = {}
+    if path is not None:
+        with safe_open(path, "numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys() if _part(name) in parts}  # noqa: SIM118
+    if not arrays:
+        for name, held in ((FAST_SENDER, SENDER_PARTS), (FAST_RECEIVER, RECEIVER_PARTS)):
+            if set(held) & set(parts):
+                arrays |= read_onnx(weights_path(name) if path is None else path.with_name(name))
+    return current_names({name: array for name, array in arrays.items() if _part(name) in parts})
+
+
+def current_names(state: dict[str, Any], prefix: str = "extract.") -> dict[str, Any]:
+    """Tensors by name, of the extractor or with its prefix, under the names that its modules have today."""
+    old = f"{prefix}joint_tokens.turns."
+    return {name.replace(old, f"{prefix}joint_tokens.rotations."): tensor for name, tensor in state.items()}
+
+
+def load_states(path: Path | None, parts: tuple[str, ...] = PARTS) -> dict[str, dict]:
+    """States of networks by part, as float32 tensors.
+
+    path: a checkpoint, which holds them itself, or a file of tables, whose networks lie beside it as ONNX; None: the
+    package's. SomacastError without the `onnx` package where it is needed, and for files that lack a part.
+    """
     import torch
 
-    arrays, _ = _arrays(path or weights_path(WEIGHTS))
-    out: dict[str, dict] = {part: {} for part in _PARTS}
-    for name, array in arrays.items():
-        part, _, rest = name.partition(".")
-        if part in out and not name.endswith(_SCALE):
-            if name + _SCALE in arrays:
-                array = (array.reshape(len(array), -1) * arrays[name + _SCALE][:, None]).reshape(array.shape)
-            tensor = torch.from_numpy(np.array(array))
-            out[part][rest] = tensor.float() if tensor.dtype == torch.float16 else tensor
+    out: dict[str, dict] = {part: {} for part in parts}
+    for full_name, array in unpack(network_arrays(path, parts)).items():
+        part, _, name = full_name.partition(".")
+        if part in out:
+            out[part][name] = torch.from_numpy(np.array(array))
+    missing = [part for part, state in out.items() if not state]
+    if missing:
+        raise SomacastError(f"{(path or weights_path(WEIGHTS)).name}: expected networks, found no {', '.join(missing)}")
     return out
 
 
@@ -98,7 +120,7 @@ def load_sender(path: Path | None = None) -> tuple[MultiTaskViT, SemanticCoder]:
     from somacast.systems.aflsc.networks.adversarial import SemanticCoder, SemanticConfig
     from somacast.systems.aflsc.networks.extract import ExtractConfig, MultiTaskViT
 
-    states = load_states(path)
+    states = load_states(path, SENDER_PARTS)
     side = 16 * math.isqrt(states["extract"]["position"].shape[1])
     config = ExtractConfig(side, shape_count=SHAPE_LABELS, attribute_logits=sum(len(c) for c in ATTRIBUTES.values()))
     extract = MultiTaskViT(config)
@@ -119,7 +141,7 @@ def load_receiver(path: Path | None = None) -> tuple[Restorer, Denoiser]:
     from somacast.systems.aflsc.networks.diffuse import Denoiser
     from somacast.systems.aflsc.networks.restore import RestoreConfig, Restorer
 
-    states = load_states(path)
+    states = load_states(path, RECEIVER_PARTS)
     restorer = Restorer(RestoreConfig(label_input_count(load_tables(path).space.vocabulary)))
     restorer.load_state_dict(states["restorer"])
     denoiser = Denoiser()
@@ -139,22 +161,48 @@ def load_fast_receiver(device: str = "cpu") -> InferenceSession:
     return open_session(FAST_RECEIVER, device)
 
 
-def save_weights(path: Path, space: LabelSpace, tables: CodingTables, states: dict[str, dict]) -> None:
-    """One safetensors file: networks' tensors as float16 under "part.name", wide ones as int8 with a scale for each
-    row, label and coding tables as they are."""
-    arrays: dict[str, np.ndarray] = {**space.to_arrays(), **tables.to_arrays()}
-    for part in _PARTS:
-        for name, tensor in states[part].items():
-            if f"{part}.{name}".startswith(_FOR_TRAINING):
-                continue
-            array = tensor.detach().cpu().numpy()
-            wide = array.ndim > 1 and array.size >= _MIN_EIGHT_BIT and len(array) >= 16
-            if wide:
-                rows = array.reshape(len(array), -1)
-                scale = np.maximum(np.abs(rows).max(1) / 127, 1e-12).astype(np.float32)
-                arrays[f"{part}.{name}"] = np.round(rows / scale[:, None]).astype(np.int8).reshape(array.shape)
-                arrays[f"{part}.{name}{_SCALE}"] = scale
-                continue
-            keep = array.dtype.kind != "f" or "running" in name or name in ("mean", "std")
-            arrays[f"{part}.{name}"] = np.ascontiguousarray(array if keep else array.astype(np.float16))
-    save_file(arrays, str(path))
+def save_checkpoint(path: Path, space: LabelSpace, tables: CodingTables, states: dict[str, dict]) -> None:
+    """One safetensors file: all that ships (see `pack`) under "part.name", and label and coding tables as they are."""
+    tensors = {
+        f"{part}.{name}": tensor.detach().cpu().numpy() for part in PARTS for name, tensor in states[part].items()
+    }
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(_FOR_TRAINING)}
+    held = {**space.to_arrays(), **tables.to_arrays()}
+    save_file({**held, **pack(kept, _EXACT)}, str(path), {STREAM_DIGEST: content_digest(held).hex()})
+
+
+def save_tables(checkpoint: Path, target: Path) -> None:
+    """The tables of a checkpoint as the file that ships; it goes on naming the streams that the checkpoint named."""
+    arrays, digest = _read_tables(checkpoint)
+    save_file(arrays, str(target), {STREAM_DIGEST: digest.hex()})
+
+
+def content_digest(arrays: dict[str, np.ndarray]) -> bytes:
+    """Names tables by what they hold: the first three bytes of a sha256 over names, types, shapes and values."""
+    total = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        total.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.digest()[:DIGEST_BYTES]
+
+
+def _read_tables(path: Path) -> tuple[dict[str, np.ndarray], bytes]:
+    """Arrays of the tables in a file, and what streams call them: as the file says, or, of a checkpoint from before
+    files said it, the first bytes of its sha256."""
+    with safe_open(path, "numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys() if _part(name) not in PARTS}  # noqa: SIM118
+        stated = (file.metadata() or {}).get(STREAM_DIGEST)
+    if stated is None:
+        with path.open("rb") as content:
+            return arrays, hashlib.file_digest(content, "sha256").digest()[:DIGEST_BYTES]
+    try:
+        digest = bytes.fromhex(stated)
+    except ValueError:
+        digest = b""
+    if len(digest) != DIGEST_BYTES:
+        raise SomacastError(f"{path.name}: {STREAM_DIGEST}: expected {2 * DIGEST_BYTES} hex digits, got {stated!r}")
+    return arrays, digest
+
+
+def _part(name: str) -> str:
+    return name.partition(".")[0]

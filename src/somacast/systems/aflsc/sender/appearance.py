@@ -1,9 +1,9 @@
 """Sender: what the person looks like, read off the picture through the pose already found.
 
-The posed chart is projected into the picture; texels that the camera sees take its pixels, and where the body's outline
-misses the silhouette's edge, clothes or hair stand off by as much. The appearance codes are the most likely ones given
-those texels: a linear-Gaussian model whose prior is the spread of training people, so that the unseen side is completed
-by what usually goes with the seen one.
+The posed chart is projected into the picture; texels that the camera sees take its pixels, and where the body's edge
+misses the silhouette's, clothes or hair stand off by as much. The appearance codes are the most likely ones given
+those texels: a linear-Gaussian model whose prior is the variety of training people, so that the unseen side is
+completed by what usually goes with the seen one.
 """
 
 from __future__ import annotations
@@ -22,10 +22,17 @@ from somacast.systems.aflsc.sender.rendered_body import RenderedBody, WeakCamera
 from somacast.systems.aflsc.sender.silhouette_alignment import silhouette_gaps
 
 MAX_TEXELS = 1500
-OFFSET_NOISE_M = 0.03  # spread of the outline's error: pose and build err too
-OFFSET_SHARE = 0.2  # neighbours on the outline err together
+MIN_TEXELS = 50  # under which the picture says nothing about colours
+MIN_FACING = 0.15  # cosine to the line of sight under which a texel is seen too flat to have a colour
+HIDDEN_M = 0.03  # what lies farther behind the nearest skin is hidden
+# A texel's error in basis units (light, pose, texture the basis lacks) and how much of an independent one it counts
+# for, as neighbouring texels err together.
+TEXEL_NOISE, TEXEL_SHARE = 0.6, 0.05
+OFFSET_NOISE_M = 0.03  # standard deviation of the edge's error: pose and build err too
+OFFSET_SHARE = 0.2  # neighbours on the edge err together
 MAX_OFFSET_M = 0.1  # what is farther off is another limb or something held
 MEAN_SHADE = 0.77  # how much of a surface's colour an average light shows, over the training scenes
+SHADE = (0.55, 1.5)  # the least and most light that is taken out, over the average
 
 
 @dataclass(frozen=True)
@@ -53,10 +60,10 @@ def visible_texels(rendered: RenderedBody, image: np.ndarray, silhouette: np.nda
     pixel = rendered.camera.at_size(rendered.size).project(point)
     column, row = np.floor(pixel[:, 0]).astype(int), np.floor(pixel[:, 1]).astype(int)
     size = len(image)
-    ok = (facing > 0.15) & (column >= 0) & (row >= 0) & (column < size) & (row < size)
+    ok = (facing > MIN_FACING) & (column >= 0) & (row >= 0) & (column < size) & (row < size)
     index = np.flatnonzero(ok)
     column, row = column[index], row[index]
-    front = point[index, 2] > rendered.nearness_m[row, column] - 0.03
+    front = point[index, 2] > rendered.nearness_m[row, column] - HIDDEN_M
     on = silhouette[row, column] > 0.5
     keep = np.flatnonzero(front & on)
     thin = max(1, len(keep) // MAX_TEXELS)  # neighbours tell the same: each that is left counts for them
@@ -70,7 +77,7 @@ def visible_texels(rendered: RenderedBody, image: np.ndarray, silhouette: np.nda
 
 @dataclass(frozen=True)
 class OffsetEvidence:
-    """How far cloth or hair stands off at texels on the outline: index [M] into the texels inside, offset_m [M]."""
+    """How far cloth or hair stands off at texels on the body's edge: index [M] into the texels inside, offset_m [M]."""
 
     index: np.ndarray
     offset_m: np.ndarray
@@ -78,19 +85,12 @@ class OffsetEvidence:
 
 class CodeFit:
     """Most likely codes given colours of the seen texels, their rows [M, 3, K] of `AppearanceBasis.texel_basis`, and
-    the offset; made once for all colours that are tried.
+    the offsets that are seen; made once for all colours that are tried."""
 
-    noise: spread of a texel's error in basis units (light, pose, texture the basis lacks); neighbouring texels err
-    together, so that each counts for texel_share of an independent one.
-    """
-
-    def __init__(
-        self, space: LabelSpace, seen: Seen, rows: np.ndarray, offset_evidence: OffsetEvidence | None = None,
-        noise: float = 0.6, texel_share: float = 0.05,
-    ):  # fmt: skip
+    def __init__(self, space: LabelSpace, seen: Seen, rows: np.ndarray, offset_evidence: OffsetEvidence | None = None):
         basis = rows.reshape(-1, rows.shape[-1])
         self.space, self.mean = space, space.appearance.mean[seen.index, :3]
-        self.weighted = basis * np.repeat(seen.weight * (texel_share / noise**2), 3).astype(np.float32)[:, None]
+        self.weighted = basis * np.repeat(seen.weight * (TEXEL_SHARE / TEXEL_NOISE**2), 3).astype(np.float32)[:, None]
         self.precision = (self.weighted.T @ basis).astype(np.float64) + np.eye(basis.shape[1])
         self.evidence = np.zeros(basis.shape[1])
         if offset_evidence is not None and len(offset_evidence.index):
@@ -98,7 +98,7 @@ class CodeFit:
                 np.float64
             )
             gap = offset_evidence.offset_m / OFFSET_UNIT_M - space.appearance.mean[offset_evidence.index, 3]
-            # few points on the outline stand for all of a sleeve or a skirt
+            # few points on the edge stand for all of a sleeve or a skirt
             weight = OFFSET_SHARE * (OFFSET_UNIT_M / OFFSET_NOISE_M) ** 2
             self.precision += weight * slopes @ slopes.T
             self.evidence = weight * slopes @ gap
@@ -111,7 +111,7 @@ class CodeFit:
 
 
 def read_offset(rendered: RenderedBody, silhouette: np.ndarray) -> OffsetEvidence:
-    """The lift that brings the outline of the posed body, its offset included, onto the silhouette [S, S]."""
+    """The offset that brings the edge of the posed body onto the silhouette [S, S]."""
     vertex, gap_m = silhouette_gaps(rendered, silhouette)
     row, column = texel_of_vertex(vertex)
     inside = load_chart().inside
@@ -123,7 +123,7 @@ def read_offset(rendered: RenderedBody, silhouette: np.ndarray) -> OffsetEvidenc
 
 def without_light(space: LabelSpace, seen: Seen, rows: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Colours [M, 3] of the seen texels with the light taken out: brightness over that of the current estimate, as a
-    linear function of the normal, is the light's share. How bright the lamp is cannot be told from one picture:
+    linear function of the normal, is the light's share. How bright the lamp is cannot be seen in one picture:
     MEAN_SHADE is assumed."""
     flat = space.appearance.mean[seen.index, :3] + rows @ (codes / space.appearance.std)
     albedo = np.clip(flat * COLOR_UNIT, 0.02, 1).mean(1)
@@ -134,7 +134,7 @@ def without_light(space: LabelSpace, seen: Seen, rows: np.ndarray, codes: np.nda
     fit = np.linalg.solve(design.T @ design + 1e-3 * len(shown) * np.diag([0.0, 1, 1, 1]) + 1e-6 * np.eye(4),
                           design.T @ (shown * weight))  # fmt: skip
     shade = columns @ fit
-    shade = np.clip(shade / max(np.average(shade, weights=seen.weight), 1e-3), 0.55, 1.5) * MEAN_SHADE
+    shade = np.clip(shade / max(np.average(shade, weights=seen.weight), 1e-3), *SHADE) * MEAN_SHADE
     return np.clip(seen.color / shade[:, None], 0, 1)
 
 
@@ -151,7 +151,7 @@ def read_appearance(
         rendered = RenderedBody.of(state, space.appearance.offset_map(codes), camera, len(image))
         shown = visible_texels(rendered, image, silhouette)
         share = shown.share
-        if len(shown.index) < 50:
+        if len(shown.index) < MIN_TEXELS:
             return codes, share
         rows = space.appearance.texel_basis[shown.index]
         fit = CodeFit(space, shown, rows, read_offset(rendered, silhouette))

@@ -26,7 +26,7 @@ def standing_height(shape: np.ndarray) -> float:
 
 def with_height(space: LabelSpace, values: np.ndarray, height_m: float) -> np.ndarray:
     """Label values [L] with the likeliest build of that height: the one nearest to theirs, each shape label in its own
-    spread over people (the conditional mean of a Gaussian)."""
+    standard deviation over people (the conditional mean of a Gaussian)."""
     at = space.vocabulary.group_indices("shape")
     value_std = np.array([space.vocabulary.labels[i].std for i in at])
     basis = load_body().shape_basis[: len(at), :, 1]

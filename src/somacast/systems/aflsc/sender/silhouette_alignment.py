@@ -1,17 +1,20 @@
-"""Sender: where the rebuilt body's outline should lie, told by the silhouette that the sender sees."""
+"""Sender: where the edge of the rebuilt body should lie, by the silhouette that the sender sees."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
 from somacast.body.table import BODY_VERTICES, load_body
-from somacast.systems.aflsc.sender.refine import SilhouetteAlignment
+from somacast.systems.aflsc.sender.evidence import SilhouetteAlignment
+from somacast.systems.aflsc.sender.kinematics import PosedJoints
 from somacast.systems.aflsc.sender.rendered_body import RenderedBody
 
-REACH = 0.07  # how far from the outline the silhouette's edge is looked for, in crop sides
+REACH = 0.07  # how far from the body's edge the silhouette's is looked for, in crop sides
 _STEP_PX = 0.5
-_SIDEWAYS = 0.35  # cosine to the line of sight under which skin can be on the outline
-_CELL = 1 / 64  # one point of the outline in each cell of this side
+_SIDEWAYS = 0.35  # cosine to the line of sight under which skin can be on the edge
+_CELL = 1 / 64  # one point of the edge in each cell of this side, in crop sides
 
 
 def _at(image: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -25,14 +28,19 @@ def _at(image: np.ndarray, points: np.ndarray) -> np.ndarray:
     return top * (1 - fy) + (image[y + 1, x] * (1 - fx) + image[y + 1, x + 1] * fx) * fy
 
 
-def _silhouette_edge(
-    rendered: RenderedBody, silhouette: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Points on the outline of the posed body: vertex [M], place [M, 3] in the view frame, point [M, 2] and outward
-    normal [M, 2] in the picture, and how far along it the silhouette's edge lies [M]; all in crop sides but the place.
+class _EdgePoints(NamedTuple):
+    """Points on the edge of the posed body: vertex [M], place [M, 3] in the view frame in metres, point [M, 2] and
+    outward normal [M, 2] in the picture, and how far along it the silhouette's edge lies, gap [M]; in crop sides."""
 
-    Points whose edge is farther than REACH, or beside other skin, are left out.
-    """
+    vertex: np.ndarray
+    place: np.ndarray
+    point: np.ndarray
+    normal: np.ndarray
+    gap: np.ndarray
+
+
+def _edge_points(rendered: RenderedBody, silhouette: np.ndarray) -> _EdgePoints:
+    """Points on the edge; those whose silhouette's edge is farther than REACH, or beside other skin, are left out."""
     camera, vertices, normals, size = rendered.camera, rendered.vertices, rendered.normals, rendered.size
     own = rendered.covered.astype(np.float32)
     facing = camera.facing(vertices, normals)
@@ -55,27 +63,24 @@ def _silhouette_edge(
     nearest = np.where(falls, np.abs(where), np.inf).argmin(1)
     found = np.flatnonzero(falls.any(1))
     vertex = vertex[found]
-    return vertex, vertices[vertex], point[found], line[found], where[found, nearest[found]]
+    return _EdgePoints(vertex, vertices[vertex], point[found], line[found], where[found, nearest[found]])
 
 
-def align_silhouette(rendered: RenderedBody, silhouette: np.ndarray, frames: tuple) -> SilhouetteAlignment:
-    """Skin points on the outline of the posed body and the edge of the silhouette [S, S] in [0, 1] each should meet.
-
-    frames: joints [21, 3] and turns [21, 3, 3] that the points are tied to.
-    """
+def align_silhouette(rendered: RenderedBody, silhouette: np.ndarray, posed: PosedJoints) -> SilhouetteAlignment:
+    """Skin points on the edge of the posed body, tied to its joints, and the edge of the silhouette [S, S] in [0, 1]
+    that each should meet."""
     body = load_body()
-    vertex, place, point, line, gap = _silhouette_edge(rendered, silhouette)
-    best = body.skin_weight[:BODY_VERTICES][vertex].argmax(1)
-    joint = body.bone_joint[body.skin_index[:BODY_VERTICES][vertex, best]]
-    joints, rotations = frames
-    hung = np.einsum("mji,mj->mi", rotations[joint], place - joints[joint])
-    aim = ((point + gap[:, None] * line) * line).sum(1)
-    lines = np.concatenate([line, aim[:, None]], 1)
+    edge = _edge_points(rendered, silhouette)
+    best = body.skin_weight[:BODY_VERTICES][edge.vertex].argmax(1)
+    joint = body.bone_joint[body.skin_index[:BODY_VERTICES][edge.vertex, best]]
+    hung = np.einsum("mji,mj->mi", posed.rotations[joint], edge.place - posed.joints[joint])
+    aim = ((edge.point + edge.gap[:, None] * edge.normal) * edge.normal).sum(1)
+    lines = np.concatenate([edge.normal, aim[:, None]], 1)
     return SilhouetteAlignment(joint.astype(np.int64), hung.astype(np.float64), lines.astype(np.float64))
 
 
 def silhouette_gaps(rendered: RenderedBody, silhouette: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices [M] on the outline of the posed body and how far outside of it [M], in metres, the edge of the
-    silhouette [S, S] lies."""
-    vertex, place, _, _, gap = _silhouette_edge(rendered, silhouette)
-    return vertex, gap / rendered.camera.scale_px_per_m * (1 - place[:, 2] / rendered.camera.distance_m)
+    """Vertices [M] on the edge of the posed body and how far outside of it [M], in metres, the edge of the silhouette
+    [S, S] lies."""
+    edge, camera = _edge_points(rendered, silhouette), rendered.camera
+    return edge.vertex, edge.gap / camera.scale_px_per_m * (1 - edge.place[:, 2] / camera.distance_m)

@@ -125,11 +125,11 @@ def _planned_steps(config: AblationConfig, plan: dict[str, Any], kind: str, prob
 
 
 def save_variant(path: Path, space: LabelSpace, tables: Any, states: dict[str, dict]) -> None:
-    """`save_weights` by way of a temporary file, as a whole file means a finished stage."""
-    from somacast.systems.aflsc.networks.loading import save_weights
+    """`save_checkpoint` by way of a temporary file, as a whole file means a finished stage."""
+    from somacast.systems.aflsc.networks.loading import save_checkpoint
 
     temporary = path.with_suffix(".tmp")
-    save_weights(temporary, space, tables, states)
+    save_checkpoint(temporary, space, tables, states)
     temporary.replace(path)
 
 
@@ -239,7 +239,7 @@ def extractor_stage(config: AblationConfig, plan: dict[str, Any]) -> None:
 
     Their coders would have to be trained again too, so that they are not compared beyond the extractor.
     """
-    from somacast.systems.aflsc.training.extract import ExtractRecipe, train
+    from somacast.systems.aflsc.training.extract import ExtractRecipe, read_checkpoint, train
 
     path = config.out / "extract.json"
     figures = json.loads(path.read_text()) if path.exists() else {}
@@ -248,7 +248,7 @@ def extractor_stage(config: AblationConfig, plan: dict[str, Any]) -> None:
     start = config.run / "extract.pt"
     plain = ExtractRecipe()
     recipe = replace(
-        plain, minutes=config.minutes, sizes=((0.0, _checkpoint(start)["size_px"]),), rate=FINE_TUNE * plain.rate,
+        plain, minutes=config.minutes, sizes=((0.0, read_checkpoint(start)["size_px"]),), rate=FINE_TUNE * plain.rate,
         matrix_rate=FINE_TUNE * plain.matrix_rate, warm_start=str(start), threads=config.threads, seed=config.seed,
     )  # fmt: skip
     pool = FixedPool(config.folder("pool"), plan["shards"], TrainConfig().focus)
@@ -258,7 +258,7 @@ def extractor_stage(config: AblationConfig, plan: dict[str, Any]) -> None:
     watched = {k: v[:_WATCHED] for k, v in held_out.items()}
 
     def probe(folder: Path, minutes: float) -> int:
-        return _checkpoint(train(replace(recipe, minutes=minutes), pool, watched, folder))["step"]
+        return read_checkpoint(train(replace(recipe, minutes=minutes), pool, watched, folder))["step"]
 
     if "before" not in figures:
         figures["before"] = {"minutes": 0, "samples": 0} | _score(start, recipe, held_out)
@@ -273,20 +273,14 @@ def extractor_stage(config: AblationConfig, plan: dict[str, Any]) -> None:
             write_json(path, figures)
 
 
-def _checkpoint(path: Path) -> dict[str, Any]:
-    import torch
-
-    return torch.load(path, weights_only=True, map_location="cpu")
-
-
 def _score(checkpoint: Path, recipe: Any, held_out: dict[str, np.ndarray]) -> dict[str, float]:
     """Held-out figures of the averaged network of a checkpoint."""
     import torch
 
     from somacast.systems.aflsc.networks.extract import MultiTaskViT
-    from somacast.systems.aflsc.training.extract import evaluate, extractor_config
+    from somacast.systems.aflsc.training.extract import evaluate, extractor_config, read_checkpoint
 
-    saved = _checkpoint(checkpoint)
+    saved = read_checkpoint(checkpoint)
     net = MultiTaskViT(extractor_config(recipe, saved["size_px"]))
     net.load_state_dict(saved["average"])
     net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

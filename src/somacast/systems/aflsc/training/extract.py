@@ -8,6 +8,7 @@ import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from somacast.body.skeleton import JOINT_COUNT, MIRROR
 from somacast.capture.landmarks import mirror_landmarks
 from somacast.systems.aflsc.labels.layout import DEPTH_OFFSET_M
 from somacast.systems.aflsc.networks.extract import CELL_PX, ExtractConfig, MultiTaskViT, resized, rotation_from_6d
-from somacast.systems.aflsc.networks.loading import load_states
+from somacast.systems.aflsc.networks.loading import current_names, load_states
 from somacast.training.optimisers import (
     MovingAverage,
     average_gradients,
@@ -250,12 +251,18 @@ def degrade(images: np.ndarray, rng: np.random.Generator, share: float) -> None:
             image[:] = np.asarray(Image.open(file).resize((size, size), Image.Resampling.BICUBIC))
 
 
+def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """A checkpoint of this stage, also one from before a module was renamed: size_px, net, average, optimisers, ..."""
+    saved = torch.load(path, weights_only=True, map_location=device)
+    return saved | {name: current_names(saved[name], "") for name in ("net", "average")}
+
+
 def known_state(path: str, net: MultiTaskViT) -> dict[str, Tensor]:
-    """Those tensors of a checkpoint (.pt of this stage, or the package's safetensors) that fit the network, resized."""
+    """Tensors of a checkpoint (.pt of this stage, or safetensors as for `load_states`) that fit, resized."""
     if path.endswith(".safetensors"):
-        state = load_states(Path(path))["extract"]
+        state = load_states(Path(path), ("extract",))["extract"]
     else:
-        state = torch.load(path, weights_only=True, map_location="cpu")["average"]
+        state = read_checkpoint(Path(path))["average"]
     own = net.state_dict()
     state = resized({k: v for k, v in state.items() if k in own}, net.side)
     return own | {k: v for k, v in state.items() if own[k].shape == v.shape}
@@ -344,7 +351,7 @@ def train(recipe: ExtractRecipe, pool: Pool, held_out: dict[str, np.ndarray], ou
     path, spent, step = out / "extract.pt", 0.0, 0
     run = _Run(recipe, recipe.sizes[0][1], device, None)
     if resume and path.exists():
-        saved = torch.load(path, weights_only=True, map_location=device)
+        saved = read_checkpoint(path, device)
         run = _Run(recipe, saved["size_px"], device, saved["net"])
         run.load(saved)
         spent, step = saved["spent_s"], saved["step"]

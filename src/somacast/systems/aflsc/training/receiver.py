@@ -20,7 +20,7 @@ from somacast.systems.aflsc.labels.chart import OFFSET_UNIT_M, load_chart
 from somacast.systems.aflsc.labels.codec import label_input_count, label_inputs
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.networks.diffuse import Denoiser, reverse, signal_and_noise
-from somacast.systems.aflsc.networks.loading import load_states
+from somacast.systems.aflsc.networks.loading import RECEIVER_PARTS, load_states
 from somacast.systems.aflsc.networks.restore import RestoreConfig, Restorer, level_targets
 from somacast.training.optimisers import pick_device
 
@@ -202,8 +202,8 @@ def train(
     device = pick_device()
     model = Receiver(label_input_count(space.vocabulary)).to(device)
     if recipe.warm_start:
-        states, own = load_states(Path(recipe.warm_start)), model.state_dict()
-        known = {f"{part}.{k}": v for part in ("restorer", "denoiser") for k, v in states[part].items()}
+        states, own = load_states(Path(recipe.warm_start), RECEIVER_PARTS), model.state_dict()
+        known = {f"{part}.{k}": v for part in RECEIVER_PARTS for k, v in states[part].items()}
         model.load_state_dict(own | {k: v for k, v in known.items() if k in own and own[k].shape == v.shape})
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.rate, weight_decay=0.01, fused=True)
     path, spent, step = out / "receiver.pt", 0.0, 0

@@ -1,7 +1,7 @@
-"""The whole AFLSC recipe, from nothing to a weights file: `somacast train aflsc`.
+"""The whole AFLSC recipe, from nothing to the files that ship: `somacast train aflsc`.
 
     charts (people without pictures) -> labels -> receiver
-    pool (pictures, drawn beside the training) -> extract -> fresh pictures -> semantic -> weights file
+    pool (pictures, drawn beside the training) -> extract -> fresh pictures -> semantic -> checkpoint -> files
 
 Every stage leaves its files in the run's folder and is skipped when they are whole, so that `--resume` goes on.
 """
@@ -27,6 +27,7 @@ from somacast.training.pools import SHARD_PEOPLE, Pool, PoolConfig, produce
 
 CHARTS_FIRST = 0
 WORKERS = 2
+CHECKPOINT = "checkpoint.safetensors"  # tables and networks in one file; what ships is written from it
 SHARE = {"extract": 0.64, "receiver": 0.12, "fresh": 0.04, "semantic": 0.12}  # of the minutes
 
 
@@ -73,14 +74,16 @@ def coding_values(space: LabelSpace, poses: np.ndarray, charts: dict) -> np.ndar
 
 
 def network_states(out: Path) -> dict[str, dict]:
-    """States of all networks of a finished run, by the names that `save_weights` knows them by."""
+    """States of all networks of a finished run, by the names that `save_checkpoint` knows them by."""
     import torch
+
+    from somacast.systems.aflsc.training.extract import read_checkpoint
 
     load = lambda name: torch.load(out / name, weights_only=True, map_location="cpu")  # noqa: E731
     receiver = load("receiver.pt")["model"]
     part = lambda prefix: {k[len(prefix) :]: v for k, v in receiver.items() if k.startswith(prefix)}  # noqa: E731
     return {
-        "extract": load("extract.pt")["average"],
+        "extract": read_checkpoint(out / "extract.pt")["average"],
         "semantic": load("semantic.pt"),
         "restorer": part("restorer."),
         "denoiser": part("denoiser."),
@@ -89,11 +92,11 @@ def network_states(out: Path) -> dict[str, dict]:
 
 def pack_stage(space: LabelSpace, poses: np.ndarray, charts: dict, out: Path, target: Path) -> Path:
     """Coding tables, importance and all networks into one file."""
-    from somacast.systems.aflsc.networks.loading import save_weights
+    from somacast.systems.aflsc.networks.loading import save_checkpoint
     from somacast.systems.aflsc.training.labels import build_tables, fit_importance
 
     tables = build_tables(space, coding_values(space, poses, charts), fit_importance(space.vocabulary))
-    save_weights(target, space, tables, network_states(out))
+    save_checkpoint(target, space, tables, network_states(out))
     return target
 
 
@@ -102,12 +105,12 @@ def _shard_features(task: tuple[str, str, bool]) -> tuple[np.ndarray, dict[str, 
     import torch
 
     from somacast.systems.aflsc.networks.extract import ExtractConfig, MultiTaskViT
-    from somacast.systems.aflsc.training.extract import ATTRIBUTE_SIZES, SHAPE_COUNT
+    from somacast.systems.aflsc.training.extract import ATTRIBUTE_SIZES, SHAPE_COUNT, read_checkpoint
     from somacast.systems.aflsc.training.semantic import extract_features
 
     checkpoint, shard, flip = task
     torch.set_num_threads(1)
-    saved = torch.load(checkpoint, weights_only=True)
+    saved = read_checkpoint(Path(checkpoint))
     config = ExtractConfig(saved["size_px"], shape_count=SHAPE_COUNT, attribute_logits=sum(ATTRIBUTE_SIZES))
     net = MultiTaskViT(config)
     net.load_state_dict(saved["average"])
@@ -115,72 +118,6 @@ def _shard_features(task: tuple[str, str, bool]) -> tuple[np.ndarray, dict[str, 
         data = {k: file[k] for k in file.files}
     net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return extract_features(net, data, flip)
-
-
-def export_sender(weights: Path | None, target: Path) -> float:
-    """The sender's networks as ONNX with 16-bit weights; returns the largest difference to the torch twin."""
-    import torch
-    from onnxruntime import InferenceSession
-
-    from somacast.capture.landmarks import LANDMARK_COUNT, LANDMARK_VALUES
-    from somacast.systems.aflsc.networks.adversarial import feature_vector
-    from somacast.systems.aflsc.networks.loading import CODED, EXTRACTED, load_sender
-    from somacast.training.detector import write_onnx
-
-    network, coder = load_sender(weights)
-
-    class Both(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.network, self.coder = network, coder
-
-        def forward(self, image, landmarks):
-            out = self.network(image, landmarks)
-            coded = self.coder.infer(feature_vector(out))
-            return (*(out[k] for k in EXTRACTED), *(coded[k] for k in CODED))
-
-    torch.manual_seed(0)
-    image = torch.rand(2, 3, network.config.size_px, network.config.size_px)
-    landmarks = torch.rand(2, LANDMARK_COUNT, LANDMARK_VALUES) - 0.5
-    names = [*EXTRACTED, *CODED]
-    write_onnx(Both().eval(), (image, landmarks), ["image", "landmarks"], names, target)
-    with torch.inference_mode():
-        twins = [x.numpy() for x in Both().eval()(image, landmarks)]
-    got = InferenceSession(str(target)).run(names, {"image": image.numpy(), "landmarks": landmarks.numpy()})
-    return max(float(np.abs(np.asarray(g) - t).max()) for g, t in zip(got, twins, strict=True))
-
-
-def export_receiver(weights: Path | None, target: Path) -> float:
-    """The receiver's default path (mode of z', one step from the mean of X_T) as ONNX with 16-bit weights.
-
-    weights: an aflsc.safetensors, None for the one in the package. Returns the largest difference to the torch twin,
-    in basis units.
-    """
-    import torch
-    from onnxruntime import InferenceSession
-
-    from somacast.systems.aflsc.networks.loading import load_receiver
-    from somacast.training.detector import write_onnx
-
-    restorer, denoiser = load_receiver(weights)
-
-    class OneStep(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.restorer, self.denoiser = restorer, denoiser
-
-        def forward(self, labels, base):
-            guide = self.denoiser.guide(self.restorer(labels))
-            return self.denoiser(torch.zeros_like(base), torch.ones(1), base, guide)
-
-    torch.manual_seed(0)
-    inputs = (torch.randn(1, restorer.config.label_inputs) * 0.5, torch.randn(1, 4, 128, 128))
-    write_onnx(OneStep().eval(), inputs, ["labels", "base"], ["change"], target, batched=False)
-    with torch.inference_mode():
-        twin = OneStep().eval()(*inputs).numpy()
-    feed = {"labels": inputs[0].numpy(), "base": inputs[1].numpy()}
-    got = np.asarray(InferenceSession(str(target)).run(["change"], feed)[0])
-    return float(np.abs(got - twin).max())
 
 
 def semantic_sets(
@@ -212,19 +149,21 @@ def semantic_stage(
 
 
 def main(config: TrainConfig) -> Path:
-    """Run the recipe; returns the weights file (in the run's folder: nothing in the package is replaced).
+    """Run the recipe; returns the checkpoint. What ships lies beside it, and nothing in the package is replaced.
 
     Under torchrun the first process does all of it; the others take part in the longest, the extractor.
     """
     for package in ("torch", "onnx", "scipy"):
         require(package, "training")
+    from somacast.systems.aflsc.training.shipping import ship
+
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     out = Path(config.out)
     if config.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the stages take a GPU where they see one
     if rank:
         _extract_stage(config, out)
-        return out / "aflsc.safetensors"
+        return out / CHECKPOINT
     out.mkdir(parents=True, exist_ok=True)
     described = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
     (out / "config.json").write_text(json.dumps(described | {"processes": world}, indent=1))
@@ -269,9 +208,8 @@ def main(config: TrainConfig) -> Path:
     held_shards = sorted((out / "held_out").glob("*.npz"))
     semantic_stage(space, shards, held_shards, out, config.minutes * SHARE["semantic"], config.threads)
     mark("semantic")
-    path = pack_stage(space, poses, learn, out, out / "aflsc.safetensors")
-    for export, name in ((export_sender, "aflsc_sender.onnx"), (export_receiver, "aflsc_receiver.onnx")):
-        times[f"difference of {name} to its torch twin"] = export(path, out / name)
+    path = pack_stage(space, poses, learn, out, out / CHECKPOINT)
+    times |= {f"difference of {name} to torch": value for name, value in ship(path, out).items()}
     mark("weights")
     return path
 

@@ -1,0 +1,110 @@
+"""AFLSC's sender: who is taken for a person, the same for stills and live."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import pytest
+
+from somacast.body.skeleton import JOINT_COUNT
+from somacast.capture.cropping import SquareBox
+from somacast.capture.detector import NO_PERSON, Detection
+from somacast.errors import SomacastError
+from somacast.systems.aflsc.live.tracker import Tracker
+from somacast.systems.aflsc.sender.detection import DETECTED, DOUBTED, Criterion, Sighting, locate
+from somacast.systems.aflsc.sender.encoder import Encoder
+from somacast.systems.aflsc.sender.look import Look, closer_box
+from somacast.types import Capture, Frame
+from support import aflsc_cases as cases
+
+BOX = SquareBox(50.0, 50.0, 100.0)
+
+
+@lru_cache(maxsize=1)
+def encoder() -> Encoder:
+    return Encoder()
+
+
+def person() -> Frame:
+    return Frame(cases.sample(0).image.astype(np.float32) / 255)
+
+
+def look(confidence: float, silhouette: np.ndarray | None = None, joints: np.ndarray | None = None) -> Look:
+    """A look at a crop of 100 px in which every joint is as clear as `confidence`."""
+    seen = np.zeros((100, 100)) if silhouette is None else silhouette
+    out = {
+        "confidence": np.full(JOINT_COUNT, confidence),
+        "silhouette": np.where(seen > 0, 9.0, -9.0),
+        "joints": np.zeros((JOINT_COUNT, 2)) if joints is None else joints,
+    }
+    return Look(BOX, np.zeros((100, 100, 3), np.float32), out, np.zeros(1), np.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("criterion", "detection"),
+    [(DETECTED, Detection(BOX)), (DOUBTED, Detection(BOX, ("left",), 0.6)), (DOUBTED, Detection(BOX, (), 0.0, 0))],
+)
+def test_doubtful_detections_are_judged_more_strictly(criterion: Criterion, detection: Detection) -> None:
+    clear, faint = criterion.high_confidence + 1e-9, criterion.min_confidence + 1e-9
+    for score, confidence, accepted in (
+        (0.0, clear, True), (criterion.high_score, faint, True), (1.0, faint - 1e-6, False),
+        (criterion.high_score - 1e-6, clear - 1e-6, False),
+    ):  # fmt: skip
+        sighting = Sighting(detection, score, look(confidence), {})
+        if accepted:
+            assert sighting.check() is sighting
+            continue
+        with pytest.raises(SomacastError) as caught:
+            sighting.check()
+        assert str(caught.value) == "; ".join([NO_PERSON, *detection.truncation_notes])
+    assert DOUBTED.high_score > DETECTED.high_score and DOUBTED.min_confidence > DETECTED.min_confidence
+
+
+def test_a_crop_is_kept_unless_another_fits_clearly_better() -> None:
+    silhouette = np.zeros((100, 100))
+    silhouette[9:91, 30:70] = 1  # 82 px high: 1.22 of it fill the crop
+    assert closer_box(look(0.1, silhouette)) is None
+    small = np.zeros((100, 100))
+    small[10:50, 20:40] = 1
+    joints = np.tile([-0.2, -0.2], (JOINT_COUNT, 1))  # the middle of it
+    box = closer_box(look(0.1, small, joints))
+    assert box is not None
+    np.testing.assert_allclose([box.cx, box.cy], [29.5, 29.5], atol=1)
+    assert 40 < box.side < 52
+    assert closer_box(look(0.1)) is None  # nothing is seen: nothing is better
+
+
+def test_locating_ends_where_the_landmarks_stay() -> None:
+    frame, edge = person(), float(cases.sample(0).image.shape[0])
+    start = SquareBox(edge / 2, edge / 2, 1.5 * edge)
+    located = locate(frame, start)
+    assert located.score > 0.9 and located.landmarks is not None
+    again = locate(frame, located.box)
+    assert again.box == located.box
+    joints = cases.sample(0).joints_px
+    inside = np.abs(joints - [located.box.cx, located.box.cy]).max(1) < located.box.side / 2
+    assert inside.mean() > 0.9
+
+
+def test_stills_and_live_refuse_in_the_same_words() -> None:
+    frame = person()
+    height = frame.image.shape[0]
+    noise = np.random.default_rng(0).random((200, 300, 3), np.float32)
+    feet = np.ascontiguousarray(frame.image[int(0.8 * height) :])
+    for picture in (Frame(noise), Frame(feet), Frame(np.zeros((90, 90, 3), np.float32))):
+        lines = []
+        for verb in (encoder().encode, lambda capture: Tracker(encoder=encoder()).look(capture, 0)):
+            with pytest.raises(SomacastError) as caught:
+                verb(Capture([picture]))
+            lines.append(str(caught.value))
+        assert lines[0] == lines[1] and lines[0].startswith(NO_PERSON)
+
+
+def test_stills_and_live_take_the_same_first_crop() -> None:
+    tracker = Tracker(encoder=encoder())
+    seen = tracker.look(Capture([person()]), 0.0)
+    sighting = encoder().detect(person())
+    assert seen.look.box == sighting.look.box and seen.confidence == sighting.look.confidence
+    assert tracker.notes == sighting.detection.notes
+    assert set(sighting.stage_times_s) == {"find", "landmarks", "extract"}
