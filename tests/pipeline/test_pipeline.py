@@ -22,6 +22,7 @@ from somacast.pipeline.still.baselines import draco_baseline, picture_baselines
 from somacast.pipeline.still.sender import capture_of, frame_of, in_source_pixels, plain
 from somacast.systems import registry
 from somacast.systems.spec import Inputs, Kind, SystemSpec
+from somacast.timing import stage
 from somacast.types import Capture, Encoded, Frame, Mesh, Payload
 
 
@@ -43,14 +44,14 @@ class Toy:
         return self
 
     def encode(self, capture: Capture, budget_bytes: int | None = None, network_state: int = 0) -> Encoded:
-        image = capture.frame.image
+        with stage("find"):
+            image = capture.frame.image
         if image.max() == 0:
             raise SomacastError("no person in the picture")
         height, width = image.shape[:2]
         report = {
             "box_px": np.array([0, 0, width, height]),
             "joints": {"head": {"place_px": [width / 2, 5.0], "place_m": np.float32([0, 0.8, 0])}},
-            "stage_times_s": {"find": 0.1},
             "notes": ["two people: the largest is taken"],
         }
         maps = {"image": image[:64, :64], "silhouette": np.ones((64, 64)), "depth_m": np.full((64, 64), 0.1),

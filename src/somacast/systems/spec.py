@@ -232,7 +232,7 @@ class Trainer:
 @dataclass(frozen=True)
 class Study:
     """One measurement of a system's own parts. config, summary: as of a Trainer; run: "module:function" of that config,
-    gives {"results": ..., ...} for bench/results.py to write."""
+    gives {"system", "results", "weights_sha256"} for `bench.results.write_study`."""
 
     config: str
     run: str

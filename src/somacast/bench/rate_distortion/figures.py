@@ -1,4 +1,4 @@
-"""What `somacast bench rd` shows: curves, a sheet of pictures, tables for the terminal and for the README."""
+"""What `somacast bench rd` shows: curves, a sheet of pictures, tables for the terminal and for docs/results.md."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from somacast.bench.rate_distortion.curves import BEST_PICTURE, QUALITIES, Quality, points_of
 from somacast.bench.rate_distortion.person import PersonResult
 from somacast.bench.rate_distortion.systems import sends_pictures, title_of
+from somacast.bench.results import Result
 from somacast.extras import require
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.synthetic.datasets.loaders import EvalItem
@@ -19,7 +20,7 @@ VIEW_PX = 256
 CROP_MARGIN = 0.05  # of the true picture on the sheet, around the person, each side
 # Colours that are told apart by people who see red and green alike (after Okabe and Ito); ours is black.
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C6D31")
-README_BUDGETS_BYTES = (100, 200, 400, 800, 1600, 5000)
+SHOWN_BUDGETS_BYTES = (100, 200, 400, 800, 1600, 5000)
 
 
 def _style(name: str, ours: str, number: int) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def _style(name: str, ours: str, number: int) -> dict[str, Any]:
             "linestyle": "-" if picture else "--"}  # fmt: skip
 
 
-def draw_rd(result: dict[str, Any]) -> bytes:
+def draw_rd(result: Result) -> bytes:
     """A PNG of the curves in a result of `rd.measure_rd`: one panel for each figure, bytes on a logarithmic axis.
 
     SomacastError without matplotlib.
@@ -41,7 +42,7 @@ def draw_rd(result: dict[str, Any]) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    found, ours = result["results"]["systems"], result["system"]
+    found, ours = result.results["systems"], str(result.provenance.system)
     figure = Figure(figsize=(11, 8), layout="constrained", dpi=110)
     FigureCanvasAgg(figure)
     baselines = [name for name in found if name.partition(":")[0] != ours]
@@ -112,15 +113,15 @@ def _rate(row: dict[str, Any]) -> str:
     return f"{row['bd_rate_percent']:+.0f} %" if row["bd_rate_percent"] is not None else "none"
 
 
-def print_rd(result: dict[str, Any]) -> None:
+def print_rd(result: Result) -> None:
     """Means and delta rates on stdout."""
     from rich.console import Console
     from rich.table import Table
 
-    found, console = result["results"], Console()
+    found, console = result.results, Console()
     for quality in QUALITIES[:3]:
         table = Table(title=f"{quality.title}, {found['people'] - found['failed']} people")
-        budgets = [str(b) for b in sorted(result["config"]["budgets_bytes"])]
+        budgets = [str(b) for b in sorted(result.provenance.config["budgets_bytes"])]
         for heading in ("system", *(f"{b} B" for b in budgets)):
             table.add_column(heading, justify="left" if heading == "system" else "right")
         for name, rows in found["systems"].items():
@@ -129,21 +130,19 @@ def print_rd(result: dict[str, Any]) -> None:
     for key, baselines in found.get("bd_rate", {}).items():
         for name, row in baselines.items():
             note = f" ({row['note']})" if row["note"] else ""
-            console.print(
-                f"BD-rate of {title_of(result['system'])} against {title_of(name)}, {key}: {_rate(row)}{note}",
-                markup=False,
-            )
-    for person in result["people"]:
+            against = f"BD-rate of {title_of(str(result.provenance.system))} against {title_of(name)}"
+            console.print(f"{against}, {key}: {_rate(row)}{note}", markup=False)
+    for person in result.rows:
         if person["fault"]:
             console.print(f"failed: {person['name']} ({person['action']}): {person['fault']}", markup=False)
 
 
-def readme_lines(result: dict[str, Any], figure: str, sheet: str | None) -> list[str]:
+def report_lines(result: Result, figure: str, sheet: str | None) -> list[str]:
     """Markdown of a result: means at some budgets, delta rates, the curves; paths of the pictures as links."""
-    found, config = result["results"], result["config"]
-    budgets = [b for b in README_BUDGETS_BYTES if b in config["budgets_bytes"]] or config["budgets_bytes"][:6]
+    found, config, ours = result.results, result.provenance.config, title_of(str(result.provenance.system))
+    budgets = [b for b in SHOWN_BUDGETS_BYTES if b in config["budgets_bytes"]] or config["budgets_bytes"][:6]
     quality = QUALITIES[0]
-    lines = ["", "### Against other ways to send the person", ""]
+    lines = ["", "## Against other ways to send the person", ""]
     lines.append(
         f"{quality.title}, mean of {found['people'] - found['failed']} people, at some budgets (coded pictures are "
         f"rebuilt by our own networks at the receiver; `-`: nothing fits; "
@@ -156,7 +155,6 @@ def readme_lines(result: dict[str, Any], figure: str, sheet: str | None) -> list
     rates = found.get("bd_rate", {})
     if rates:
         shown = [q for q in QUALITIES if q.key in rates]
-        ours = title_of(result["system"])
         heads = [f"BD-rate of {ours} against", *(q.title.split(" cm")[0].split(" dB")[0] for q in shown)]
         lines += ["", f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
         notes: list[str] = []
@@ -172,8 +170,5 @@ def readme_lines(result: dict[str, Any], figure: str, sheet: str | None) -> list
                   f"`none`: it cannot be told. Against the best picture codec: {'; '.join(notes)}."]  # fmt: skip
     lines += ["", f"![Quality against bytes]({figure})"]
     if sheet:
-        lines += [
-            "",
-            f"![{title_of(result['system'])} beside the best picture codec at the same number of bytes]({sheet})",
-        ]
+        lines += ["", f"![{ours} beside the best picture codec at the same number of bytes]({sheet})"]
     return lines

@@ -46,7 +46,6 @@ from somacast.systems.aflsc.training.ablations import CODING, DISCRIMINATOR
 from somacast.systems.aflsc.training.config import FOLDER
 from somacast.types import Capture
 
-FORMAT = "somacast ablations"
 LIMIT_MM = 10.0
 LINEAR = "no diffusion"  # the labels' linear estimate of the chart as it is
 DIFFUSION = {
@@ -167,7 +166,7 @@ def discriminator_table(config: AblateConfig, rows: dict[str, list[dict[str, Any
 
 
 def study(config: AblateConfig) -> dict[str, Any]:
-    """Measure, draw the figure, print the tables; results, failures and weights, for bench/results.py to write.
+    """Measure, draw the figure, print the tables; system, results and weights, for bench/results.py to write.
 
     SomacastError if the variants of the run are not there, or nobody came through.
     """
@@ -212,7 +211,7 @@ def study(config: AblateConfig) -> dict[str, Any]:
     print_tables(results)
     names = [name for name in (*CODING, *DISCRIMINATOR) if config.weights(name).is_file()]
     weights = {f"{n}.safetensors": _sha256(config.weights(n)) for n in names}
-    return {"results": results, "failures": gathered.failures, "weights_sha256": weights}
+    return {"system": "aflsc", "results": results | {"failures": gathered.failures}, "weights_sha256": weights}
 
 
 def _sha256(path: Path) -> str:
