@@ -6,10 +6,10 @@ import importlib.util
 
 import numpy as np
 import pytest
-from support.picture_cases import body
 
 from somacast.errors import SomacastError
 from somacast.systems.baselines.draco.meshes import MeshSearch, clustered, decode_mesh, encode_mesh
+from support.picture_cases import body
 
 needs_draco = pytest.mark.skipif(
     importlib.util.find_spec("DracoPy") is None, reason="DRACO IS NOT TESTED: pip install 'somacast[bench]'"

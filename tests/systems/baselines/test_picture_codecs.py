@@ -8,12 +8,12 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from support.picture_cases import picture, psnr_db
 
 from somacast.errors import SomacastError
 from somacast.systems.baselines.picture import codecs as picture_codecs
 from somacast.systems.baselines.picture import headers as picture_headers
 from somacast.systems.baselines.picture.codecs import PICTURE_CODECS, decode_picture, encode_picture
+from support.picture_cases import picture, psnr_db
 
 needs_ffmpeg = pytest.mark.skipif(
     importlib.util.find_spec("imageio_ffmpeg") is None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.picture_cases import person_crop
 
 from somacast.capture.cropping import SquareBox
 from somacast.errors import BitstreamError
@@ -13,6 +12,7 @@ from somacast.systems.baselines.picture.codecs import PICTURE_CODECS, decode_pic
 from somacast.systems.baselines.picture.place import PLACE_BYTES, CropPlace
 from somacast.systems.baselines.picture.search import PictureSearch, enlarged
 from somacast.types import Camera, Frame
+from support.picture_cases import person_crop
 
 
 def test_the_search_finds_what_trying_everything_finds():
