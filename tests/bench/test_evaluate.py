@@ -6,17 +6,21 @@ import io
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from somacast.bench.quality import evaluate
-from somacast.bench.quality.evaluate import EvaluateConfig, evaluate_system, place_result, yaw_bin
+from somacast.bench.quality.evaluate import EvaluateConfig, evaluate_system, yaw_bin
 from somacast.errors import BitstreamError, SomacastError
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.metrics.protocol import ProtocolConfig
 from somacast.synthetic.datasets.loaders import EvalItem
+from somacast.systems import registry
+from somacast.systems.registry import System
+from somacast.systems.spec import Inputs
 from somacast.types import Capture, Frame, Mesh
 
 FAST = ProtocolConfig(size_px=64, samples=2000)
@@ -50,6 +54,7 @@ class Got:
 class ToyHalves:
     """Sends as many bytes as the first pixel says; rebuilds the truth, but 3 m off as a whole."""
 
+    system: ClassVar[System] = System("toy", replace(registry.get("jpeg").spec, inputs=Inputs("mono")), None)
     joints: np.ndarray | None = None
     calls: int = 0
 
@@ -175,18 +180,19 @@ def test_nothing_is_run_for_an_output_that_cannot_be(config, tmp_path, monkeypat
         evaluate_system(replace(config, json_path=tmp_path / "none" / "r.json"))
 
 
-def test_placing():
-    unknown = item("scan", "unlabelled", 50, joints=None, yaw=None)
-    mesh, joints = place_result(Reconstruction(mesh=box((1, 2, 3)), joints=JOINTS), unknown)
-    assert joints is None
-    np.testing.assert_allclose(mesh.vertices, box().vertices, atol=1e-6)
-    known = item("made", "standing", 50)
-    mesh, joints = place_result(Reconstruction(mesh=box((1, 2, 3)), joints=JOINTS + 1), known)
-    np.testing.assert_allclose(joints, JOINTS, atol=1e-6)
-    np.testing.assert_allclose(mesh.vertices, box((0, 1, 2)).vertices, atol=1e-6)
-    mesh, joints = place_result(Reconstruction(mesh=box((1, 2, 3))), known)
-    assert joints is None
-    np.testing.assert_array_equal(mesh.vertices, box((1, 2, 3)).vertices)
+def test_systems_that_send_pictures_are_given_the_true_silhouette(config, monkeypatch):
+    masks = []
+    plain = ToyHalves.encode
+    monkeypatch.setattr(ToyHalves, "encode", lambda self, c, b: (masks.append(c.frame.mask), plain(self, c, b))[1])
+    silhouette = np.zeros((64, 64), np.float32)
+    shown = [replace(item("b", "standing", 100), silhouette=silhouette)]
+    monkeypatch.setattr(evaluate, "load_items", lambda *arguments: iter(shown))
+    evaluate_system(config)
+    assert masks == [None, None] and shown[0].frame.mask is None
+    spec = replace(ToyHalves.system.spec, inputs=Inputs("mono", mask=True))
+    monkeypatch.setattr(ToyHalves, "system", replace(ToyHalves.system, spec=spec))
+    evaluate_system(config)
+    assert all(mask is silhouette for mask in masks[2:]) and len(masks) == 4 and shown[0].frame.mask is None
 
 
 def test_yaw_bins():

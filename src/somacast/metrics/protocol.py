@@ -52,9 +52,9 @@ def evaluate_pair(
 ) -> dict[str, float]:
     """All figures of one person, one flat row; the result as `place_result` gives it. View frame, metres.
 
-    Picture figures always; surface figures, with the prefix `raw_` or `centred_`, if the result has a mesh; joint errors
-    if both sides have joints [21, 3]. Raises SomacastError for a result that cannot be seen or has no surface in its
-    mesh.
+    Picture figures always; surface figures, with the prefix `raw_` or `centred_`, if the result has a mesh; joint
+    errors if both sides have joints [21, 3]. Raises SomacastError for a result that cannot be seen or has no surface in
+    its mesh.
     """
     config = config or ProtocolConfig()
     row = compare_views(truth, result, config)

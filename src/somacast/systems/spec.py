@@ -38,7 +38,7 @@ class Kind(StrEnum):
 @dataclass(frozen=True)
 class Inputs:
     """What a capture must hold. views: one picture, two of one moment, or several in time; cameras: whether calibrated
-    cameras are needed; mask: whether benchmarks hand over the true silhouette (a picture gets the best crop there is)."""
+    cameras are needed; mask: whether benchmarks hand over the true silhouette (pictures get the best crop there is)."""
 
     views: Literal["mono", "stereo", "clip"] = "mono"
     cameras: bool = False

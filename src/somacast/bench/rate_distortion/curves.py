@@ -94,11 +94,17 @@ def compare(ours: Sequence[Point], baseline: Sequence[Point], sign: int = 1) -> 
         return {"bd_rate_percent": None, "overlap": None, "note": note}
     low, high = max(a[0][1], b[0][1]), min(a[-1][1], b[-1][1])
     if a[0][1] >= b[-1][1]:
-        note = f"no overlap: our worst ({sign * a[0][1]:.4g}) is no worse than the baseline's best ({sign * b[-1][1]:.4g})"
+        note = (
+            f"no overlap: our worst ({sign * a[0][1]:.4g}) is no worse than the baseline's best ({sign * b[-1][1]:.4g})"
+        )
     elif b[0][1] >= a[-1][1]:
-        note = f"no overlap: the baseline's worst ({sign * b[0][1]:.4g}) is no worse than our best ({sign * a[-1][1]:.4g})"
+        note = (
+            f"no overlap: the baseline's worst ({sign * b[0][1]:.4g}) is no worse than our best ({sign * a[-1][1]:.4g})"
+        )
     elif len(a) < 2 or len(b) < 2:
-        note = f"fewer than two points on {'our' if len(a) < 2 else 'the baseline'} curve where quality grows with bytes"
+        note = (
+            f"fewer than two points on {'our' if len(a) < 2 else 'the baseline'} curve where quality grows with bytes"
+        )
     if note:
         return {"bd_rate_percent": None, "overlap": None, "note": note}
     anchor, curve = np.array(b), np.array(a)

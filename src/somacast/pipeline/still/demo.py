@@ -44,8 +44,8 @@ def run_demo(image: Path | None, out: Path, device: str = "cpu", system: str | N
 
     Returns
     -------
-    dict with `soma_bytes`, `picture` (file and bytes), `baselines` (list of Baseline), `stage_times_s`, `files` (name ->
-    path), `notes` and `report` (as `encode --report`).
+    dict with `soma_bytes`, `picture` (file and bytes), `baselines` (list of Baseline), `stage_times_s`, `files` (name
+    -> path), `notes` and `report` (as `encode --report`).
     """
     try:
         out.mkdir(parents=True, exist_ok=True)

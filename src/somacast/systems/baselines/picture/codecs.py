@@ -115,7 +115,9 @@ def _planes_of(container: str, bits: int) -> Callable[[bytes, int, str], np.ndar
     def decode(stream: bytes, side: int, chroma: str) -> np.ndarray:
         pixel = f"yuv{chroma}p" + ("10le" if bits == 10 else "")
         limit = ["-max_pixels", str(_MAX_PIXELS)]
-        raw = _ffmpeg([*limit, "-f", container, "-i", "pipe:0", "-frames:v", "1", "-f", "rawvideo", "-pix_fmt", pixel], stream)
+        raw = _ffmpeg(
+            [*limit, "-f", container, "-i", "pipe:0", "-frames:v", "1", "-f", "rawvideo", "-pix_fmt", pixel], stream
+        )
         return from_planes(raw, side, chroma, bits)
 
     return decode

@@ -111,5 +111,7 @@ class PictureEncoder:
             "search": {"picture_psnr_db": candidate.psnr_db},
         }
         return Encoded(
-            [layer], report, {"image": candidate.picture / np.float32(255), "silhouette": crop.inside.astype(np.float32)}
+            [layer],
+            report,
+            {"image": candidate.picture / np.float32(255), "silhouette": crop.inside.astype(np.float32)},
         )

@@ -163,8 +163,8 @@ class PictureSearch:
         return min(enough, key=lambda c: len(c.data)) if enough else max(found, key=lambda c: c.psnr_db)
 
     def _lowest_good(self, side: int, chroma: str, psnr_db: float, guess: int) -> int:
-        """The lowest step that reaches a PSNR, or the highest there is. Bytes double every ninth of all steps, and about
-        3 dB come with that: the next trial stands where that line meets the goal."""
+        """The lowest step that reaches a PSNR, or the highest there is. Bytes double every ninth of all steps, and
+        about 3 dB come with that: the next trial stands where that line meets the goal."""
         low, high, step = -1, self.codec.steps - 1, guess  # low is too low, high is good or the last
         while high - low > 1:
             gap = psnr_db - self._candidate(side, chroma, step).psnr_db
