@@ -6,17 +6,21 @@ import io
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from somacast.bench.quality import evaluate
-from somacast.bench.quality.evaluate import EvaluateConfig, evaluate_system, place_result, yaw_bin
+from somacast.bench.quality.evaluate import EvaluateConfig, evaluate_system, yaw_bin
 from somacast.errors import BitstreamError, SomacastError
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.metrics.protocol import ProtocolConfig
 from somacast.synthetic.datasets.loaders import EvalItem
+from somacast.systems import registry
+from somacast.systems.registry import System
+from somacast.systems.spec import Inputs
 from somacast.types import Capture, Frame, Mesh
 
 FAST = ProtocolConfig(size_px=64, samples=2000)
@@ -50,6 +54,7 @@ class Got:
 class ToyHalves:
     """Sends as many bytes as the first pixel says; rebuilds the truth, but 3 m off as a whole."""
 
+    system: ClassVar[System] = System("toy", replace(registry.get("jpeg").spec, inputs=Inputs("mono")), None)
     joints: np.ndarray | None = None
     calls: int = 0
 
@@ -94,9 +99,9 @@ def test_heights_are_told_only_when_asked_and_only_where_they_are_known(config, 
     )
     plain = ToyHalves.encode
     monkeypatch.setattr(ToyHalves, "encode", lambda self, f, b: (heard.append(f.height_m), plain(self, f, b))[1])
-    assert evaluate_system(config)["config"]["tell_height"] is False and set(heard) == {None}
+    assert evaluate_system(config).provenance.config["tell_height"] is False and set(heard) == {None}
     heard.clear()
-    assert evaluate_system(replace(config, tell_height=True))["config"]["tell_height"] is True
+    assert evaluate_system(replace(config, tell_height=True)).provenance.config["tell_height"] is True
     assert heard == [1.8, 1.8, 1.6]  # the first person is run once more before
     monkeypatch.setattr(evaluate, "load_items", lambda *arguments: iter([item("b", "standing", 100)]))
     with pytest.raises(SomacastError, match="b: expected a person whose height is known"):
@@ -106,25 +111,25 @@ def test_heights_are_told_only_when_asked_and_only_where_they_are_known(config, 
 def test_figures_failures_and_tables(config, capsys):
     returned = evaluate_system(config)
     written = json.loads(config.json_path.read_text())
-    assert written["results"] == evaluate._rounded(returned["results"])
+    assert written["results"] == returned.results
     found = written["results"]
     assert found["people"] == 6 and found["failed"] == 3
     assert found["failed_by_action"] == {"standing": 1, "walking": 1, "running": 1}
-    assert [(f["name"], f["stage"]) for f in written["failures"]] == [
+    assert [(f["name"], f["stage"]) for f in found["failures"]] == [
         ("a", "sender"),
         ("e", "receiver"),
         ("f", "comparison"),
     ]
-    assert "no person" in written["failures"][0]["message"]
+    assert "no person" in found["failures"][0]["message"]
     assert found["counts"] == {"standing": 2, "walking": 1} and set(found["actions"]) == {"standing", "walking"}
     # bytes of the files as they lie on the disk; the total is the mean of the actions, not of the people
     assert found["actions"]["standing"]["bytes"] == 150 and found["total"]["bytes"] == (150 + 60) / 2
-    assert found["spread"]["bytes"]["max"] == 200 and found["spread"]["bytes"]["mean"] == 120
+    assert found["distribution"]["bytes"]["max"] == 200 and found["distribution"]["bytes"]["mean"] == 120
     # three metres off as a whole, but placed by its pelvis: nothing is wrong with it
     assert found["total"]["mpjpe_m"] < 1e-6 and found["total"]["ssim_whole"] > 0.9999 and found["total"]["mse"] < 1e-6
     assert found["by_yaw"]["front"]["people"] == found["by_yaw"]["back"]["people"] == 1
     assert found["by_yaw"]["back"]["bytes"] == 200 and found["by_yaw"]["side"]["bytes"] == 60
-    row = written["people"][0]
+    row = written["rows"][0]
     assert row["sender_semantics_s"] == 0.25 and row["receiver_human_s"] == 0.5
     assert row["picture_to_mesh_s"] >= row["decode_s"] > 0
     shown = capsys.readouterr().out
@@ -133,12 +138,14 @@ def test_figures_failures_and_tables(config, capsys):
 
 def test_json_says_how_it_was_made(config):
     written = evaluate_system(replace(config, assets=Path("/somewhere/private/assets")))
-    assert written["system"] == "toy" and written["seed"] == 5 and written["device"] == "cpu"
-    assert written["config"]["protocol"]["samples"] == 2000
+    about = written.provenance
+    assert about.system == "toy" and about.seed == 5 and about.device == "cpu"
+    assert about.config["protocol"]["samples"] == 2000
     assert "private" not in config.json_path.read_text()
-    assert written["machine"]["cores"] >= 1 and written["versions"]["numpy"] == np.__version__
-    assert len(written["weights_sha256"]["body.safetensors"]) == 64
-    assert 10e6 < written["peak_memory_after_first_person_bytes"] <= written["peak_memory_bytes"] < 1e12
+    assert about.command is not None and about.command.startswith("somacast evaluate --system toy --data")
+    assert about.weights_sha256 and len(about.weights_sha256["body.safetensors"]) == 64
+    found = written.results
+    assert 10e6 < found["peak_memory_after_first_person_bytes"] <= found["peak_memory_bytes"] < 1e12
 
 
 def test_the_first_person_is_warmed_up(config):
@@ -149,15 +156,15 @@ def test_the_first_person_is_warmed_up(config):
 
 
 def test_a_budget_reaches_the_sender(config):
-    found = evaluate_system(replace(config, budget_bytes=50))["results"]
-    assert found["spread"]["bytes"]["max"] == 50
+    found = evaluate_system(replace(config, budget_bytes=50)).results
+    assert found["distribution"]["bytes"]["max"] == 50
 
 
 def test_all_failing_is_still_written(config, monkeypatch):
     monkeypatch.setattr(evaluate, "load_items", lambda *arguments: iter(ITEMS[:1]))
     result = evaluate_system(config)
-    assert result["results"]["failed"] == 1 and result["results"]["total"] == {}
-    assert json.loads(config.json_path.read_text())["people"] == []
+    assert result.results["failed"] == 1 and result.results["total"] == {}
+    assert json.loads(config.json_path.read_text())["rows"] == []
 
 
 def test_sheet(config):
@@ -173,18 +180,19 @@ def test_nothing_is_run_for_an_output_that_cannot_be(config, tmp_path, monkeypat
         evaluate_system(replace(config, json_path=tmp_path / "none" / "r.json"))
 
 
-def test_placing():
-    unknown = item("scan", "unlabelled", 50, joints=None, yaw=None)
-    mesh, joints = place_result(Reconstruction(mesh=box((1, 2, 3)), joints=JOINTS), unknown)
-    assert joints is None
-    np.testing.assert_allclose(mesh.vertices, box().vertices, atol=1e-6)
-    known = item("made", "standing", 50)
-    mesh, joints = place_result(Reconstruction(mesh=box((1, 2, 3)), joints=JOINTS + 1), known)
-    np.testing.assert_allclose(joints, JOINTS, atol=1e-6)
-    np.testing.assert_allclose(mesh.vertices, box((0, 1, 2)).vertices, atol=1e-6)
-    mesh, joints = place_result(Reconstruction(mesh=box((1, 2, 3))), known)
-    assert joints is None
-    np.testing.assert_array_equal(mesh.vertices, box((1, 2, 3)).vertices)
+def test_systems_that_send_pictures_are_given_the_true_silhouette(config, monkeypatch):
+    masks = []
+    plain = ToyHalves.encode
+    monkeypatch.setattr(ToyHalves, "encode", lambda self, c, b: (masks.append(c.frame.mask), plain(self, c, b))[1])
+    silhouette = np.zeros((64, 64), np.float32)
+    shown = [replace(item("b", "standing", 100), silhouette=silhouette)]
+    monkeypatch.setattr(evaluate, "load_items", lambda *arguments: iter(shown))
+    evaluate_system(config)
+    assert masks == [None, None] and shown[0].frame.mask is None
+    spec = replace(ToyHalves.system.spec, inputs=Inputs("mono", mask=True))
+    monkeypatch.setattr(ToyHalves, "system", replace(ToyHalves.system, spec=spec))
+    evaluate_system(config)
+    assert all(mask is silhouette for mask in masks[2:]) and len(masks) == 4 and shown[0].frame.mask is None
 
 
 def test_yaw_bins():

@@ -9,10 +9,12 @@ from scipy.spatial.transform import Rotation
 from skimage.metrics import structural_similarity
 
 from somacast.errors import SomacastError
+from somacast.geometry.rasteriser import Rendering, render_camera
+from somacast.geometry.reconstruction import Reconstruction
 from somacast.metrics import image, shape
-from somacast.metrics.protocol import ProtocolConfig, evaluate_pair, summarise
+from somacast.metrics.protocol import ProtocolConfig, evaluate_pair, place_result, summarise
 from somacast.metrics.rate import MonotoneCurve, bd_rate
-from somacast.types import Mesh
+from somacast.types import Camera, Mesh
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (48, 40)) -> np.ndarray:
@@ -165,23 +167,25 @@ FAST = ProtocolConfig(size_px=96, samples=5000)
 def test_equal_people_have_perfect_figures():
     joints = np.random.default_rng(0).normal(size=(21, 3))
     person = ball(0.5)
-    row = evaluate_pair(person, person, joints, joints, FAST)
+    result = Reconstruction(person, joints=joints)
+    row = evaluate_pair(person, result, joints, FAST)
     assert row["mse"] == 0 and row["psnr_db"] == 100 and row["iou"] == 1
     assert row["ssim_box"] == pytest.approx(1) and row["ssim_whole"] == pytest.approx(1)
     assert row["raw_p2s_m"] < 1e-3 and row["mpjpe_m"] == 0 and row["pa_mpjpe_m"] < 1e-9
-    assert row == evaluate_pair(person, person, joints, joints, FAST)
-    assert "mpjpe_m" not in evaluate_pair(person, person, config=FAST)
-    with pytest.raises(ValueError, match="joints of both"):
-        evaluate_pair(person, person, joints, None, FAST)
+    assert row == evaluate_pair(person, result, joints, FAST)
+    assert "mpjpe_m" not in evaluate_pair(person, result, config=FAST)
+    assert "mpjpe_m" not in evaluate_pair(person, Reconstruction(person), joints, FAST)
 
 
 def test_protocol_figures_of_known_pictures():
     truth, recoloured = ball(0.5, color=(0.8, 0.3, 0.1)), ball(0.5, color=(0.6, 0.3, 0.1))
-    row = evaluate_pair(truth, recoloured, config=FAST)
+    row = evaluate_pair(truth, Reconstruction(recoloured), config=FAST)
     assert row["mse"] == pytest.approx(0.04 / 3, rel=1e-5) and row["iou"] == 1
     assert row["psnr_db"] == pytest.approx(-10 * np.log10(0.04 / 3), rel=1e-5)
     # The window hangs on the truth: a result moved by 10 cm sideways is moved in two of the four views.
-    moved = evaluate_pair(truth, ball(0.5, (0.1, 0, 0)), config=ProtocolConfig(size_px=256, samples=5000))
+    moved = evaluate_pair(
+        truth, Reconstruction(ball(0.5, (0.1, 0, 0))), config=ProtocolConfig(size_px=256, samples=5000)
+    )
     overlap = 2 * np.arccos(0.1) - 0.1 * np.sqrt(4 - 0.04)  # of two unit circles 0.2 apart
     iou = overlap / (2 * np.pi - overlap)
     assert moved["iou"] == pytest.approx((2 + 2 * iou) / 4, abs=0.01)
@@ -194,8 +198,42 @@ def test_protocol_figures_of_known_pictures():
 def test_vertical_shift_and_scale_show_up_in_all_views():
     truth = ball(0.5)
     for result in (ball(0.5, (0, 0.2, 0)), ball(0.4)):
-        row = evaluate_pair(truth, result, config=FAST)
+        row = evaluate_pair(truth, Reconstruction(result), config=FAST)
         assert row["iou"] < 0.75 and row["ssim_box"] < row["ssim_whole"] < 1
+
+
+class Painted(Reconstruction):
+    """Somebody who can be seen and has no surface."""
+
+    def render(self, camera: Camera, background: float = 0.5) -> Rendering:
+        return render_camera(ball(0.5), camera, background=background)
+
+
+def test_somebody_without_a_surface_is_judged_by_how_they_look():
+    truth, joints = ball(0.5), np.random.default_rng(0).normal(size=(21, 3))
+    row = evaluate_pair(truth, Painted(joints=joints), joints, FAST)
+    assert row["iou"] == 1 and row["mse"] == 0 and row["mpjpe_m"] == 0
+    assert not any(name.startswith(("raw_", "centred_")) for name in row)
+    with pytest.raises(SomacastError, match="no mesh"):
+        evaluate_pair(truth, Reconstruction(), joints, FAST)
+
+
+def test_a_result_is_placed_where_the_truth_stands():
+    joints = np.random.default_rng(0).normal(0, 0.3, (21, 3))
+    joints -= joints[0]
+    away = Reconstruction(ball(0.5, (1, 2, 3)), joints=joints + [3, 2, 1])
+    by_pelvis = place_result(away, joints)
+    assert by_pelvis.joints is not None and by_pelvis.mesh is not None
+    np.testing.assert_allclose(by_pelvis.joints, joints, atol=1e-6)
+    np.testing.assert_allclose(by_pelvis.mesh.vertices, ball(0.5, (-2, 0, 2)).vertices, atol=1e-6)
+    by_box = place_result(away, None).mesh
+    assert by_box is not None
+    np.testing.assert_allclose(by_box.vertices.min(0) + by_box.vertices.max(0), 0, atol=1e-6)
+    as_it_comes = place_result(Reconstruction(ball(0.5, (1, 2, 3))), joints).mesh
+    assert as_it_comes is not None
+    np.testing.assert_array_equal(as_it_comes.vertices, ball(0.5, (1, 2, 3)).vertices)
+    bare = Painted()
+    assert place_result(bare, None) is bare and place_result(bare, joints) is bare
 
 
 def test_total_is_the_mean_over_actions():

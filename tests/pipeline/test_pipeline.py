@@ -12,17 +12,18 @@ import pytest
 from PIL import Image
 
 import somacast
+from somacast import extras
 from somacast.bitstream import container
 from somacast.bitstream.container import packed_bytes
-from somacast.capture.pictures import PictureFrame
 from somacast.errors import BitstreamError, SomacastError
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.pipeline.still import demo, inspect, receiver, sender
-from somacast.pipeline.still.baselines import draco_baseline, picture_baselines
 from somacast.pipeline.still.sender import capture_of, frame_of, in_source_pixels, plain
 from somacast.systems import registry
 from somacast.systems.spec import Inputs, Kind, SystemSpec
+from somacast.timing import stage
 from somacast.types import Capture, Encoded, Frame, Mesh, Payload
+from support.toy_default import toy_default
 
 
 def box_mesh(height_m: float) -> Mesh:
@@ -43,14 +44,14 @@ class Toy:
         return self
 
     def encode(self, capture: Capture, budget_bytes: int | None = None, network_state: int = 0) -> Encoded:
-        image = capture.frame.image
+        with stage("find"):
+            image = capture.frame.image
         if image.max() == 0:
             raise SomacastError("no person in the picture")
         height, width = image.shape[:2]
         report = {
             "box_px": np.array([0, 0, width, height]),
             "joints": {"head": {"place_px": [width / 2, 5.0], "place_m": np.float32([0, 0.8, 0])}},
-            "stage_times_s": {"find": 0.1},
             "notes": ["two people: the largest is taken"],
         }
         maps = {"image": image[:64, :64], "silhouette": np.ones((64, 64)), "depth_m": np.full((64, 64), 0.1),
@@ -200,7 +201,7 @@ def test_demo(toy, picture, tmp_path):
     assert {p.name for p in out.iterdir()} == {"person.soma", "person.glb", "contact_sheet.png"}
     assert result["soma_bytes"] == (out / "person.soma").stat().st_size
     assert result["picture"]["bytes"] == picture.stat().st_size
-    assert [baseline.name.split(",")[0] for baseline in result["rivals"]] == ["JPEG", "JPEG", "AVIF", "AVIF", "Draco"]
+    assert [baseline.name for baseline in result["baselines"]] == ["Toy"] * 3
     assert {"load", "sender: semantics", "receiver: human"} <= set(result["stage_times_s"])
     with Image.open(out / "contact_sheet.png") as sheet:
         assert sheet.width > 4 * demo.TILE_PX and sheet.height > 2 * demo.TILE_PX
@@ -210,14 +211,14 @@ def test_demo(toy, picture, tmp_path):
         demo.run_demo(picture, blocked / "out")
 
 
-def test_rivals():
-    rng = np.random.default_rng(0)
-    smooth = np.linspace(0, 1, 256)[:, None, None] * np.ones((1, 256, 3)) + rng.normal(0, 0.01, (256, 256, 3))
-    baselines = {baseline.name: baseline for baseline in picture_baselines(np.clip(smooth, 0, 1))}
-    jpeg, smallest = baselines["JPEG, person crop"].size_bytes, baselines["JPEG, smallest"].size_bytes
-    assert jpeg is not None and smallest is not None and 100 < smallest <= jpeg < 256 * 256
-    draco = draco_baseline(box_mesh(1.7))
-    assert draco.size_bytes is None or 20 < draco.size_bytes < 2000
+def test_a_baseline_that_cannot_run_is_a_remark(picture, monkeypatch):
+    monkeypatch.setattr(extras, "find_spec", lambda package: None)
+    with toy_default(monkeypatch):
+        found = {baseline.name: baseline for baseline in demo.baselines(capture_of(picture))}
+    size_bytes = found["JPEG"].size_bytes
+    assert size_bytes is not None and 30 < size_bytes < 3000 and "48 px" in found["JPEG"].remark
+    assert found["AVIF"].size_bytes is None and "imageio_ffmpeg: pip install" in found["AVIF"].remark
+    assert found["Draco mesh"].size_bytes is None and "DracoPy: pip install" in found["Draco mesh"].remark
 
 
 def test_depth_picture_leaves_holes_white():
@@ -228,15 +229,3 @@ def test_depth_picture_leaves_holes_white():
     np.testing.assert_allclose(shown[0], 0.95)
     assert shown[1, 1].sum() > shown[2, 2].sum()
     assert demo.depth_picture(np.full((2, 2), np.nan)).min() > 0.9
-
-
-def test_person_crop_uses_the_mask(picture):
-    frame = frame_of(picture)
-    assert isinstance(frame, PictureFrame)
-    frame.mask = np.zeros((128, 96), np.float32)
-    frame.mask[40:80, 30:50] = 1
-    crop, mask = demo.person_crop(sender.SenderResult(b"", {}, Capture([frame])))
-    assert crop.shape == (256, 256, 3) and mask is not None and 0.3 < mask.mean() < 0.6
-    frame.mask = None
-    crop, mask = demo.person_crop(sender.SenderResult(b"", {}, Capture([frame])))
-    assert crop.shape == (256, 256, 3) and mask is None

@@ -52,7 +52,7 @@ def show(result: dict[str, Any]) -> None:
     sizes.add_row("[bold].soma file[/bold]", f"[bold]{soma_bytes:,}[/bold]", "1", "a coloured 3D person")
     picture = result["picture"]
     rows = [(f"picture {picture['path'].name}", picture["bytes"], "the file as it is")]
-    rows += [(baseline.name, baseline.size_bytes, baseline.remark) for baseline in result["rivals"]]
+    rows += [(baseline.name, baseline.size_bytes, baseline.remark) for baseline in result["baselines"]]
     for name, size_bytes, remark in rows:
         known = size_bytes is not None
         sizes.add_row(

@@ -42,9 +42,9 @@ VERBS: dict[str, Verb | Group] = {
         "somacast.cli.evaluate:run",
     ),
     "bench": Group(
-        "the figures of the README, each by one command, and its tables from the results (report)",
+        "the figures of docs/results.md, each by one command, and the page from the results (report)",
         "somacast.cli.bench.verbs:VERBS",
-        example="somacast bench speed --json results/speed.json --device cpu",
+        example="somacast bench speed --json results/stills/speed.json --device cpu",
     ),
     "data": Group(
         "make synthetic people (synth), check an asset folder (check-assets)",

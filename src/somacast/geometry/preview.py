@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from somacast.geometry.rasteriser import MID_GREY, light, render_orthographic
+from somacast.geometry.rasteriser import MID_GREY, level_camera, light, render_orthographic
+from somacast.geometry.reconstruction import Reconstruction
 from somacast.types import Mesh
 
 TURNTABLE_DEG = (0.0, 90.0, 180.0, 270.0)
 SUPERSAMPLE = 2
+VIEW_EXTENT_M = 2.2  # of people without a surface whose size could be asked
 
 
 def _shrink(image: np.ndarray, factor: int) -> np.ndarray:
@@ -36,6 +38,15 @@ def turntable(mesh: Mesh, azimuths: Sequence[float] = TURNTABLE_DEG, size: int =
         rendering = render_orthographic(mesh, size * SUPERSAMPLE, extent_m, azimuth, center, background=MID_GREY)
         views.append(_shrink(light(rendering), SUPERSAMPLE))
     return np.concatenate(views, 1).astype(np.float32)
+
+
+def person_views(person: Reconstruction, size: int = 384) -> np.ndarray:
+    """Four views side by side of a person made of anything, [size, 4 size, 3] float32: the turntable of a mesh, else as
+    the person renders itself from level cameras around the pelvis."""
+    if person.mesh is not None:
+        return turntable(person.surface(), size=size)
+    cameras = [level_camera(size, VIEW_EXTENT_M, azimuth, np.zeros(3)) for azimuth in TURNTABLE_DEG]
+    return np.concatenate([person.render(camera).rgb for camera in cameras], 1).astype(np.float32)
 
 
 def to_bytes_image(image: np.ndarray) -> np.ndarray:

@@ -18,8 +18,8 @@ class Reconstruction:
 
     mesh, cloud: its surface, where the system gives one; joints [21, 3], rotations [21, 3, 3] world rotations relative
     to the T-pose (body/skeleton.py); pelvis_m [3]: place of the pelvis in the sender's camera (OpenCV axes), if it was
-    sent; info: plain values for the user. A system of another kind (Gaussians, a field, a picture) derives a class
-    whose `render` and `translated` know it.
+    sent; image [S, S, 3] uint8: the picture that was sent, by systems that send one; info: plain values for the user. A
+    system of another kind (Gaussians, a field, a picture) derives a class whose `render` and `translated` know it.
     """
 
     mesh: Mesh | None = None
@@ -27,6 +27,7 @@ class Reconstruction:
     joints: np.ndarray | None = None
     rotations: np.ndarray | None = None
     pelvis_m: np.ndarray | None = None
+    image: np.ndarray | None = None
     info: dict[str, Any] = field(default_factory=dict)
 
     def render(self, camera: Camera, background: float = MID_GREY) -> Rendering:

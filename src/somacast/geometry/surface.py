@@ -21,6 +21,7 @@ from somacast.errors import SomacastError
 from somacast.geometry.gaussian import gaussian_filter
 from somacast.geometry.marching_cubes import marching_cubes
 from somacast.geometry.nearest import PointTree
+from somacast.timing import stage
 from somacast.types import Mesh, PointCloud
 
 MINIMUM_POINTS = 16
@@ -276,6 +277,11 @@ def reconstruct_surface(cloud: PointCloud, config: SurfaceConfig | None = None) 
     if not (np.isfinite(cloud.points).all() and np.isfinite(cloud.normals).all()):
         raise SomacastError("expected finite points and normals, got NaN or infinity")
     grid = fit_grid(cloud.points, config.resolution, config.padding)
-    field = indicator_field(cloud, grid, config)
-    vertices, faces = drop_islands(*march(field, grid), config.smallest_part)
-    return Mesh(vertices, faces, vertex_colors(vertices, cloud, config.neighbours))
+    with stage("field"):
+        field = indicator_field(cloud, grid, config)
+    with stage("marching cubes"):
+        vertices, faces = march(field, grid)
+    vertices, faces = drop_islands(vertices, faces, config.smallest_part)
+    with stage("colours"):
+        colors = vertex_colors(vertices, cloud, config.neighbours)
+    return Mesh(vertices, faces, colors)

@@ -8,22 +8,34 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from somacast.errors import SomacastError
-from somacast.geometry.rasteriser import render_orthographic
+from somacast.geometry.rasteriser import level_camera, render_camera
+from somacast.geometry.reconstruction import Reconstruction
 from somacast.metrics.config import ProtocolConfig
 from somacast.metrics.image import iou, mask_box, mse, psnr_of, ssim_map
 from somacast.metrics.shape import compare_surfaces, mpjpe, pa_mpjpe
 from somacast.types import Mesh
 
 
-def compare_views(truth: Mesh, result: Mesh, config: ProtocolConfig) -> dict[str, float]:
-    """Picture figures, mean over the views: mse, psnr_db, ssim_box, ssim_whole, iou."""
+def place_result(result: Reconstruction, truth_joints: np.ndarray | None) -> Reconstruction:
+    """The result where the truth stands: its pelvis at the origin, or the middle of its bounding box if the truth has
+    no joints [21, 3]. A result without joints, or without a surface to be boxed, is taken as it comes."""
+    if truth_joints is not None:
+        return result if result.joints is None else result.translated(-np.asarray(result.joints[0], np.float64))
+    points = result.mesh.vertices if result.mesh is not None else result.cloud.points if result.cloud else None
+    if points is None or not len(points):
+        return result
+    return result.translated(-(points.min(0) + points.max(0)) / 2)
+
+
+def compare_views(truth: Mesh, result: Reconstruction, config: ProtocolConfig) -> dict[str, float]:
+    """Picture figures, mean over the views: mse, psnr_db, ssim_box, ssim_whole, iou. SomacastError if there is nothing
+    of the result to be seen."""
     center = (truth.vertices.min(0) + truth.vertices.max(0)) / 2
     rows = []
     for azimuth in config.azimuths_deg:
-        a, b = (
-            render_orthographic(mesh, config.size_px, config.extent_m, azimuth, center, background=config.background)
-            for mesh in (truth, result)
-        )
+        camera = level_camera(config.size_px, config.extent_m, azimuth, center)
+        a = render_camera(truth, camera, background=config.background)
+        b = result.render(camera, config.background)
         union = a.mask | b.mask
         error = mse(a.rgb, b.rgb, union)
         similarity = ssim_map(a.rgb, b.rgb)
@@ -36,26 +48,22 @@ def compare_views(truth: Mesh, result: Mesh, config: ProtocolConfig) -> dict[str
 
 
 def evaluate_pair(
-    truth: Mesh,
-    result: Mesh,
-    truth_joints: np.ndarray | None = None,
-    result_joints: np.ndarray | None = None,
-    config: ProtocolConfig | None = None,
+    truth: Mesh, result: Reconstruction, truth_joints: np.ndarray | None = None, config: ProtocolConfig | None = None
 ) -> dict[str, float]:
-    """All figures of one person, one flat row. Meshes in the view frame, metres, pelvis at the origin.
+    """All figures of one person, one flat row; the result as `place_result` gives it. View frame, metres.
 
-    Surface figures bear the prefix `raw_` or `centred_`. Joints [21, 3] in metres are optional, as a truth from a
-    scan has none; both or neither, else ValueError. Raises SomacastError for a mesh without a surface.
+    Picture figures always; surface figures, with the prefix `raw_` or `centred_`, if the result has a mesh; joint
+    errors if both sides have joints [21, 3]. Raises SomacastError for a result that cannot be seen or has no surface in
+    its mesh.
     """
     config = config or ProtocolConfig()
-    if (truth_joints is None) != (result_joints is None):
-        raise ValueError("expected joints of both the truth and the result, or of neither")
     row = compare_views(truth, result, config)
-    for kind, figures in compare_surfaces(truth, result, config.samples, config.seed).items():
-        row |= {f"{kind}_{name}": value for name, value in figures.items()}
-    if truth_joints is not None and result_joints is not None:
-        row["mpjpe_m"] = float(mpjpe(truth_joints, result_joints))
-        row["pa_mpjpe_m"] = float(pa_mpjpe(truth_joints, result_joints))
+    if result.mesh is not None:
+        for kind, figures in compare_surfaces(truth, result.mesh, config.samples, config.seed).items():
+            row |= {f"{kind}_{name}": value for name, value in figures.items()}
+    if truth_joints is not None and result.joints is not None:
+        row["mpjpe_m"] = float(mpjpe(truth_joints, result.joints))
+        row["pa_mpjpe_m"] = float(pa_mpjpe(truth_joints, result.joints))
     return row
 
 

@@ -34,12 +34,12 @@ class System:
 
     def encoder(self, device: str = "cpu") -> Encoder:
         """The sender's half, loaded; SomacastError if a package it needs is not installed."""
-        self._check_packages()
+        self.check_packages()
         return self.spec.encoder(self.config, device)
 
     def decoder(self, device: str = "cpu") -> Decoder:
         """The receiver's half, loaded; SomacastError if a package it needs is not installed."""
-        self._check_packages()
+        self.check_packages()
         return self.spec.decoder(self.config, device)
 
     @property
@@ -52,7 +52,7 @@ class System:
 
     def tracker(self, device: str = "cpu", careful: bool = False) -> Tracker:
         """What follows a person through pictures; careful: looks longer at each."""
-        self._check_packages()
+        self.check_packages()
         return self.live.tracker(self.config, device, careful)
 
     def pack(self, layers: list[bytes]) -> bytes:
@@ -62,7 +62,8 @@ class System:
 
         return pack(Payload(self.spec.name, self.spec.weights_digest(), layers))
 
-    def _check_packages(self) -> None:
+    def check_packages(self) -> None:
+        """SomacastError with the remedy if a package this system needs is not installed."""
         for package, purpose in self.spec.requires.items():
             require(package, purpose)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:  # the registry must load in no time
     import numpy as np
@@ -38,7 +38,7 @@ class Kind(StrEnum):
 @dataclass(frozen=True)
 class Inputs:
     """What a capture must hold. views: one picture, two of one moment, or several in time; cameras: whether calibrated
-    cameras are needed; mask: whether benchmarks hand over the true silhouette (rivals get the best crop there is)."""
+    cameras are needed; mask: whether benchmarks hand over the true silhouette (pictures get the best crop there is)."""
 
     views: Literal["mono", "stereo", "clip"] = "mono"
     cameras: bool = False
@@ -59,6 +59,17 @@ class Encoder(Protocol):
         to compress: a hint that a system may leave alone. SomacastError if there is no person, or the budget is too
         small for any.
         """
+        ...
+
+
+@runtime_checkable
+class SearchingEncoder(Protocol):
+    """An encoder that looks for the best of many settings, and can be told what an earlier search found: benchmarks
+    with the same people then need not search again. Its reports have `setting`, a line of text that names what was
+    taken, and may have `search`, figures of the search ("attempt": how many settings were better but of no use)."""
+
+    def encode_again(self, capture: Capture, setting: str, budget_bytes: int) -> Encoded | None:
+        """The layers of one setting; None if it is none of this encoder's, or of no use within the budget."""
         ...
 
 
@@ -221,7 +232,7 @@ class Trainer:
 @dataclass(frozen=True)
 class Study:
     """One measurement of a system's own parts. config, summary: as of a Trainer; run: "module:function" of that config,
-    gives {"results": ..., ...} for bench/results.py to write."""
+    gives {"system", "results", "weights_sha256"} for `bench.results.write_study`."""
 
     config: str
     run: str

@@ -51,7 +51,7 @@ def test_doubtful_detections_are_judged_more_strictly(criterion: Criterion, dete
         (0.0, clear, True), (criterion.high_score, faint, True), (1.0, faint - 1e-6, False),
         (criterion.high_score - 1e-6, clear - 1e-6, False),
     ):  # fmt: skip
-        sighting = Sighting(detection, score, look(confidence), {})
+        sighting = Sighting(detection, score, look(confidence))
         if accepted:
             assert sighting.check() is sighting
             continue
@@ -107,4 +107,3 @@ def test_stills_and_live_take_the_same_first_crop() -> None:
     sighting = encoder().detect(person())
     assert seen.look.box == sighting.look.box and seen.confidence == sighting.look.confidence
     assert tracker.notes == sighting.detection.notes
-    assert set(sighting.stage_times_s) == {"find", "landmarks", "extract"}

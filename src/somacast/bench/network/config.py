@@ -15,10 +15,10 @@ class LinkBenchConfig:
     """Measure how well rate control holds a link whose capacity steps between 1 Mbit/s and 10 kbit/s, against AIMD and
     fixed rates, on a simulated clock. Writes the JSON, and beside it FILE.png.
 
-    Example: somacast bench link --json results/link.json
+    Example: somacast bench link --json results/live/link.json
     """
 
-    json_path: Json = Path("results/link.json")
+    json_path: Json = Path("results/live/link.json")
     """file for the results"""
     steps_bps: tuple[float, ...] = (1e6, 3e5, 5e4, 1e4, 1e5, 1e6, 1e4, 1e6)
     """capacities in bit/s, one after the other"""
@@ -57,10 +57,10 @@ class VideoBench:
     """Measure what moving people cost at full and at the smallest quality, how smooth they are, and what losses do to
     how they look. On a simulated clock, with the real tracker for the looks, on the CPU.
 
-    Example: somacast bench video --json results/video.json
+    Example: somacast bench video --json results/live/video.json
     """
 
-    json: Json = Path("results/video.json")
+    json: Json = Path("results/live/video.json")
     """file for the results"""
     seconds: float = 8.0
     """length of each motion"""
@@ -80,10 +80,10 @@ class LiveBench:
     """Measure the delay from camera to drawn person, and how soon somebody is seen over a narrow, lossy link, with real
     processes and sockets, on the CPU. Figures are worth something on a quiet machine only.
 
-    Example: somacast bench live --json results/live.json
+    Example: somacast bench live --json results/live/live.json
     """
 
-    json: Json = Path("results/live.json")
+    json: Json = Path("results/live/live.json")
     """file for the results"""
     seconds: float = 20.0
     """length of the delay measurement"""

@@ -7,21 +7,18 @@ All on a simulated clock: the same config gives the same figures on every machin
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from somacast.bench.network.config import LinkBenchConfig
 from somacast.bench.network.link_run import GROUPS, UDP_BYTES, LinkLog, LinkSetting, Walker, run_link
-from somacast.bench.quality.evaluate import _rounded, git_commit, machine, versions, weights_digests
+from somacast.bench.results import Result, describe_run, write_result
 from somacast.errors import SomacastError
 from somacast.extras import require
 from somacast.files import check_output_path, write_atomically
@@ -29,7 +26,6 @@ from somacast.network.channels.packet.trace import BandwidthTrace
 from somacast.network.congestion.plain_rate import AimdController, FixedRate
 from somacast.network.congestion.rate_control import Controller, RateConfig, RateController
 
-FORMAT = "somacast link"
 CONTROLLERS: dict[str, Callable[[], Controller]] = {
     "ours": RateController,
     "aimd": AimdController,
@@ -143,9 +139,9 @@ def judge_run(judge: Judge, log: LinkLog, config: LinkBenchConfig) -> dict[str, 
     for part in ("whole", "settled"):
         used = [step[part]["utilisation"] for step in steps]
         free = [step[part]["time_share_without_queue"] for step in steps]
-        total[part] = {"mean_utilisation": float(np.mean(used)), "least_utilisation": min(used),
+        total[part] = {"mean_utilisation": float(np.mean(used)), "min_utilisation": min(used),
                        "mean_time_share_without_queue": float(np.mean(free)),
-                       "least_time_share_without_queue": min(free)}  # fmt: skip
+                       "min_time_share_without_queue": min(free)}  # fmt: skip
     labels = [n for n, row in enumerate(log.sent) if row[2]]
     total["labels_arrived"] = sum(n in log.arrived for n in labels) / max(len(labels), 1)
     total["labels_late_s"] = float(np.nanpercentile(judge.delay[labels], 95))
@@ -181,8 +177,8 @@ def label_series(log: LinkLog, end_s: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def run_link_bench(config: LinkBenchConfig) -> dict[str, Any]:
-    """Measure, write JSON and figure, print the table; returns what the JSON holds.
+def run_link_bench(config: LinkBenchConfig) -> Result:
+    """Measure, write JSON and figure, print the table; returns what the file says.
 
     SomacastError for settings, outputs or missing packages, before any work is done.
     """
@@ -209,25 +205,17 @@ def run_link_bench(config: LinkBenchConfig) -> dict[str, Any]:
                 run["series"] = link_series(judge)
                 if name == config.controllers[0]:
                     run["labels"] = label_series(log, setting.end_s)
-    settings = {k: v for k, v in asdict(config).items() if k != "json_path"}
-    rules = {
-        "most_idle": MAX_IDLE, "least_used": MIN_USED, "settle_span_s": SETTLE_SPAN_S, "settle_share": SETTLE_SHARE,
-        "allowed_beside_drain_s": ALLOWED_S, "sample_s": SAMPLE_S, "header_bytes": UDP_BYTES,
-        "reverse": "same delay and loss, no limit", "rate_control": asdict(RateConfig()),
-    }  # fmt: skip
-    result = {
-        "format": FORMAT, "config": settings, "rules": rules, "seed": config.seed,
-        "commit": git_commit(Path(__file__).parent), "weights_sha256": weights_digests(), "machine": machine(),
-        "versions": versions(), "results": runs,
-    }  # fmt: skip
-    text = _in_lines(json.dumps(_rounded(result), indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
-    write_atomically(config.json_path, text.encode())
-    result = json.loads(text)
+    results = {"rules": _rules(), "runs": runs}
+    result = write_result(config.json_path, Result("link", describe_run("link", config), results))
     write_atomically(config.figure_path, draw_link(result))
     print_link(result)
     return result
 
 
-def _in_lines(text: str) -> str:
-    """Lists of numbers in one line each."""
-    return re.sub(r"\[([\s\d.eE+,null-]*)\]", lambda found: "[" + " ".join(found[1].split()) + "]", text)
+def _rules() -> dict[str, Any]:
+    """What counts as used, as free of a queue, as settled."""
+    return {
+        "max_idle": MAX_IDLE, "min_used": MIN_USED, "settle_span_s": SETTLE_SPAN_S, "settle_share": SETTLE_SHARE,
+        "allowed_beside_drain_s": ALLOWED_S, "sample_s": SAMPLE_S, "header_bytes": UDP_BYTES,
+        "reverse": "same delay and loss, no limit", "rate_control": asdict(RateConfig()),
+    }  # fmt: skip

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from somacast.bench.results import Result
 from somacast.extras import require
 
 _STYLE = {  # colours that are told apart by people who see red and green alike; ours is black
@@ -22,7 +23,7 @@ def _values(row: list[float | None]) -> np.ndarray:
     return np.array([np.nan if value is None else value for value in row], float)
 
 
-def draw_link(result: dict[str, Any]) -> bytes:
+def draw_link(result: Result) -> bytes:
     """A PNG of a result of `link.run_link_bench`: for the first and the last loss what was on the wire and how long
     datagrams waited; then f, the state that labels were coded with, and rho of their groups, of ours.
 
@@ -32,13 +33,13 @@ def draw_link(result: dict[str, Any]) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    losses = list(result["results"])
+    losses = list(result.results["runs"])
     shown = [losses[0], *losses[-1:]] if len(losses) > 1 else losses
     figure = Figure(figsize=(13, 11), layout="constrained", dpi=110)
     FigureCanvasAgg(figure)
     grid = figure.subplots(4, len(shown), sharex=True, squeeze=False)
     for column, loss in enumerate(shown):
-        runs = result["results"][loss]
+        runs = result.results["runs"][loss]
         _draw_runs(grid[0][column], grid[1][column], runs, result)
         grid[0][column].set_title(f"{100 * float(loss):g} % random loss", fontsize=10)
         _draw_labels(grid[2][column], grid[3][column], runs[next(iter(runs))])
@@ -52,8 +53,8 @@ def draw_link(result: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _draw_runs(rate: Any, wait: Any, runs: dict[str, Any], result: dict[str, Any]) -> None:
-    step, capacities = result["config"]["step_s"], result["config"]["steps_bps"]
+def _draw_runs(rate: Any, wait: Any, runs: dict[str, Any], result: Result) -> None:
+    step, capacities = result.provenance.config["step_s"], result.provenance.config["steps_bps"]
     rate.stairs(
         capacities, np.arange(len(capacities) + 1) * step, color="0.75", linewidth=5, label="capacity", baseline=None
     )
@@ -63,7 +64,7 @@ def _draw_runs(rate: Any, wait: Any, runs: dict[str, Any], result: dict[str, Any
         times = (np.arange(len(series["wire_bps"])) + 0.5) * series["bin_s"]
         rate.plot(times, np.maximum(_values(series["wire_bps"]), 1), label=title, **style)
         wait.plot(times, _values(series["delay_to_idle_max"]), label=title, **style)
-    wait.axhline(result["rules"]["most_idle"], color="0.4", linewidth=0.8, linestyle="-.")
+    wait.axhline(result.results["rules"]["max_idle"], color="0.4", linewidth=0.8, linestyle="-.")
     rate.set(yscale="log", ylim=(2e3, 2e6))
     rate.set_ylabel("on the wire, bit/s", fontsize=9)
     wait.set(yscale="log", ylim=(0.9, 300))
@@ -87,7 +88,7 @@ def _draw_labels(state: Any, size: Any, run: dict[str, Any]) -> None:
     size.set_ylim(0, None)
 
 
-def print_link(result: dict[str, Any]) -> None:
+def print_link(result: Result) -> None:
     """Totals of each run, then the steps of ours."""
     from rich.console import Console
     from rich.table import Table
@@ -96,17 +97,17 @@ def print_link(result: dict[str, Any]) -> None:
     table = Table(title="mean (least) over the steps; the right half after the time allowed for settling")
     for heading in ("loss", "control", "used %", "no queue %", "used %", "no queue %", "delay p95 ms", "dropped"):
         table.add_column(heading, justify="left" if heading in ("loss", "control") else "right")
-    for loss, runs in result["results"].items():
+    for loss, runs in result.results["runs"].items():
         for name, run in runs.items():
             total, cells = run["total"], []
             for part in ("whole", "settled"):
                 for figure in ("utilisation", "time_share_without_queue"):
-                    mean, least = total[part][f"mean_{figure}"], total[part][f"least_{figure}"]
-                    cells.append(f"{100 * mean:.0f} ({100 * least:.0f})")
+                    mean, worst = total[part][f"mean_{figure}"], total[part][f"min_{figure}"]
+                    cells.append(f"{100 * mean:.0f} ({100 * worst:.0f})")
             cells += [f"{1000 * total['delay_s']['p95']:.0f}", str(total["dropped_by_queue"])]
             table.add_row(loss, _STYLE[name][0], *cells)
     console.print(table)
-    loss, runs = next(iter(result["results"].items()))
+    loss, runs = next(iter(result.results["runs"].items()))
     name, run = next(iter(runs.items()))
     table = Table(title=f"{_STYLE[name][0]}, loss {loss}, step by step: whole / settled")
     for heading in ("kbit/s", "used %", "no queue %", "delay to idle p95", "settles s", "must drain s"):

@@ -6,7 +6,6 @@ both read the same monotonic clock. Run it on a quiet machine: both share its co
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -19,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from somacast.bench.network.config import LiveBench
+from somacast.bench.results import Result, describe_run, write_result
 from somacast.bitstream.packets import TICK_SPAN, TICKS_PER_S
 from somacast.errors import SomacastError
-from somacast.files import check_output_path, write_atomically
+from somacast.files import check_output_path
 from somacast.geometry.rasteriser import render_orthographic
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.rig import posed
@@ -34,7 +34,6 @@ from somacast.pipeline.live.sessions import ReceiveSession
 from somacast.systems import registry
 from somacast.systems.spec import LiveBody, LivePose
 
-FORMAT = "somacast live on one machine"
 LOADED_S = 30.0  # until a sender has loaded its networks
 VIEW_PX, EXTENT_M = 256, 2.2
 DISPLAY_S = 1 / 30
@@ -99,7 +98,7 @@ class _Sender:
 
 
 def _receive(transport: Transport, decoder: Any, screen: Any, until: Any, max_s: float) -> ReceiveSession:
-    """Run a session until `until()` is true, at most most_s."""
+    """Run a session until `until()` is true, at most max_s."""
     session, stop = (
         ReceiveSession(transport, registry.get(registry.DEFAULT), decoder, [screen], DISPLAY_S),
         threading.Event(),
@@ -120,7 +119,7 @@ def _quantiles(values: Sequence[float], scale: float = 1000.0) -> dict[str, floa
 
 
 def measure_delay(config: LiveBench, decoder: Any) -> dict[str, Any]:
-    """Camera to drawn picture over loopback, both ends on this machine's cores."""
+    """Camera to rendered picture over loopback, both ends on this machine's cores."""
     with open_receiver("127.0.0.1:0", "bench") as transport:
         screen = _Screen()
         sender = _Sender(transport.address, ["--room", "bench", "--fps", str(config.fps)])
@@ -145,14 +144,14 @@ def measure_delay(config: LiveBench, decoder: Any) -> dict[str, Any]:
     return {
         "camera_fps": config.fps,
         "received_fps": counts.frames / span,
-        "drawn_fps": len(rendered) / (rendered[-1] - rendered[0]),
-        "camera_to_drawn_ms": _quantiles(delays),
+        "rendered_fps": len(rendered) / (rendered[-1] - rendered[0]),
+        "camera_to_rendered_ms": _quantiles(delays),
         "payload_kbit_s": 8 * counts.received_bytes / span / 1000,
     }
 
 
 def measure_starts(config: LiveBench, decoder: Any, kind: str, keys: Path | None) -> dict[str, Any]:
-    """Seconds from the sender's first datagram on the narrow link to the first drawn picture of who was sent. kind:
+    """Seconds from the sender's first datagram on the narrow link to the first rendered picture of who was sent. kind:
     "udp:" or "" (Zenoh)."""
     times, failures = [], 0
     profile = LinkProfile(
@@ -187,22 +186,14 @@ def measure_starts(config: LiveBench, decoder: Any, kind: str, keys: Path | None
     return {"starts": config.starts, "failures": failures, "seconds": times, "first_seen_s": _quantiles(times, 1.0)}
 
 
-def run(config: LiveBench) -> dict[str, Any]:
+def run(config: LiveBench) -> Result:
     """Measure, write the JSON, return it."""
-    from somacast.bench.quality.evaluate import git_commit, machine, versions, weights_digests
-
     check_output_path(config.json)
     decoder = registry.get(registry.DEFAULT).decoder()
     with tempfile.TemporaryDirectory() as folder:
         keys = Path(folder) / "keys"
         make_keys(keys)
-        result = {
-            "format": FORMAT,
-            "config": {k: v for k, v in vars(config).items() if k != "json"},
-            "commit": git_commit(Path(__file__).parent),
-            "machine": machine(),
-            "versions": versions(),
-            "weights_sha256": weights_digests(),
+        results = {
             "delay": measure_delay(config, decoder),
             "starts": {
                 "udp with keys": measure_starts(config, decoder, "udp:", keys),
@@ -210,5 +201,4 @@ def run(config: LiveBench) -> dict[str, Any]:
                 "Zenoh without keys": measure_starts(config, decoder, "", None),
             },
         }
-    write_atomically(config.json, (json.dumps(result, indent=1) + "\n").encode())
-    return result
+    return write_result(config.json, Result("live", describe_run("live", config, system=registry.DEFAULT), results))

@@ -6,19 +6,19 @@ on the wire, the headers of the default transport too.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from somacast.bench.network.config import VideoBench
 from somacast.bench.network.live_stage import Stage, moving
+from somacast.bench.results import Result, describe_run, write_result
 from somacast.bitstream.container import unpack
 from somacast.body.skeleton import joint_places
 from somacast.errors import SomacastError
-from somacast.files import check_output_path, write_atomically
+from somacast.files import check_output_path
+from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.rig import posed
 from somacast.metrics.protocol import ProtocolConfig, compare_views
 from somacast.network.channels.packet.profile import LinkProfile
@@ -31,7 +31,6 @@ from somacast.systems.registry import System
 from somacast.systems.spec import LiveBody
 from somacast.types import Capture
 
-FORMAT = "somacast moving people"
 ACTIONS = ("standing", "walking", "running", "jumping", "sitting")
 HEADER_BYTES = HEADER_BYTES_TLS  # of the default transport with encryption
 BATCH_S = 0.13
@@ -177,7 +176,7 @@ def _looks(stage: Stage, person: _Tracked, every: int = 24) -> dict[str, float]:
     rows, view, rig = [], ProtocolConfig(azimuths_deg=(0.0,)), person.body.rig
     assert rig is not None
     for _, found in [row for row in stage.shown if row[0] > SETTLED_S][::every]:
-        shown = posed(rig, person.body.pose(found.values).rotations, np.zeros(3))
+        shown = Reconstruction(posed(rig, person.body.pose(found.values).rotations, np.zeros(3)))
         figures = compare_views(person.walker.mesh(max(found.sender_s, 0.0)), shown, view)
         sent = person.body.pose(stage.true_values(max(found.sender_s, 0.0)))
         own = compare_views(posed(rig, sent.rotations, np.zeros(3)), shown, view)
@@ -190,20 +189,8 @@ def _looks(stage: Stage, person: _Tracked, every: int = 24) -> dict[str, float]:
     return _mean(rows) | {"longest_without_news_s": overdue, "delay_s": delay}
 
 
-def run(config: VideoBench) -> dict[str, Any]:
+def run(config: VideoBench) -> Result:
     """Measure, write the JSON, return it."""
-    from somacast.bench.quality.evaluate import git_commit, machine, versions, weights_digests
-
     check_output_path(config.json)
-    result = {
-        "format": FORMAT,
-        "config": {k: v for k, v in vars(config).items() if k != "json"} | {"header_bytes": HEADER_BYTES},
-        "commit": git_commit(Path(__file__).parent),
-        "machine": machine(),
-        "versions": versions(),
-        "weights_sha256": weights_digests(),
-        "rates": measure_rates(config),
-        "losses": measure_losses(config),
-    }
-    write_atomically(config.json, (json.dumps(result, indent=1) + "\n").encode())
-    return result
+    results = {"header_bytes": HEADER_BYTES, "rates": measure_rates(config), "losses": measure_losses(config)}
+    return write_result(config.json, Result("video", describe_run("video", config, system=registry.DEFAULT), results))

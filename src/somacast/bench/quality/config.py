@@ -18,7 +18,7 @@ class EvaluateConfig:
 
     Data is a folder, or synthetic-test for people made on the fly whose bodies and motions no training has seen.
 
-    Example: somacast evaluate --system aflsc --data synthetic-test --people 40 --json results/aflsc.json
+    Example: somacast evaluate --system aflsc --data synthetic-test --people 40 --json results/stills/aflsc.json
     """
 
     system: str

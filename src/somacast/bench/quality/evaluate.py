@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import resource
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import somacast
 from somacast.bench.quality.config import EvaluateConfig
+from somacast.bench.results import Result, describe_run, write_result
 from somacast.errors import SomacastError
 from somacast.files import check_output_path, write_atomically
 from somacast.geometry.reconstruction import Reconstruction
-from somacast.metrics.protocol import evaluate_pair, summarise
+from somacast.metrics.protocol import evaluate_pair, place_result, summarise
 from somacast.synthetic.datasets.loaders import EvalItem, count_items, load_items
-from somacast.types import Capture, Mesh
+from somacast.types import Capture
 
-FORMAT = "somacast evaluation"
+BENCHMARK = "evaluate"
 TILE_PX = 192
 SHEET_SCORE = "ssim_box"  # by which the sheet's worst, median and best people are chosen
 _NOT_AVERAGED = ("name", "action", "yaw_deg")
@@ -52,28 +47,6 @@ def peak_memory() -> int:
     """The most memory this process has ever held, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def place_result(human: Reconstruction, item: EvalItem) -> tuple[Mesh, np.ndarray | None]:
-    """The result's mesh and joints where the truth stands: pelvis at the origin, or the middle of its bounding box if
-    the truth has no joints. Joints are None unless both sides have them. SomacastError if there is no mesh."""
-    if human.mesh is None or not len(human.mesh.faces):
-        raise SomacastError("the receiver gave no mesh; expected one with triangles")
-    mesh, joints = human.mesh, human.joints
-    if item.truth_joints is None:
-        origin = (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2
-        joints = None
-    elif joints is not None:
-        origin = joints[0]
-        joints = joints - joints[0]
-    else:
-        origin = np.zeros(3)
-    return Mesh((mesh.vertices - origin).astype(np.float32), mesh.faces, mesh.colors), joints
-
-
-def capture_of(item: EvalItem, config: EvaluateConfig) -> Capture:
-    """What the sender gets to see of a person, and to know."""
-    return Capture([item.frame], item.height_m if config.tell_height else None)
 
 
 def run_chain(
@@ -105,13 +78,15 @@ class _StageFault(SomacastError):
         self.stage = stage
 
 
-def measure_item(sender: Any, receiver: Any, item: EvalItem, path: Path, config: EvaluateConfig) -> tuple[dict, Mesh]:
-    """All figures of one person, and the result's mesh as it was compared."""
-    human, row = run_chain(sender, receiver, capture_of(item, config), path, config.budget_bytes)
+def measure_item(
+    sender: Any, receiver: Any, item: EvalItem, path: Path, config: EvaluateConfig
+) -> tuple[dict, Reconstruction]:
+    """All figures of one person, and the result as it was compared."""
+    capture = item.capture(sender.system.spec.inputs.mask, config.tell_height)
+    human, row = run_chain(sender, receiver, capture, path, config.budget_bytes)
     try:
-        result, joints = place_result(human, item)
-        truth_joints = None if joints is None else item.truth_joints
-        row |= evaluate_pair(item.truth, result, truth_joints, joints, config.protocol)
+        result = place_result(human, item.truth_joints)
+        row |= evaluate_pair(item.truth, result, item.truth_joints, config.protocol)
     except SomacastError as fault:
         raise _StageFault("comparison", fault) from fault
     return {"name": item.name, "action": item.action, "yaw_deg": item.yaw_deg, **row}, result
@@ -136,7 +111,8 @@ def measure(
             try:
                 if out.warm_up_s is None:
                     start = time.perf_counter()
-                    run_chain(sender, receiver, capture_of(item, config), path, config.budget_bytes)
+                    capture = item.capture(sender.system.spec.inputs.mask, config.tell_height)
+                    run_chain(sender, receiver, capture, path, config.budget_bytes)
                     out.warm_up_s = time.perf_counter() - start
                     out.peak_after_first_bytes = peak_memory()
                 row, result = measure_item(sender, receiver, item, path, config)
@@ -165,7 +141,8 @@ def yaw_bin(yaw_deg: float) -> str:
 
 
 def tables(measured: Measured) -> dict[str, Any]:
-    """Means by action, in total and by yaw; spread of bytes and times. Failures are counted beside, never averaged."""
+    """Means by action, in total and by yaw; distributions of bytes and times. Failures are counted beside, never
+    averaged."""
     rows = measured.rows
     actions: dict[str, list[dict[str, float]]] = {}
     by_facing: dict[str, list[dict[str, float]]] = {"front": [], "side": [], "back": []}
@@ -177,14 +154,14 @@ def tables(measured: Measured) -> dict[str, Any]:
     for row in measured.failures:
         failed[row["action"]] = failed.get(row["action"], 0) + 1
     out: dict[str, Any] = {"people": len(rows) + len(measured.failures), "failed": len(measured.failures)}
-    out |= {"failed_by_action": failed, "actions": {}, "total": {}, "counts": {}, "by_yaw": {}, "spread": {}}
+    out |= {"failed_by_action": failed, "actions": {}, "total": {}, "counts": {}, "by_yaw": {}, "distribution": {}}
     if rows:
         out |= summarise(actions)
         by_yaw = summarise(by_facing) if any(by_facing.values()) else {"actions": {}, "counts": {}}
         out["by_yaw"] = {k: {"people": by_yaw["counts"][k], **v} for k, v in by_yaw["actions"].items()}
         for name in ("bytes", "encode_s", "decode_s", "picture_to_mesh_s"):
             values = np.array([row[name] for row in rows], np.float64)
-            out["spread"][name] = {
+            out["distribution"][name] = {
                 "mean": float(values.mean()),
                 "median": float(np.median(values)),
                 "p95": float(np.percentile(values, 95)),
@@ -193,65 +170,19 @@ def tables(measured: Measured) -> dict[str, Any]:
     return out
 
 
-def git_commit(folder: Path) -> str | None:
-    """Commit of the working copy that holds `folder`, with "+changes" if it is not clean; None outside of one."""
-    try:
-        commit, changes = (
-            subprocess.run(
-                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20, check=True
-            )
-            for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return commit.stdout.strip() + ("+changes" if changes.stdout.strip() else "")
-
-
-def machine() -> dict[str, Any]:
-    """Processor, cores this process may use, threads of torch if it is loaded, system."""
-    model = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found: dict[str, Any] = {"cpu": model, "cores": cores, "system": f"{platform.system()} {platform.machine()}"}
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        found["torch_threads"] = torch.get_num_threads()
-    return found
-
-
-def versions() -> dict[str, str]:
-    """Of Python, Somacast and the packages that figures depend on."""
-    found = {"python": platform.python_version(), "somacast": somacast.__version__}
-    for name in ("numpy", "scipy", "numba", "pillow", "torch", "scikit-image"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def weights_digests() -> dict[str, str]:
-    """The sha256 of every weights file in the package by name, as the manifest states it."""
-    from somacast.weights.manifest import list_weights
-
-    return {entry["file"]: entry["sha256"] for entry in list_weights()}
-
-
 def load_halves(system: str, device: str) -> tuple[Any, Any]:
     """Sender and receiver of a system, loaded."""
     from somacast.pipeline.still.receiver import Receiver
     from somacast.pipeline.still.sender import Sender
 
-    receiver = Receiver(device)
-    receiver.load(system)
-    return Sender(system, device), receiver
+    sender = Sender(system, device)
+    base = sender.system.spec.name
+    receiver = Receiver(device, {base: system})
+    receiver.load(base)
+    return sender, receiver
 
 
-def evaluate_system(config: EvaluateConfig) -> dict[str, Any]:
+def evaluate_system(config: EvaluateConfig) -> Result:
     """Measure, write the JSON (and the sheet), print the table; returns what was written.
 
     Raises SomacastError for data or an output that cannot be used. A picture that fails is no error of this function:
@@ -266,46 +197,19 @@ def evaluate_system(config: EvaluateConfig) -> dict[str, Any]:
     load_s = time.perf_counter() - start
     items = load_items(config.data, config.format, config.people, config.assets, config.seed)
     measured = measure(sender, receiver, items, total, config)
-    settings = {k: v for k, v in asdict(config).items() if k not in ("json_path", "sheet")}
-    settings["data"] = Path(config.data).name
-    settings["assets"] = config.assets.name if config.assets else None
-    result: dict[str, Any] = {
-        "format": FORMAT,
-        "system": config.system,
-        "config": settings,
-        "seed": config.seed,
-        "device": config.device,
-        "commit": git_commit(Path(__file__).parent),
-        "weights_sha256": weights_digests(),
-        "machine": machine(),
-        "versions": versions(),
-        "results": tables(measured),
+    results = tables(measured) | {
         "load_s": load_s,
         "first_person_s": measured.warm_up_s,
         "peak_memory_after_first_person_bytes": measured.peak_after_first_bytes,
         "peak_memory_bytes": peak_memory(),
         "failures": measured.failures,
-        "people": measured.rows,
     }
-    text = json.dumps(_rounded(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(config.json_path, text.encode())
+    result = Result(BENCHMARK, describe_run(BENCHMARK, config), results, measured.rows)
+    result = write_result(config.json_path, result)
     if config.sheet and measured.tiles:
         write_atomically(config.sheet, _sheet(measured))
     print_table(result)
     return result
-
-
-def _rounded(value: Any) -> Any:
-    """Floats to six digits, NaN to None: what JSON and a reader of diffs can bear."""
-    if isinstance(value, dict):
-        return {k: _rounded(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_rounded(v) for v in value]
-    if isinstance(value, (float, np.floating)):
-        return float(f"{value:.6g}") if np.isfinite(value) else None
-    if isinstance(value, np.integer):
-        return int(value)
-    return str(value) if isinstance(value, Path) else value
 
 
 # -- for people to look at --------------------------------------------------------------------------------------------
@@ -317,13 +221,13 @@ _COLUMNS = (  # figure, heading, factor, places
 )  # fmt: skip
 
 
-def print_table(result: dict[str, Any]) -> None:
+def print_table(result: Result) -> None:
     """Means by action and in total on stdout, failures below."""
     from rich.console import Console
     from rich.table import Table
 
-    found = result["results"]
-    table = Table(title=f"{result['system']} on {found['people']} people")
+    found = result.results
+    table = Table(title=f"{result.provenance.system} on {found['people']} people")
     for heading in ("action", "people", *(column[1] for column in _COLUMNS)):
         table.add_column(heading, justify="left" if heading == "action" else "right")
     for action, row in [*found["actions"].items(), ("total", found["total"])]:
@@ -332,17 +236,17 @@ def print_table(result: dict[str, Any]) -> None:
         table.add_row(action, str(count), *cells)
     console = Console()
     console.print(table)
-    for row in result["failures"]:
+    for row in found["failures"]:
         console.print(f"failed: {row['name']} ({row['action']}) in the {row['stage']}: {row['message']}", markup=False)
 
 
-def _tile(item: EvalItem, result: Mesh) -> np.ndarray:
+def _tile(item: EvalItem, result: Reconstruction) -> np.ndarray:
     """Input beside four views of the truth, above four views of the result: uint8."""
     from PIL import Image
 
-    from somacast.geometry.preview import to_bytes_image, turntable
+    from somacast.geometry.preview import person_views, to_bytes_image
 
-    views = [to_bytes_image(turntable(mesh, size=TILE_PX)) for mesh in (item.truth, result)]
+    views = [to_bytes_image(person_views(one, TILE_PX)) for one in (Reconstruction(item.truth), result)]
     picture = Image.fromarray(to_bytes_image(item.frame.image))
     picture.thumbnail((2 * TILE_PX, 2 * TILE_PX))
     left = np.full((2 * TILE_PX, 2 * TILE_PX, 3), 250, np.uint8)

@@ -22,21 +22,21 @@ SAMPLES = 20_000  # on each surface: a twelfth of the time that the protocol's 1
 
 @dataclass(frozen=True)
 class RdConfig:
-    """Measure quality against bytes: real files of AFLSC, of picture codecs followed by our own reconstruction, and of
-    Draco meshes, at the same budgets; delta rates, curves and pictures.
+    """Measure quality against bytes: real files of every system, picture codecs followed by our own reconstruction and
+    Draco meshes among them, at the same budgets; delta rates, curves and pictures.
 
     Writes the JSON, and beside it FILE.png and FILE_pictures.png. Minutes per person. Ctrl-C loses the people in work;
     with --cache the others are kept.
 
-    Example: somacast bench rd --json results/rd.json --people 8 --workers 2 --cache runs/rd
+    Example: somacast bench rd --json results/stills/rd.json --people 8 --workers 2 --cache runs/rd
     """
 
-    json_path: Json = Path("results/rd.json")
+    json_path: Json = Path("results/stills/rd.json")
     """file for the results"""
     budgets_bytes: tuple[int, ...] = (100, 140, 200, 280, 400, 560, 800, 1100, 1600, 2300, 3400, 5000)
     """most bytes of a file, one point of the curves each"""
     systems: tuple[str, ...] = ()
-    """what is compared, all if not given: aflsc, aflsc-literal, jpeg, webp, avif, x265, svt-av1, vvc, draco"""
+    """what is compared, each NAME or NAME:VARIANT; all that send a person from one picture if not given"""
     people: int = 8
     """how many people"""
     data: People = SYNTHETIC_TEST
@@ -48,16 +48,12 @@ class RdConfig:
     seed: int = 0
     """start of all randomness"""
     device: Device = "cpu"
-    sides_px: tuple[int, ...] = (32, 48, 64, 96, 128, 192, 256)
-    """sides of coded pictures, the best is taken"""
-    flat: bool = False
-    """baselines' pictures get a background of one colour"""
     workers: int = 1
     """processes"""
     cache: Path | None = None
     """folder of finished people, for a run that goes on where it was stopped"""
     known: Path | None = None
-    """JSON of an earlier run on the same people: settings of pictures that it found are not searched for again"""
+    """JSON of an earlier run on the same people: settings that its searches found are not searched for again"""
     protocol: ProtocolConfig = field(default_factory=lambda: ProtocolConfig(samples=SAMPLES))
     """of the comparison"""
 

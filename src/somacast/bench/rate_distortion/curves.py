@@ -81,7 +81,7 @@ def best_of(tables: Mapping[str, Mapping[str, Mapping[str, Any]]], quality: Qual
 
 
 def compare(ours: Sequence[Point], baseline: Sequence[Point], sign: int = 1) -> dict[str, Any]:
-    """Bjontegaard delta rate of `ours` against `rival`, in percent; negative: ours needs fewer bytes.
+    """Bjontegaard delta rate of `ours` against `baseline`, in percent; negative: ours needs fewer bytes.
 
     Returns bd_rate_percent (None if it cannot be told), overlap (the qualities that both reach, worst and best, or
     None) and note (why it cannot be told, or None). With sign -1 points hold the negative of a figure of which less is
@@ -90,15 +90,21 @@ def compare(ours: Sequence[Point], baseline: Sequence[Point], sign: int = 1) -> 
     a, b = frontier(ours), frontier(baseline)
     note = None
     if not a or not b:
-        note = f"no point of {'the rival' if a else 'ours'} at which everybody came through"
+        note = f"no point of {'the baseline' if a else 'ours'} at which everybody came through"
         return {"bd_rate_percent": None, "overlap": None, "note": note}
     low, high = max(a[0][1], b[0][1]), min(a[-1][1], b[-1][1])
     if a[0][1] >= b[-1][1]:
-        note = f"no overlap: our worst ({sign * a[0][1]:.4g}) is no worse than the rival's best ({sign * b[-1][1]:.4g})"
+        note = (
+            f"no overlap: our worst ({sign * a[0][1]:.4g}) is no worse than the baseline's best ({sign * b[-1][1]:.4g})"
+        )
     elif b[0][1] >= a[-1][1]:
-        note = f"no overlap: the rival's worst ({sign * b[0][1]:.4g}) is no worse than our best ({sign * a[-1][1]:.4g})"
+        note = (
+            f"no overlap: the baseline's worst ({sign * b[0][1]:.4g}) is no worse than our best ({sign * a[-1][1]:.4g})"
+        )
     elif len(a) < 2 or len(b) < 2:
-        note = f"fewer than two points on {'our' if len(a) < 2 else 'the rival'} curve where quality grows with bytes"
+        note = (
+            f"fewer than two points on {'our' if len(a) < 2 else 'the baseline'} curve where quality grows with bytes"
+        )
     if note:
         return {"bd_rate_percent": None, "overlap": None, "note": note}
     anchor, curve = np.array(b), np.array(a)
@@ -126,7 +132,7 @@ BEST_PICTURE = "best picture codec"
 def compare_all(
     tables: Mapping[str, Mapping[str, Mapping[str, Any]]], ours: str, pictures: Sequence[str]
 ) -> dict[str, Any]:
-    """Everything that is said about curves: bd_rate and bytes_for_quality by figure and rival, at_our_quality.
+    """Everything that is said about curves: bd_rate and bytes_for_quality by figure and baseline, at_our_quality.
 
     Values of a figure are given as it is measured (Chamfer in metres, less is better), ranges from worst to best.
     """

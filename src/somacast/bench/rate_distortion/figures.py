@@ -1,44 +1,39 @@
-"""What `somacast bench rd` shows: curves, a sheet of pictures, tables for the terminal and for the README."""
+"""What `somacast bench rd` shows: curves, a sheet of pictures, tables for the terminal and for docs/results.md."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from somacast.bench.rate_distortion.curves import BEST_PICTURE, QUALITIES, Quality, points_of
-from somacast.bench.rate_distortion.person import PersonResult, silhouette_of
-from somacast.bench.rate_distortion.systems import OURS
+from somacast.bench.rate_distortion.person import PersonResult
+from somacast.bench.rate_distortion.systems import sends_pictures, title_of
+from somacast.bench.results import Result
 from somacast.extras import require
+from somacast.geometry.reconstruction import Reconstruction
 from somacast.synthetic.datasets.loaders import EvalItem
-from somacast.systems.baselines.picture.codecs import PICTURE_CODECS
-from somacast.systems.baselines.picture.search import REFERENCE_PX, PersonCrop
+from somacast.systems import registry
 
-VIEW_PX = REFERENCE_PX
+VIEW_PX = 256
+CROP_MARGIN = 0.05  # of the true picture on the sheet, around the person, each side
 # Colours that are told apart by people who see red and green alike (after Okabe and Ito); ours is black.
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C6D31")
-_TITLES = {"aflsc": "AFLSC", "aflsc-literal": "AFLSC, paper-literal", "jpeg": "JPEG", "webp": "WebP", "avif": "AVIF",
-           "svt-av1": "SVT-AV1", "vvc": "VVC", "draco": "Draco mesh"}  # fmt: skip
-README_BUDGETS_BYTES = (100, 200, 400, 800, 1600, 5000)
+SHOWN_BUDGETS_BYTES = (100, 200, 400, 800, 1600, 5000)
 
 
-def title_of(name: str) -> str:
-    """A system's name for people."""
-    return _TITLES.get(name, name)
+def _style(name: str, ours: str, number: int) -> dict[str, Any]:
+    base, _, variant = name.partition(":")
+    if base == ours:
+        return {"color": "black", "linewidth": 1.2 if variant else 2.4, "zorder": 5,
+                "linestyle": ":" if variant else "-", "marker": "." if variant else "o"}  # fmt: skip
+    picture = sends_pictures(name)
+    return {"color": _COLORS[number % len(_COLORS)], "linewidth": 1.3, "marker": "." if picture else "s",
+            "linestyle": "-" if picture else "--"}  # fmt: skip
 
 
-def _style(name: str, number: int) -> dict[str, Any]:
-    if name.startswith(OURS):
-        return {"color": "black", "linewidth": 2.4 if name == OURS else 1.2, "zorder": 5,
-                "linestyle": "-" if name == OURS else ":", "marker": "o" if name == OURS else "."}  # fmt: skip
-    mesh = name not in PICTURE_CODECS
-    return {"color": _COLORS[number % len(_COLORS)], "linewidth": 1.3, "marker": "s" if mesh else ".",
-            "linestyle": "--" if mesh else "-"}  # fmt: skip
-
-
-def draw_rd(result: dict[str, Any]) -> bytes:
+def draw_rd(result: Result) -> bytes:
     """A PNG of the curves in a result of `rd.measure_rd`: one panel for each figure, bytes on a logarithmic axis.
 
     SomacastError without matplotlib.
@@ -47,10 +42,10 @@ def draw_rd(result: dict[str, Any]) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    found = result["results"]["systems"]
+    found, ours = result.results["systems"], str(result.provenance.system)
     figure = Figure(figsize=(11, 8), layout="constrained", dpi=110)
     FigureCanvasAgg(figure)
-    baselines = [name for name in found if not name.startswith(OURS)]
+    baselines = [name for name in found if name.partition(":")[0] != ours]
     for panel, quality in enumerate(QUALITIES):
         axes = figure.add_subplot(2, 2, panel + 1)
         for name, table in found.items():
@@ -58,7 +53,7 @@ def draw_rd(result: dict[str, Any]) -> bytes:
             if points:
                 sizes, values = zip(*sorted(points), strict=True)
                 shown = [quality.factor * quality.sign * value for value in values]
-                style = _style(name, baselines.index(name) if name in baselines else 0)
+                style = _style(name, ours, baselines.index(name) if name in baselines else 0)
                 axes.plot(sizes, shown, label=title_of(name), markersize=4, **style)
         axes.set_xscale("log")
         axes.set_title(quality.title + (" (less is better)" if quality.sign < 0 else ""), fontsize=10)
@@ -72,29 +67,33 @@ def draw_rd(result: dict[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def draw_sheet(item: EvalItem, result: PersonResult, pictures: Sequence[str]) -> bytes:
-    """A PNG: the truth, then for each budget kept AFLSC's result beside that of the best picture codec (by SSIM in the
-    box), each with the picture that was sent and four views of the mesh."""
-    from somacast.geometry.preview import contact_sheet, encode_png, to_bytes_image, turntable
+def draw_sheet(item: EvalItem, result: PersonResult) -> bytes:
+    """A PNG: the truth, then for each budget kept the default system's result beside that of the best picture codec (by
+    SSIM in the box), each with the picture that was sent and four views of the person."""
+    from somacast.capture.cropping import box_of_mask, square_crop
+    from somacast.geometry.preview import contact_sheet, encode_png, person_views, to_bytes_image
 
-    reference = PersonCrop.of(item.frame.image, silhouette_of(item), ()).reference
+    box = box_of_mask(item.true_silhouette(), CROP_MARGIN)
+    reference = to_bytes_image(square_crop(item.frame.image, box, VIEW_PX))
     blank = np.full((VIEW_PX, VIEW_PX, 3), 250, np.uint8)
 
-    def strip(picture: np.ndarray | None, mesh: Any) -> np.ndarray:
-        views = to_bytes_image(turntable(mesh, size=VIEW_PX))
+    def strip(picture: np.ndarray | None, human: Reconstruction) -> np.ndarray:
+        views = to_bytes_image(person_views(human, VIEW_PX))
         return np.concatenate([blank if picture is None else picture, views], 1)
 
-    tiles = [("truth: picture (crop) and mesh", strip(reference, item.truth)), ("", np.concatenate([blank] * 5, 1))]
+    tiles = [("truth: picture (crop) and mesh", strip(reference, Reconstruction(item.truth))),
+             ("", np.concatenate([blank] * 5, 1))]  # fmt: skip
     for budget in sorted({budget for _, budget in result.kept}):
-        baselines = [name for name in pictures if (name, budget) in result.kept]
-        best = max(baselines, key=lambda name: result.kept[name, budget].row["ssim_box"], default=None)
-        for name, caption in ((OURS, "AFLSC"), (best, f"best picture codec, {title_of(best or 'none')}")):
+        pictures = [name for name, at in result.kept if at == budget and sends_pictures(name)]
+        best = max(pictures, key=lambda name: result.kept[name, budget].row["ssim_box"], default=None)
+        ours = registry.DEFAULT
+        for name, caption in ((ours, title_of(ours)), (best, f"{BEST_PICTURE}, {title_of(best or 'none')}")):
             kept = result.kept.get((name, budget)) if name else None
             if kept is None:
                 tiles.append((f"{budget} B, {caption}: nothing fits", np.concatenate([blank] * 5, 1)))
                 continue
             caption_text = f"{budget} B, {caption}: {kept.row['bytes']} B, SSIM box {kept.row['ssim_box']:.3f}"
-            tiles.append((caption_text, strip(kept.picture, kept.mesh)))
+            tiles.append((caption_text, strip(kept.human.image, kept.human)))
     return encode_png(contact_sheet(tiles, columns=2))
 
 
@@ -114,15 +113,15 @@ def _rate(row: dict[str, Any]) -> str:
     return f"{row['bd_rate_percent']:+.0f} %" if row["bd_rate_percent"] is not None else "none"
 
 
-def print_rd(result: dict[str, Any]) -> None:
+def print_rd(result: Result) -> None:
     """Means and delta rates on stdout."""
     from rich.console import Console
     from rich.table import Table
 
-    found, console = result["results"], Console()
+    found, console = result.results, Console()
     for quality in QUALITIES[:3]:
         table = Table(title=f"{quality.title}, {found['people'] - found['failed']} people")
-        budgets = [str(b) for b in sorted(result["config"]["budgets_bytes"])]
+        budgets = [str(b) for b in sorted(result.provenance.config["budgets_bytes"])]
         for heading in ("system", *(f"{b} B" for b in budgets)):
             table.add_column(heading, justify="left" if heading == "system" else "right")
         for name, rows in found["systems"].items():
@@ -131,20 +130,21 @@ def print_rd(result: dict[str, Any]) -> None:
     for key, baselines in found.get("bd_rate", {}).items():
         for name, row in baselines.items():
             note = f" ({row['note']})" if row["note"] else ""
-            console.print(f"BD-rate of AFLSC against {title_of(name)}, {key}: {_rate(row)}{note}", markup=False)
-    for person in result["people"]:
+            against = f"BD-rate of {title_of(str(result.provenance.system))} against {title_of(name)}"
+            console.print(f"{against}, {key}: {_rate(row)}{note}", markup=False)
+    for person in result.rows:
         if person["fault"]:
             console.print(f"failed: {person['name']} ({person['action']}): {person['fault']}", markup=False)
 
 
-def readme_lines(result: dict[str, Any], figure: str, sheet: str | None) -> list[str]:
+def report_lines(result: Result, figure: str, sheet: str | None) -> list[str]:
     """Markdown of a result: means at some budgets, delta rates, the curves; paths of the pictures as links."""
-    found, config = result["results"], result["config"]
-    budgets = [b for b in README_BUDGETS_BYTES if b in config["budgets_bytes"]] or config["budgets_bytes"][:6]
+    found, config, ours = result.results, result.provenance.config, title_of(str(result.provenance.system))
+    budgets = [b for b in SHOWN_BUDGETS_BYTES if b in config["budgets_bytes"]] or config["budgets_bytes"][:6]
     quality = QUALITIES[0]
-    lines = ["", "### Against other ways to send the person", ""]
+    lines = ["", "## Against other ways to send the person", ""]
     lines.append(
-        f"{quality.title}, mean of {found['people'] - found['failed']} people, at some budgets (rivals' pictures are "
+        f"{quality.title}, mean of {found['people'] - found['failed']} people, at some budgets (coded pictures are "
         f"rebuilt by our own networks at the receiver; `-`: nothing fits; "
         f"{config['protocol']['samples']:,} samples on each surface):"
     )
@@ -155,7 +155,7 @@ def readme_lines(result: dict[str, Any], figure: str, sheet: str | None) -> list
     rates = found.get("bd_rate", {})
     if rates:
         shown = [q for q in QUALITIES if q.key in rates]
-        heads = ["BD-rate of AFLSC against", *(q.title.split(" cm")[0].split(" dB")[0] for q in shown)]
+        heads = [f"BD-rate of {ours} against", *(q.title.split(" cm")[0].split(" dB")[0] for q in shown)]
         lines += ["", f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
         notes: list[str] = []
         for name in rates[shown[0].key]:
@@ -170,5 +170,5 @@ def readme_lines(result: dict[str, Any], figure: str, sheet: str | None) -> list
                   f"`none`: it cannot be told. Against the best picture codec: {'; '.join(notes)}."]  # fmt: skip
     lines += ["", f"![Quality against bytes]({figure})"]
     if sheet:
-        lines += ["", f"![AFLSC beside the best picture codec at the same number of bytes]({sheet})"]
+        lines += ["", f"![{ours} beside the best picture codec at the same number of bytes]({sheet})"]
     return lines

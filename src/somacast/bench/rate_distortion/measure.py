@@ -1,4 +1,4 @@
-"""`somacast bench rd`: quality against bytes, AFLSC and its rivals on the same people; results as JSON and figures."""
+"""`somacast bench rd`: quality against bytes, systems side by side on the same people; results as JSON and figures."""
 
 from __future__ import annotations
 
@@ -12,19 +12,26 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from somacast.bench.quality.evaluate import _rounded, git_commit, machine, versions, weights_digests
 from somacast.bench.rate_distortion.config import RdConfig
 from somacast.bench.rate_distortion.curves import compare_all, mean_rows
-from somacast.bench.rate_distortion.person import PersonBench, PersonConfig, known_pictures, own_budgets
-from somacast.bench.rate_distortion.systems import OURS, SYSTEMS, Halves, check_systems
+from somacast.bench.rate_distortion.person import (
+    Halves,
+    PersonBench,
+    PersonConfig,
+    known_settings,
+    load_systems,
+    own_budgets,
+)
+from somacast.bench.rate_distortion.systems import check_systems, default_systems, sends_pictures
+from somacast.bench.results import Result, describe_run, read_result, rounded, weights_digests, write_result
 from somacast.errors import SomacastError
 from somacast.extras import require
 from somacast.files import check_output_path, write_atomically
 from somacast.synthetic.datasets.loaders import EvalItem, count_items, load_items
-from somacast.systems.baselines.picture.codecs import PICTURE_CODECS, SIDES_PX
+from somacast.systems import registry
 
-FORMAT = "somacast rate-distortion"
-CACHE_VERSION = 2  # to be raised when rows of the same config would come out otherwise
+CODERS = ("imageio-ffmpeg", "DracoPy")  # packages that code the baselines' files
+CACHE_VERSION = 3  # to be raised when rows of the same config would come out otherwise
 SHEET_BUDGETS_BYTES = (100, 400, 1600)
 
 
@@ -32,10 +39,8 @@ def of_person(config: RdConfig, number: int) -> PersonConfig:
     """What is done with one person; pictures are kept of the first."""
     keep = own_budgets(SHEET_BUDGETS_BYTES, config.budgets_bytes) if number == 0 else ()
     people = earlier_people(config)
-    known = known_pictures(people[number]) if number < len(people) else {}
-    return PersonConfig(
-        config.budgets_bytes, config.systems, config.sides_px, config.flat, config.protocol, keep, known
-    )
+    known = known_settings(people[number]) if number < len(people) else {}
+    return PersonConfig(config.budgets_bytes, config.systems, config.protocol, keep, known)
 
 
 def check_config(config: RdConfig) -> None:
@@ -43,24 +48,21 @@ def check_config(config: RdConfig) -> None:
     check_systems(config.systems)
     require("matplotlib", "drawing the curves")
     earlier_people(config)
-    if not config.sides_px or not set(config.sides_px) <= set(SIDES_PX):
-        raise SomacastError(f"sides: expected some of {SIDES_PX}, got {list(config.sides_px)}")
     for path in (config.json_path, config.figure_path, config.sheet_path):
         check_output_path(path)
 
 
 def earlier_people(config: RdConfig) -> list[dict[str, Any]]:
-    """People of the earlier run that `known` names, [] without one; SomacastError if its pictures are not ours."""
+    """People of the earlier run that `known` names, [] without one; SomacastError if its people are others."""
     if config.known is None:
         return []
     try:
-        earlier = json.loads(config.known.read_text())
-        settings, people = earlier["config"], earlier["people"]
+        earlier = read_result(config.known)
+        settings, people = earlier.provenance.config, earlier.rows
         assets = config.assets.name if config.assets else None
-        same = [("data", Path(config.data).name), ("format", config.format), ("seed", config.seed), ("assets", assets),
-                ("sides_px", list(config.sides_px)), ("flat", config.flat)]  # fmt: skip
+        same = [("data", Path(config.data).name), ("format", config.format), ("seed", config.seed), ("assets", assets)]
         other = [f"{name} {settings[name]}" for name, value in same if settings[name] != value]
-    except (OSError, ValueError, KeyError, TypeError) as fault:
+    except (SomacastError, KeyError) as fault:
         raise SomacastError(f"{config.known}: expected the JSON of an earlier run ({fault})") from fault
     if other:
         raise SomacastError(f"{config.known}: expected a run with the same settings, got {', '.join(other)}")
@@ -76,7 +78,7 @@ def cache_key(config: RdConfig) -> str:
         k: v for k, v in asdict(config).items() if k not in ("json_path", "workers", "cache", "people", "known")
     }
     settings |= {"weights": weights_digests(), "version": CACHE_VERSION}
-    return hashlib.sha256(json.dumps(_rounded(settings), sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(rounded(settings), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _stored(folder: Path, number: int) -> dict[str, Any] | None:
@@ -97,7 +99,7 @@ _WORKER: dict[str, Any] = {}
 
 def _start_worker(systems: tuple[str, ...], device: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is for the parent, which ends its workers
-    _WORKER["halves"] = Halves(systems, device)
+    _WORKER["halves"] = load_systems(systems, device)
 
 
 def _work(task: tuple[int, EvalItem, RdConfig, Path]) -> int:
@@ -115,8 +117,8 @@ def measure_person(
     with tempfile.TemporaryDirectory() as place:
         result = PersonBench(item, halves, of_person(config, number), Path(place)).run(tick)
     if number == 0 and not result.fault:
-        write_atomically(folder / "sheet.png", draw_sheet(item, result, list(PICTURE_CODECS)))
-    text = json.dumps(_rounded(result.plain()), indent=1, ensure_ascii=False, allow_nan=False)
+        write_atomically(folder / "sheet.png", draw_sheet(item, result))
+    text = json.dumps(rounded(result.plain()), indent=1, ensure_ascii=False, allow_nan=False)
     write_atomically(folder / f"{number:06d}.json", text.encode())
 
 
@@ -141,7 +143,7 @@ def _measure_missing(config: RdConfig, folder: Path, total: int) -> None:
         if finished() == total:
             return
         if config.workers == 1:
-            halves = Halves(config.systems, config.device)
+            halves = load_systems(config.systems, config.device)
             for number, item, _, _ in missing():
                 measure_person(number, item, halves, config, folder, lambda: bar.advance(task))
                 bar.update(task, completed=finished() * len(config.systems))  # one that failed had no system's tick
@@ -156,7 +158,7 @@ def _measure_missing(config: RdConfig, folder: Path, total: int) -> None:
 
 
 def tables(config: RdConfig, people: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Means over the people by system and budget; people whom the sender could not send at all are left out."""
+    """Means over the people by system and budget; people whom the default system could not send at all are left out."""
     counted = [person for person in people if not person["fault"]]
     return {
         name: {
@@ -167,12 +169,12 @@ def tables(config: RdConfig, people: list[dict[str, Any]]) -> dict[str, dict[str
     }
 
 
-def measure_rd(config: RdConfig) -> dict[str, Any]:
-    """Measure, write JSON, curves and pictures, print the table; returns what the JSON holds.
+def measure_rd(config: RdConfig) -> Result:
+    """Measure, write JSON, curves and pictures, print the table; returns what the file says.
 
     SomacastError for settings, data, outputs or missing packages, before any work is done.
     """
-    config = replace(config, systems=config.systems or SYSTEMS)
+    config = replace(config, systems=config.systems or default_systems())
     check_config(config)
     total = count_items(config.data, config.format, config.people)
     with tempfile.TemporaryDirectory() as temporary:
@@ -187,12 +189,9 @@ def measure_rd(config: RdConfig) -> dict[str, Any]:
         if len(people) != total:
             raise SomacastError(f"{folder}: expected {total} people, found {len(people)}; somebody else deletes there")
         sheet = (folder / "sheet.png").read_bytes() if (folder / "sheet.png").is_file() else None
-    result = _result(config, people)
-    text = json.dumps(_rounded(result), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(config.json_path, text.encode())
+    result = write_result(config.json_path, _result(config, people))
     from somacast.bench.rate_distortion.figures import draw_rd, print_rd
 
-    result = json.loads(text)
     if any(not person["fault"] for person in people):
         write_atomically(config.figure_path, draw_rd(result))
     if sheet:
@@ -201,46 +200,17 @@ def measure_rd(config: RdConfig) -> dict[str, Any]:
     return result
 
 
-def _result(config: RdConfig, people: list[dict[str, Any]]) -> dict[str, Any]:
-    settings = {k: v for k, v in asdict(replace(config, assets=None)).items() if k not in ("json_path", "cache")}
-    settings["data"] = Path(config.data).name
-    settings["known"] = config.known.name if config.known else None
-    settings["assets"] = config.assets.name if config.assets else None
+def _result(config: RdConfig, people: list[dict[str, Any]]) -> Result:
     means = tables(config, people)
-    pictures = [name for name in config.systems if name in PICTURE_CODECS]
-    seconds = {
-        name: sum(p["seconds"].get(name, 0.0) for p in people) / max(sum(not p["fault"] for p in people), 1)
-        for name in config.systems
-    }
-    return {
-        "format": FORMAT,
-        "system": OURS,
-        "config": settings,
-        "seed": config.seed,
-        "device": config.device,
-        "commit": git_commit(Path(__file__).parent),
-        "weights_sha256": weights_digests(),
-        "machine": machine(),
-        "versions": versions() | _more_versions(),
-        "results": {
-            "people": len(people),
-            "failed": sum(bool(p["fault"]) for p in people),
-            "systems": means,
-            **(compare_all(means, OURS, pictures) if OURS in means else {}),
-            "seconds_per_person": seconds,
+    pictures = [name for name in config.systems if sends_pictures(name)]
+    results = {
+        "people": len(people),
+        "failed": sum(bool(p["fault"]) for p in people),
+        "systems": means,
+        **(compare_all(means, registry.DEFAULT, pictures) if registry.DEFAULT in means else {}),
+        "seconds_per_person": {
+            name: sum(p["seconds"].get(name, 0.0) for p in people) / max(sum(not p["fault"] for p in people), 1)
+            for name in config.systems
         },
-        "people": people,
     }
-
-
-def _more_versions() -> dict[str, str]:
-    """Of what codes the rivals' files."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {}
-    for name in ("imageio-ffmpeg", "DracoPy"):
-        try:
-            found[name.lower()] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return Result("rd", describe_run("rd", config, system=registry.DEFAULT, packages=CODERS), results, people)

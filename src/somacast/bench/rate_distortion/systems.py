@@ -1,69 +1,52 @@
-"""What the benchmark compares: AFLSC with its ablations, pictures, meshes. A new ablation is one line of VARIANTS."""
+"""What the benchmark compares: systems and variants of the registry, by NAME or NAME:VARIANT."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 from somacast.errors import SomacastError
-from somacast.extras import require
-from somacast.pipeline.still.receiver import Receiver
-from somacast.pipeline.still.sender import Sender
-from somacast.systems.baselines.picture.codecs import PICTURE_CODECS
+from somacast.systems import registry
+from somacast.systems.spec import Kind
+
+LITERAL = "literal"  # the variant that follows a paper to the letter, where a system has one
 
 
-@dataclass(frozen=True)
-class Variant:
-    """One way to run AFLSC. system: of the registry; decoder: options of its DecoderConfig that differ."""
-
-    system: str = "aflsc"
-    decoder: dict[str, Any] = field(default_factory=dict)
-
-    def receiver(self, device: str) -> Receiver:
-        """A loaded receiver with these options."""
-        if not self.decoder:
-            receiver = Receiver(device)
-            receiver.load(self.system)
-            return receiver
-        require("torch", f"the ablation with {self.decoder}")
-        from somacast.systems.aflsc.receiver.decoder import Decoder, DecoderConfig
-
-        return Receiver(device, {self.system: Decoder(device, config=DecoderConfig(**self.decoder))})
-
-
-OURS, DRACO = "aflsc", "draco"
-VARIANTS = {
-    OURS: Variant(),
-    "aflsc-literal": Variant(decoder={"literal": True, "steps": 8}),  # eq. 26-27 as printed, from X_T = 0
-}
-SYSTEMS = (*VARIANTS, *PICTURE_CODECS, DRACO)
+def default_systems() -> tuple[str, ...]:
+    """Everything that sends a person seen by one camera: the default system first, literal variants after their
+    systems."""
+    found: list[str] = []
+    for name in sorted(registry.names(), key=lambda name: name != registry.DEFAULT):
+        spec = registry.get(name).spec
+        if spec.inputs.views == "mono" and not spec.inputs.cameras:
+            found += [name, f"{name}:{LITERAL}"] if LITERAL in spec.variants else [name]
+    return tuple(found)
 
 
 def check_systems(names: Sequence[str]) -> None:
-    """SomacastError for a name that nobody knows, one given twice, or one whose package is not installed."""
-    for name in names:
-        if name not in SYSTEMS:
-            raise SomacastError(f"system {name!r}: expected some of {', '.join(SYSTEMS)}")
+    """SomacastError for a name that nobody knows, one given twice, one that needs more than a picture, or one whose
+    package is not installed."""
     if not names or len(set(names)) != len(names):
         raise SomacastError(f"systems: expected each once and at least one, got {' '.join(names) or 'none'}")
-    if {"avif", "x265", "svt-av1", "vvc"} & set(names):
-        require("imageio_ffmpeg", "coding pictures by AVIF, x265, SVT-AV1 and VVC")
-    if "avif" in names:
-        from PIL import features
-
-        if not features.check("avif"):
-            raise SomacastError("avif: this build of Pillow has no AVIF; expected Pillow 11.3 or newer from a wheel")
-    if DRACO in names:
-        require("DracoPy", "coding meshes by Draco")
-    if any(VARIANTS[name].decoder for name in names if name in VARIANTS):
-        require("torch", "an ablation of the receiver")
+    for name in names:
+        system = registry.get(name)
+        if system.spec.inputs.views != "mono" or system.spec.inputs.cameras:
+            raise SomacastError(f"system {name!r} needs more than one picture; expected some of {default_systems()}")
+        system.check_packages()
 
 
-class Halves:
-    """The loaded networks: one sender, and a receiver for each variant that is asked for."""
+def title_of(name: str) -> str:
+    """A system's name for people; that of one that is not known here, or of a group of systems, as it is."""
+    base, _, variant = name.partition(":")
+    try:
+        title = registry.get(base).spec.title
+    except SomacastError:
+        return name
+    return f"{title}, {variant.replace('_', ' ')}" if variant else title
 
-    def __init__(self, names: Sequence[str], device: str):
-        self.sender = Sender(OURS, device)
-        wanted = dict.fromkeys([OURS, *(name for name in names if name in VARIANTS)])
-        self.receivers = {name: VARIANTS[name].receiver(device) for name in wanted}
+
+def sends_pictures(name: str) -> bool:
+    """Whether a system sends the person as a picture, as codecs of pictures do."""
+    try:
+        return Kind.IMAGE in registry.get(name.partition(":")[0]).spec.outputs
+    except SomacastError:
+        return False

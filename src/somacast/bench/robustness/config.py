@@ -19,10 +19,10 @@ class SoakConfig:
     """Run the live stream for a simulated hour over links that lose, reorder, copy and fail, while both ends restart:
     crashes, memory, stalls.
 
-    Example: somacast bench soak --minutes 60 --json results/soak.json
+    Example: somacast bench soak --minutes 60 --json results/live/soak.json
     """
 
-    json_path: JsonOrNone = Path("results/soak.json")
+    json_path: JsonOrNone = Path("results/live/soak.json")
     """file for the results"""
     minutes: float = 60.0
     """simulated"""
@@ -59,10 +59,10 @@ class SoakConfig:
 class FuzzConfig:
     """Feed a million changed packets to everything that reads bytes of others: crashes, hangs, memory, stalls.
 
-    Example: somacast bench fuzz --packets 1000000 --json results/fuzz.json
+    Example: somacast bench fuzz --packets 1000000 --json results/live/fuzz.json
     """
 
-    json_path: JsonOrNone = Path("results/fuzz.json")
+    json_path: JsonOrNone = Path("results/live/fuzz.json")
     """file for the results"""
     packets: int = 1_000_000
     """in all"""

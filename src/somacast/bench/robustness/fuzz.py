@@ -12,24 +12,20 @@ stands the transport, which is authenticated. This measures what is left to do f
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from somacast.bench.quality.evaluate import git_commit, machine, versions, weights_digests
+from somacast.bench.results import Result, describe_run, write_result
 from somacast.bench.robustness.config import FuzzConfig
 from somacast.bench.robustness.fuzz_readers import Readers, attack_readers
 from somacast.bench.robustness.fuzz_session import attack_forged, attack_noise, attack_single
-from somacast.bench.robustness.soak_counts import rounded
 from somacast.errors import SomacastError
-from somacast.files import check_output_path, write_atomically
+from somacast.files import check_output_path
 from somacast.synthetic.datasets.writer import one_thread_each
+from somacast.systems import registry
 
-FORMAT = "somacast hostile"
 SHARES = {"noise": 0.5, "forged": 0.2, "readers": 0.3}
 PARTS = {"noise": attack_noise, "forged": attack_forged, "single": attack_single}
 
@@ -40,7 +36,7 @@ def _run(name: str, packets: int, seed: int, readers: Readers) -> dict[str, Any]
     return found | {"cpu_s": time.process_time() - began_s}
 
 
-def run_fuzz(config: FuzzConfig, readers: Readers | None = None) -> dict[str, Any]:
+def run_fuzz(config: FuzzConfig, readers: Readers | None = None) -> Result:
     """Run it; the figures, written to config.json_path if that is given. readers: decoders of rooms that this one does
     not know, with real messages. SomacastError for settings out of range, and if something escaped."""
     readers = dict(readers or {})
@@ -65,13 +61,8 @@ def run_fuzz(config: FuzzConfig, readers: Readers | None = None) -> dict[str, An
         "grown_bytes": max(part.get("grown_bytes", 0) for part in parts.values()),
         "wall_s": time.perf_counter() - began_s,
     }
-    result = {
-        "format": FORMAT, "config": {k: v for k, v in asdict(config).items() if k != "json_path"},
-        "commit": git_commit(Path(__file__).parent), "machine": machine(), "versions": versions(),
-        "weights": weights_digests(), "results": rounded({"total": total, **parts}),
-    }  # fmt: skip
-    if config.json_path is not None:
-        write_atomically(config.json_path, (json.dumps(result, indent=1) + "\n").encode())
+    about = describe_run("fuzz", config, system=registry.DEFAULT)
+    result = write_result(config.json_path, Result("fuzz", about, {"total": total, **parts}))
     if total["escaped"]:
-        raise SomacastError(f"hostile: {total['escaped']} packets raised what they must not: {parts}")
+        raise SomacastError(f"fuzz: {total['escaped']} packets raised what they must not: {parts}")
     return result

@@ -10,31 +10,29 @@ All on a simulated clock: the same config gives the same figures on every machin
 from __future__ import annotations
 
 import gc
-import json
 import time
 import traceback
 from collections import deque
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from somacast.bench.network.live_stage import coder, container, moving
-from somacast.bench.quality.evaluate import git_commit, machine, versions, weights_digests
+from somacast.bench.results import Result, describe_run, write_result
 from somacast.bench.robustness.config import SoakConfig
-from somacast.bench.robustness.soak_counts import Memory, Recovery, Tally, rounded
+from somacast.bench.robustness.soak_counts import Memory, Recovery, Tally
 from somacast.bitstream.container import unpack
 from somacast.body.rotations import wrap_angle
-from somacast.files import check_output_path, write_atomically
+from somacast.files import check_output_path
 from somacast.network.channels.packet.link import Delivery, Link
 from somacast.network.channels.packet.profile import LinkProfile
 from somacast.network.channels.packet.trace import BandwidthTrace
 from somacast.network.transport.base import Lane
 from somacast.pipeline.live.receiver import LiveReceiver
 from somacast.pipeline.live.sender import LiveConfig, LiveSender
+from somacast.systems import registry
 
-FORMAT = "somacast soak"
 STEP_S = 1 / 60
 RELIABLE_S = 0.1  # until a message of the reliable lane is there
 ACTIONS = ("walking", "running", "standing", "gesturing", "squatting", "reaching")
@@ -315,7 +313,7 @@ class Soak:
         return sender_s + round((expected - sender_s) / span) * span
 
 
-def run_soak(config: SoakConfig) -> dict[str, Any]:
+def run_soak(config: SoakConfig) -> Result:
     """Run it; the figures, written to config.json_path if that is given. SomacastError for settings out of range."""
     if config.json_path is not None:
         check_output_path(config.json_path)
@@ -323,7 +321,6 @@ def run_soak(config: SoakConfig) -> dict[str, Any]:
     soak, began_s = Soak(config), time.perf_counter()
     soak.run()
     soak.tally.add_receiver(soak.receiver)
-    settings = {k: v for k, v in asdict(config).items() if k != "json_path"}
     results = {
         "crashes": soak.crashes,
         "faults": soak.faults,
@@ -337,10 +334,5 @@ def run_soak(config: SoakConfig) -> dict[str, Any]:
         "receiver": soak.tally.receivers,
         "wall_s": time.perf_counter() - began_s,
     }
-    result = {
-        "format": FORMAT, "config": settings, "commit": git_commit(Path(__file__).parent), "machine": machine(),
-        "versions": versions(), "weights": weights_digests(), "results": rounded(results),
-    }  # fmt: skip
-    if config.json_path is not None:
-        write_atomically(config.json_path, (json.dumps(result, indent=1) + "\n").encode())
-    return result
+    about = describe_run("soak", config, system=registry.DEFAULT)
+    return write_result(config.json_path, Result("soak", about, results))

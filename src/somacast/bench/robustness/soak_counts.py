@@ -18,15 +18,6 @@ EDGES = np.concatenate([np.linspace(0, 0.5, 101), [0.6, 0.8, 1, 1.5, 2, 4, 1e9]]
 STALLED_S = 0.5  # the newest frame was due this long ago: the person stands still
 
 
-def rounded(value: Any) -> Any:
-    """Floats to six digits, for a file that people read."""
-    if isinstance(value, dict):
-        return {key: rounded(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(one) for one in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value
-
-
 def resident_bytes() -> int:
     """Memory that this process holds now; 0 where the system does not tell."""
     try:

@@ -14,7 +14,7 @@ class SpeedConfig:
 
     Figures are worth something on a quiet machine only; how busy it was is written down.
 
-    Example: somacast bench speed --json results/speed.json --people 10
+    Example: somacast bench speed --json results/stills/speed.json --people 10
     """
 
     json_path: Json
@@ -46,7 +46,7 @@ class SpeedConfig:
 class PeopleBench:
     """Measure how many samples per second are drawn, everything true about them included.
 
-    Example: somacast bench people --json results/people.json
+    Example: somacast bench people --json results/stills/people.json
     """
 
     json: Json

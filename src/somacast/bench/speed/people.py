@@ -5,21 +5,17 @@ Run it on a quiet machine: every process counts what it draws in the same stretc
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from threading import BrokenBarrierError
 from typing import Any
 
+from somacast.bench.results import Result, describe_run, write_result
 from somacast.bench.speed.config import PeopleBench
 from somacast.errors import SomacastError
-from somacast.files import check_output_path, write_atomically
+from somacast.files import check_output_path
 from somacast.synthetic.datasets.writer import one_thread_each
-
-FORMAT = "somacast speed of drawing people"
-
 
 _barrier: Any = None
 
@@ -67,19 +63,10 @@ def measure(config: PeopleBench, processes: int) -> dict[str, Any]:
             "samples": sum(count for count, _ in done)}  # fmt: skip
 
 
-def run(config: PeopleBench) -> dict[str, Any]:
-    """Measure, write the JSON, return it."""
-    from somacast.bench.quality.evaluate import git_commit, machine, versions
-
+def run(config: PeopleBench) -> Result:
+    """Measure, write the JSON, return it: a row for each number of processes."""
     check_output_path(config.json)
     rows = [measure(config, processes) for processes in config.processes]
-    result = {
-        "format": FORMAT,
-        "config": {k: (v.name if isinstance(v, Path) else v) for k, v in vars(config).items() if k != "json"},
-        "commit": git_commit(Path(__file__).parent),
-        "machine": machine(),
-        "versions": versions(),
-        "results": rows,
-    }
-    write_atomically(config.json, (json.dumps(result, indent=1) + "\n").encode())
-    return result
+    best = max(rows, key=lambda row: row["samples_per_s"])
+    results = {key: best[key] for key in ("processes", "samples_per_s")}
+    return write_result(config.json, Result("people", describe_run("people", config, weights_sha256={}), results, rows))

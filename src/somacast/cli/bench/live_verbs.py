@@ -23,11 +23,11 @@ def video(config: VideoBench) -> int:
     config = checked(config)
     from somacast.bench.network.video import run
 
-    result = run(config)
-    for row in result["rates"]:
+    results = run(config).results
+    for row in results["rates"]:
         if row["action"] == "walking":
             print(f"walking, {row['quality']}: {row['payload_kbit_s']:.1f} kbit/s of payload")
-    for row in result["losses"]:
+    for row in results["losses"]:
         print(f"{row['link']}: SSIM {row['ssim_whole']:.3f} whole, {row['ssim_box']:.3f} box")
     return 0
 
@@ -37,10 +37,10 @@ def live(config: LiveBench) -> int:
     config = checked(config)
     from somacast.bench.network.live import run
 
-    result = run(config)
-    delay = result["delay"]
-    print("camera to drawn: p50 {p50:.0f} ms, p95 {p95:.0f} ms".format(**delay["camera_to_drawn_ms"]))
-    for name, row in result["starts"].items():
+    results = run(config).results
+    delay = results["delay"]
+    print("camera to rendered: p50 {p50:.0f} ms, p95 {p95:.0f} ms".format(**delay["camera_to_rendered_ms"]))
+    for name, row in results["starts"].items():
         print(f"{name}: seen after {row['first_seen_s']['p50']:.2f} s (p95 {row['first_seen_s']['p95']:.2f} s)")
     return 0
 

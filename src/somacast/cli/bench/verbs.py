@@ -1,4 +1,4 @@
-"""`somacast bench ...`: the figures of the README; those of the live stream are measured in live_verbs.py."""
+"""`somacast bench ...`: the figures of docs/results.md; those of the live stream are measured in live_verbs.py."""
 
 from __future__ import annotations
 
@@ -36,22 +36,23 @@ VERBS = {
                   "an hour of trouble on a simulated clock: crashes, memory, stalls"),
     "fuzz": _verb("robustness.config:FuzzConfig", "live_verbs:fuzz",
                   "a million changed packets: crashes, hangs, memory, stalls"),
-    "report": Verb("draw the README's tables and the curves from the results",
+    "report": Verb("draw the tables of docs/results.md and the curves from the results",
                    "somacast.cli.bench.verbs:Report", "somacast.cli.bench.verbs:report"),
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Report:
-    """Draw the README's tables from the committed results, and the curves.
+    """Draw the tables of docs/results.md from the committed results, and the curves.
 
-    With --check nothing is written: exit code 2 if the README and the results differ.
+    With --check nothing is written: exit code 2 if a file is no result or names no weights, or the page says something
+    else than the results do.
 
     Example: somacast bench report --check
     """
 
     root: Path = Path(".")
-    """working copy with README.md and results/"""
+    """working copy with docs/ and results/"""
     check: bool = False
     """only compare"""
 
@@ -72,7 +73,7 @@ def people(config: PeopleBench) -> int:
     config = checked(config)
     from somacast.bench.speed.people import run
 
-    for row in run(config)["results"]:
+    for row in run(config).rows:
         print(f"{row['processes']} processes: {row['samples_per_s']:.1f} samples/s")
     return 0
 
@@ -90,21 +91,22 @@ def ablations(config: AblateConfig) -> int:
     """Measure."""
     require("torch", "another file of weights")
     config = checked(config)
+    from somacast.bench.results import write_study
     from somacast.systems.aflsc.ablation.measure import study
 
-    study(config)
+    write_study("ablations", config, study(config))
     return 0
 
 
 def report(arguments: Report) -> int:
     """Draw or compare."""
-    from somacast.bench.report.stills import check, write
+    from somacast.bench.report.document import check, write
 
     if arguments.check:
         faults = check(arguments.root)
         if faults:
             raise SomacastError("; ".join(faults))
-        print("README.md agrees with the results")
+        print("docs/results.md agrees with the results")
         return 0
     for path in write(arguments.root):
         print(path)

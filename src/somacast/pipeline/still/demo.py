@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from somacast.body.skeleton import JOINT_PARENT
-from somacast.capture.cropping import SquareBox, box_of_mask, square_crop
+from somacast.capture.cropping import SquareBox, square_crop
 from somacast.capture.pictures import read_image
 from somacast.errors import SomacastError
 from somacast.files import write_atomically
 from somacast.formats.meshes import save_mesh
 from somacast.geometry.preview import contact_sheet as lay_out
 from somacast.geometry.preview import encode_png, to_bytes_image, turntable
-from somacast.pipeline.still.baselines import CROP_PX, Baseline, draco_baseline, picture_baselines
 from somacast.pipeline.still.receiver import Receiver, ReceiverResult
 from somacast.pipeline.still.sender import Sender, SenderResult
+from somacast.systems import registry
 from somacast.timing import StageClock
 from somacast.types import Capture
 
 BUILT_IN_SEED = 11
 BUILT_IN_SIZE_PX = 384
 TILE_PX = 320
+BASELINES = ("jpeg", "avif", "draco")  # systems whose bytes are shown beside ours
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The same person by another system: its title, the bytes of its file (None if it could not be made), a remark."""
+
+    name: str
+    size_bytes: int | None
+    remark: str = ""
 
 
 def run_demo(image: Path | None, out: Path, device: str = "cpu", system: str | None = None) -> dict[str, Any]:
@@ -33,8 +44,8 @@ def run_demo(image: Path | None, out: Path, device: str = "cpu", system: str | N
 
     Returns
     -------
-    dict with `soma_bytes`, `picture` (file and bytes), `rivals` (list of Rival), `stage_times_s`, `files` (name ->
-    path), `notes` and `report` (as `encode --report`).
+    dict with `soma_bytes`, `picture` (file and bytes), `baselines` (list of Baseline), `stage_times_s`, `files` (name
+    -> path), `notes` and `report` (as `encode --report`).
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -63,7 +74,7 @@ def run_demo(image: Path | None, out: Path, device: str = "cpu", system: str | N
     return {
         "soma_bytes": len(sent.data),
         "picture": {"path": image, "bytes": image.stat().st_size},
-        "rivals": baselines(sent, got),
+        "baselines": baselines(capture, device),
         "stage_times_s": times_s,
         "files": files,
         "notes": [*sent.report["notes"], *got.notes],
@@ -80,24 +91,18 @@ def built_in_person() -> np.ndarray:
     return next(people.samples(0)).image
 
 
-def baselines(sent: SenderResult, got: ReceiverResult) -> list[Baseline]:
-    """The same person by other means: picture codecs on the person crop, Draco on the rebuilt mesh."""
-    crop, mask = person_crop(sent)
-    return [*picture_baselines(crop, mask), draco_baseline(got.mesh())]
-
-
-def person_crop(sent: SenderResult) -> tuple[np.ndarray, np.ndarray | None]:
-    """The square around the person at 256 px, [256, 256, 3], and its mask [256, 256] if there is one."""
-    frame = sent.capture.frame
-    if frame.mask is not None:
-        box = box_of_mask(frame.mask, margin=0.05)
-        return square_crop(frame.image, box, CROP_PX), square_crop(frame.mask, box, CROP_PX)
-    if "image" in sent.maps:
-        crop, mask = np.asarray(sent.maps["image"], np.float32), sent.maps.get("silhouette")
-        full = SquareBox(crop.shape[1] / 2, crop.shape[0] / 2, crop.shape[0])
-        return square_crop(crop, full, CROP_PX), None if mask is None else _resized(mask, CROP_PX)
-    height, width = frame.image.shape[:2]
-    return square_crop(frame.image, SquareBox(width / 2, height / 2, max(height, width)), CROP_PX), None
+def baselines(capture: Capture, device: str = "cpu") -> list[Baseline]:
+    """The same person by other systems, at the quality they choose themselves."""
+    found = []
+    for name in BASELINES:
+        title = registry.get(name).spec.title
+        try:
+            sent = Sender(name, device).encode(capture)
+        except SomacastError as fault:  # a missing extra, or a person whom this one cannot send
+            found.append(Baseline(title, None, str(fault)))
+            continue
+        found.append(Baseline(title, len(sent.data), sent.report.get("setting", "")))
+    return found
 
 
 def _resized(plane: np.ndarray, size_px: int) -> np.ndarray:

@@ -60,7 +60,7 @@ class Sender:
             report = in_source_pixels(report, frame.source_scale)
         report["bytes"] = len(data)
         report["notes"] = list(dict.fromkeys([*capture.notes, *report.get("notes", [])]))
-        report["stage_times_s"] = {**report.get("stage_times_s", {}), **clock.times_s}
+        report["stage_times_s"] = clock.inside("semantics") | clock.times_s
         return SenderResult(data, plain(report), capture, encoded.maps)
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from somacast.errors import SomacastError
-from somacast.types import Camera, Frame, Mesh
+from somacast.types import Camera, Capture, Frame, Mesh
 
 PICTURE_PX = 384
 FORMATS = ("synthetic", "thuman2", "meshes")
@@ -42,6 +42,21 @@ class EvalItem:
     yaw_deg: float | None = None
     silhouette: np.ndarray | None = None
     height_m: float | None = None
+
+    def capture(self, mask: bool = False, known_height: bool = False) -> Capture:
+        """What a sender gets: the picture; mask: with the true silhouette; known_height: with the height."""
+        frame = replace(self.frame, mask=self.true_silhouette()) if mask else self.frame
+        return Capture([frame], self.height_m if known_height else None)
+
+    def true_silhouette(self) -> np.ndarray:
+        """Where the person truly is in the picture, [H, W] float32; SomacastError if nobody knows."""
+        if self.silhouette is not None:
+            return self.silhouette
+        if self.frame.camera is None:
+            raise SomacastError(f"{self.name}: expected a person whose silhouette or camera is known")
+        from somacast.geometry.rasteriser import render_camera
+
+        return render_camera(self.truth, self.frame.camera).mask.astype(np.float32)
 
 
 def yaw_of(rotations: np.ndarray) -> float:

@@ -21,7 +21,7 @@ class AblateConfig:
 
     The variants come from `somacast train aflsc ablations`.
 
-    Example: somacast bench ablations --run runs/aflsc --people 20 --json results/ablations.json
+    Example: somacast bench ablations --run runs/aflsc --people 20 --json results/stills/ablations.json
     """
 
     run: Annotated[Path, Folder()]

@@ -21,7 +21,7 @@ from somacast.extras import require
 from somacast.files import check_output_path, write_atomically
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.surface import SurfaceConfig
-from somacast.metrics.protocol import ProtocolConfig, evaluate_pair
+from somacast.metrics.protocol import ProtocolConfig, evaluate_pair, place_result
 from somacast.metrics.shape import mpjpe, pa_mpjpe
 from somacast.synthetic.datasets.loaders import EvalItem, load_items
 from somacast.systems.aflsc.ablation.coding import (
@@ -46,7 +46,6 @@ from somacast.systems.aflsc.training.ablations import CODING, DISCRIMINATOR
 from somacast.systems.aflsc.training.config import FOLDER
 from somacast.types import Capture
 
-FORMAT = "somacast ablations"
 LIMIT_MM = 10.0
 LINEAR = "no diffusion"  # the labels' linear estimate of the chart as it is
 DIFFUSION = {
@@ -100,9 +99,8 @@ def diffusion_rows(decoder: Decoder, item: EvalItem, symbols: np.ndarray, protoc
     out = {}
     for name, config in {LINEAR: None, **DIFFUSION}.items():
         human, row = rebuilt(decoder, config, symbols)
-        result, joints = place_result(human, item)
-        truth_joints = None if joints is None else item.truth_joints
-        figures = evaluate_pair(item.truth, result, truth_joints, joints, protocol)
+        result = place_result(human, item.truth_joints)
+        figures = evaluate_pair(item.truth, result, item.truth_joints, protocol)
         kept = {k: figures[k] for k in (*_SHOWN, "centred_chamfer_m", "centred_normal_consistency")}
         out[name] = {"action": item.action, **kept, **row}
     return out
@@ -168,7 +166,7 @@ def discriminator_table(config: AblateConfig, rows: dict[str, list[dict[str, Any
 
 
 def study(config: AblateConfig) -> dict[str, Any]:
-    """Measure, draw the figure, print the tables; results, failures and weights, for bench/results.py to write.
+    """Measure, draw the figure, print the tables; system, results and weights, for bench/results.py to write.
 
     SomacastError if the variants of the run are not there, or nobody came through.
     """
@@ -213,7 +211,7 @@ def study(config: AblateConfig) -> dict[str, Any]:
     print_tables(results)
     names = [name for name in (*CODING, *DISCRIMINATOR) if config.weights(name).is_file()]
     weights = {f"{n}.safetensors": _sha256(config.weights(n)) for n in names}
-    return {"results": results, "failures": gathered.failures, "weights_sha256": weights}
+    return {"system": "aflsc", "results": results | {"failures": gathered.failures}, "weights_sha256": weights}
 
 
 def _sha256(path: Path) -> str:

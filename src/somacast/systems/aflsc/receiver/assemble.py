@@ -13,6 +13,7 @@ from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.surface import SurfaceConfig, reconstruct_surface
 from somacast.systems.aflsc.labels.chart import OFFSET_HIGH_M, OFFSET_LOW_M, load_chart
 from somacast.systems.aflsc.labels.state import PersonState
+from somacast.timing import stage
 from somacast.types import Mesh, PointCloud
 
 CLOUD_POINTS = 40_000
@@ -106,8 +107,10 @@ def build_human(
     state: PersonState, color: np.ndarray, offset: np.ndarray, surface: SurfaceConfig | None = None
 ) -> Reconstruction:
     """The person as a watertight coloured mesh with cloud, joints and rotations."""
-    cloud, joints = point_cloud(state, color, offset)
-    mesh = reconstruct_surface(cloud, surface or SurfaceConfig())
+    with stage("cloud"):
+        cloud, joints = point_cloud(state, color, offset)
+    with stage("surface"):
+        mesh = reconstruct_surface(cloud, surface or SurfaceConfig())
     x, y, log_depth = (float(v) for v in state.pelvis)
     depth = float(np.exp(np.clip(log_depth, -3, 5)))
     return Reconstruction(mesh, cloud, joints, state.rotations, np.array([x * depth, y * depth, depth], np.float32))

@@ -16,6 +16,7 @@ from somacast.systems.aflsc.labels.codec import label_inputs
 from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.networks.loading import load_fast_receiver, load_receiver, load_tables
 from somacast.systems.aflsc.receiver.assemble import build_human
+from somacast.timing import stage
 from somacast.types import Payload
 from somacast.weights.sessions import onnx_runs_on
 
@@ -83,7 +84,8 @@ class Decoder:
 
     def rebuild(self, symbols: np.ndarray) -> Reconstruction:
         """The person that symbols [L, levels] say."""
-        state, color, offset = self.restore(symbols)
+        with stage("labels to chart"):
+            state, color, offset = self.restore(symbols)
         human = build_human(state, color, offset, SurfaceConfig(resolution=self.config.resolution))
         human.info = {"attributes": state.attributes, "missing_labels": int((~state.present).sum())}
         return human

@@ -49,13 +49,12 @@ class Located:
 
 @dataclass(frozen=True)
 class Sighting:
-    """A person in a frame: the detector's answer, the landmark network's score, the networks' look at the final crop;
-    stage_times_s: seconds by stage."""
+    """A person in a frame: the detector's answer, the landmark network's score, the networks' look at the final
+    crop."""
 
     detection: Detection
     score: float
     look: Look
-    stage_times_s: dict[str, float]
 
     def check(self) -> Sighting:
         """This sighting; SomacastError if it is not of a person.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from somacast.systems.aflsc.sender.look import Look, closer_box, coded_labels, m
 from somacast.systems.aflsc.sender.refine import Refined, Refiner
 from somacast.systems.aflsc.sender.rendered_body import RenderedBody, WeakCamera
 from somacast.systems.aflsc.sender.silhouette_alignment import align_silhouette
+from somacast.timing import stage
 from somacast.types import Capture, Encoded, Frame
 from somacast.weights.sessions import onnx_runs_on
 
@@ -95,18 +95,16 @@ class Encoder:
     def read(self, capture: Capture) -> tuple[np.ndarray, Encoded]:
         """The first view to the values of all labels [L], and what was found, without layers. SomacastError if there is
         no person."""
-        frame, clock = capture.frame, time.perf_counter
+        frame = capture.frame
         if capture.height_m is not None:
             check_height(capture.height_m)
         sighting = self.detect(frame)
-        look, times = sighting.look, dict(sighting.stage_times_s)
-        start = clock()
-        values, camera, residual = self.label(frame, look, self.config.alignment_rounds, capture.height_m)
-        times["label"] = clock() - start
-        start = clock()
-        values, seen_share = self.appearance(frame, look, values, camera)
-        times["appearance"] = clock() - start
-        encoded = self._found(look, values, camera, sighting.detection.notes, times)
+        look = sighting.look
+        with stage("label"):
+            values, camera, residual = self.label(frame, look, self.config.alignment_rounds, capture.height_m)
+        with stage("appearance"):
+            values, seen_share = self.appearance(frame, look, values, camera)
+        encoded = self._found(look, values, camera, sighting.detection.notes)
         report = encoded.report
         overlap = self._overlap(look, values, camera)
         report["consistency"] = {
@@ -121,20 +119,16 @@ class Encoder:
 
     def detect(self, frame: Frame) -> Sighting:
         """The person of a frame, found and looked at. SomacastError if there is none."""
-        clock = time.perf_counter
-        marks = [clock()]
-        detection = find_person(frame)
-        marks.append(clock())
-        located = locate(frame, detection.box)
-        marks.append(clock())
-        look = self.look(frame, located.box, located.landmarks, self.config.mirrored)
-        closer = closer_box(look)
-        if closer is not None:
-            look = self.look(frame, closer, None, self.config.mirrored)
-        marks.append(clock())
-        find_s, landmarks_s, extract_s = (float(seconds) for seconds in np.diff(marks))
-        times = {"find": find_s, "landmarks": landmarks_s, "extract": extract_s}
-        return Sighting(detection, located.score, look, times).check()
+        with stage("find"):
+            detection = find_person(frame)
+        with stage("landmarks"):
+            located = locate(frame, detection.box)
+        with stage("extract"):
+            look = self.look(frame, located.box, located.landmarks, self.config.mirrored)
+            closer = closer_box(look)
+            if closer is not None:
+                look = self.look(frame, closer, None, self.config.mirrored)
+        return Sighting(detection, located.score, look).check()
 
     def look(self, frame: Frame, box: SquareBox, landmarks: np.ndarray | None, mirrored: bool = True) -> Look:
         """The networks on the crop and on its mirror image: what they agree on is surer than either; without the mirror
@@ -147,7 +141,8 @@ class Encoder:
             hint, _ = find_landmarks(np.stack([large, large[:, ::-1]]))
         else:
             hint = np.concatenate([landmarks[None], find_landmarks(large[None, :, ::-1])[0]])
-        out, coded = self.networks(image, hint)
+        with stage("networks"):
+            out, coded = self.networks(image, hint)
         merged = merge_mirrored(out, SHAPE_LABELS)
         if frame.mask is not None:  # the user's mask is used as it is
             mask = np.clip(square_crop(frame.mask, box, self.crop_px), 1e-3, 1 - 1e-3)
@@ -224,7 +219,7 @@ class Encoder:
         seen, own = look.silhouette > 0.5, RenderedBody.of(state, offset, camera, self.crop_px).covered
         return float((seen & own).sum() / max((seen | own).sum(), 1))
 
-    def _found(self, look: Look, values: np.ndarray, camera: WeakCamera, notes: list[str], times: dict) -> Encoded:
+    def _found(self, look: Look, values: np.ndarray, camera: WeakCamera, notes: list[str]) -> Encoded:
         """Report and maps of what is about to be sent, without layers."""
         size = self.crop_px
         state = self.space.state(values)
@@ -243,7 +238,6 @@ class Encoder:
             "joint_names": list(CANONICAL_JOINTS),
             "attributes": state.attributes,
             "notes": notes,
-            "stage_times_s": times,
         }  # fmt: skip
         maps = {"image": look.image, "silhouette": silhouette, "depth_m": depth, "joints_px": crop_px}
         return Encoded([], report, maps)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from somacast.errors import SomacastError
 from somacast.extras import require
-from somacast.metrics.protocol import ProtocolConfig, compare_views
+from somacast.geometry.reconstruction import Reconstruction
+from somacast.metrics.config import ProtocolConfig
+from somacast.metrics.protocol import compare_views
 from somacast.types import Mesh
 
 CELLS_M = (0.0, 0.012, 0.02, 0.03, 0.04, 0.055, 0.075, 0.1, 0.14, 0.2)  # 0: every triangle
@@ -73,8 +76,11 @@ def decode_mesh(data: bytes) -> Mesh:
 
 
 @dataclass
-class _Level:
+class MeshFile:
+    """One file: its bytes, what it holds (for people), and how much it looks like the whole mesh once that is known."""
+
     data: bytes
+    setting: str
     score: float | None = None
 
 
@@ -83,30 +89,37 @@ class MeshSearch:
 
     def __init__(self, mesh: Mesh):
         self.mesh = mesh
-        self._levels: dict[tuple[float, int, bool], _Level] = {}
-        for cell in CELLS_M:
-            coarse = clustered(mesh, cell)
-            if not len(coarse.faces):
-                continue
-            for colored in (True, False):
-                for bits in BITS:
-                    self._levels[cell, bits, colored] = _Level(encode_mesh(coarse, bits, colored))
 
-    def best(self, budget_bytes: int) -> bytes | None:
+    @cached_property
+    def _levels(self) -> dict[tuple[float, bool], list[MeshFile]]:
+        """Files of each grid, with and without colours, most bits first."""
+        coarser = {cell: clustered(self.mesh, cell) for cell in CELLS_M}
+        return {
+            (cell, colored): [mesh_file(mesh, bits, colored) for bits in BITS]
+            for cell, mesh in coarser.items()
+            if len(mesh.faces)
+            for colored in (True, False)
+        }
+
+    def best(self, budget_bytes: int) -> MeshFile | None:
         """The file that fits and looks most like the sender's own mesh (SSIM in the box, views of 128 px), or None.
 
         Of each grid, with and without colours, the most bits that fit are looked at.
         """
-        tried: dict[tuple[float, bool], _Level] = {}
-        for (cell, _, colored), level in self._levels.items():  # most bits first
-            if len(level.data) <= budget_bytes:
-                tried.setdefault((cell, colored), level)
-        for level in tried.values():
-            if level.score is None:
-                level.score = compare_views(self.mesh, decode_mesh(level.data), _LOOK)["ssim_box"]
-        return max(tried.values(), key=lambda level: level.score or -1.0).data if tried else None
+        fitting = [[file for file in files if len(file.data) <= budget_bytes] for files in self._levels.values()]
+        tried = [files[0] for files in fitting if files]
+        for file in tried:
+            if file.score is None:
+                file.score = compare_views(self.mesh, Reconstruction(decode_mesh(file.data)), _LOOK)["ssim_box"]
+        return max(tried, key=lambda file: file.score or -1.0) if tried else None
 
     @property
     def smallest_bytes(self) -> int:
         """The smallest file there is."""
-        return min(len(level.data) for level in self._levels.values())
+        return min(len(file.data) for files in self._levels.values() for file in files)
+
+
+def mesh_file(mesh: Mesh, bits: int, colored: bool) -> MeshFile:
+    """The file of a mesh, see `encode_mesh`."""
+    setting = f"{len(mesh.faces)} triangles, {bits} bits, {'colours' if colored else 'one colour'}"
+    return MeshFile(encode_mesh(mesh, bits, colored), setting)

@@ -26,6 +26,7 @@ FULL_CHROMA, HALF_CHROMA = "444", "420"
 SETTING_BYTES = 2
 _WHOLE = 0x10  # flag: nothing could be cut off
 _TIMEOUT_S = 600
+_MAX_PIXELS = 512 * 512  # of a stream that ffmpeg is given to decode; a little more than there is, for its own padding
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,10 @@ def _video(codec: list[str], steps: int, option: str) -> Callable[[np.ndarray, s
 def _planes_of(container: str, bits: int) -> Callable[[bytes, int, str], np.ndarray]:
     def decode(stream: bytes, side: int, chroma: str) -> np.ndarray:
         pixel = f"yuv{chroma}p" + ("10le" if bits == 10 else "")
-        raw = _ffmpeg(["-f", container, "-i", "pipe:0", "-frames:v", "1", "-f", "rawvideo", "-pix_fmt", pixel], stream)
+        limit = ["-max_pixels", str(_MAX_PIXELS)]
+        raw = _ffmpeg(
+            [*limit, "-f", container, "-i", "pipe:0", "-frames:v", "1", "-f", "rawvideo", "-pix_fmt", pixel], stream
+        )
         return from_planes(raw, side, chroma, bits)
 
     return decode
@@ -130,10 +134,13 @@ def _saved(pixels: np.ndarray, kind: str, **options: Any) -> bytes:
 def _opened(stream: bytes, side: int, chroma: str) -> np.ndarray:
     from PIL import Image
 
-    pixels = np.asarray(Image.open(io.BytesIO(stream)).convert("RGB"))
-    if pixels.shape != (side, side, 3):
-        raise SomacastError(f"expected a picture of {side} px, got {pixels.shape[1]} x {pixels.shape[0]}")
-    return pixels
+    try:
+        with Image.open(io.BytesIO(stream)) as image:
+            if image.size != (side, side):  # before anything is decoded
+                raise SomacastError(f"expected a picture of {side} px, got {image.width} x {image.height}")
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as fault:  # what Pillow's readers raise
+        raise fault if isinstance(fault, SomacastError) else SomacastError(f"damaged picture: {fault}") from fault
 
 
 def _jpeg(pixels: np.ndarray, chroma: str, step: int) -> list[bytes]:
@@ -184,7 +191,7 @@ PICTURE_CODECS = {
             strip.split_hevc, strip.join_units, _planes_of("hevc", 10),
         ),
         PictureCodec(
-            "svt-av1", 64, _HALF, _video(_SVT, 64, "-qp {} -svtav1-params lp=1:tune=1:avif=1"),
+            "svt_av1", 64, _HALF, _video(_SVT, 64, "-qp {} -svtav1-params lp=1:tune=1:avif=1"),
             strip.split_av1, strip.join_av1, _planes_of("obu", 10),
         ),
         PictureCodec(
@@ -192,6 +199,14 @@ PICTURE_CODECS = {
         ),
     )
 }  # fmt: skip
+
+
+def check_codec(name: str) -> None:
+    """SomacastError if this installation's Pillow lacks the codec."""
+    from PIL import features
+
+    if name in ("avif", "webp") and not features.check(name):
+        raise SomacastError(f"{name}: this build of Pillow has no {name.upper()}; expected Pillow 11.3 or newer")
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

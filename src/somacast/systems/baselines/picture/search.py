@@ -48,17 +48,26 @@ class PersonCrop:
         reference = to_bytes_image(square_crop(image, box, REFERENCE_PX))
         return cls(box, by_side, reference, square_crop(silhouette, box, REFERENCE_PX) > 0.5)
 
-    def enlarged(self, pixels: np.ndarray) -> np.ndarray:
-        """A decoded picture at REFERENCE_PX (Lanczos)."""
-        from PIL import Image
-
-        size = (REFERENCE_PX, REFERENCE_PX)
-        return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+    def shows_the_same(self, other: PersonCrop) -> bool:
+        """Whether the other crop has the same pixels at every side, and the same person in them."""
+        return (
+            self.by_side.keys() == other.by_side.keys()
+            and all(np.array_equal(pixels, other.by_side[side]) for side, pixels in self.by_side.items())
+            and np.array_equal(self.reference, other.reference)
+            and np.array_equal(self.inside, other.inside)
+        )
 
     def psnr_db(self, picture: np.ndarray) -> float:
         """Of a picture at REFERENCE_PX, inside the silhouette; at most 100."""
         gap = picture[self.inside].astype(np.float64) - self.reference[self.inside]
         return min(100.0, 10 * math.log10(255**2 / max(float(np.mean(gap**2)), 1e-9)))
+
+
+def enlarged(pixels: np.ndarray) -> np.ndarray:
+    """A decoded picture [S, S, 3] uint8 at REFERENCE_PX (Lanczos)."""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(pixels).resize((REFERENCE_PX, REFERENCE_PX), Image.Resampling.LANCZOS))
 
 
 def _flattened(image: np.ndarray, silhouette: np.ndarray, seam_px: int) -> np.ndarray:
@@ -142,13 +151,37 @@ class PictureSearch:
                     found.append(self._candidate(side, chroma, step))
         return sorted(found, key=lambda c: -c.psnr_db)
 
-    def again(self, setting: str, size_bytes: int) -> Candidate | None:
-        """The file of a setting that an earlier search found, coded anew; None if it is not of that size, as another
-        person, picture or encoder would give."""
-        side, chroma, step = parse_setting(setting)
+    def good(self, psnr_db: float) -> Candidate:
+        """The smallest file at the largest side that reaches a PSNR inside the silhouette: of each chroma the lowest
+        step that does; the best there is if none does."""
+        side = max(self.crop.by_side)
+        guess, found = self.codec.steps // 4, []
+        for chroma in self.codec.chromas:
+            guess = self._lowest_good(side, chroma, psnr_db, guess)
+            found.append(self._candidate(side, chroma, guess))
+        enough = [c for c in found if c.psnr_db >= psnr_db]
+        return min(enough, key=lambda c: len(c.data)) if enough else max(found, key=lambda c: c.psnr_db)
+
+    def _lowest_good(self, side: int, chroma: str, psnr_db: float, guess: int) -> int:
+        """The lowest step that reaches a PSNR, or the highest there is. Bytes double every ninth of all steps, and
+        about 3 dB come with that: the next trial stands where that line meets the goal."""
+        low, high, step = -1, self.codec.steps - 1, guess  # low is too low, high is good or the last
+        while high - low > 1:
+            gap = psnr_db - self._candidate(side, chroma, step).psnr_db
+            low, high = (step, high) if gap > 0 else (low, step)
+            ahead = max(1, round(abs(gap) / 3 * self.codec.steps / 9))
+            step = min(max(step + (ahead if gap > 0 else -ahead), low + 1), high - 1)
+        return high
+
+    def again(self, setting: str) -> Candidate | None:
+        """The file of a setting that an earlier search found, coded anew; None if it is none of this search's."""
+        try:
+            side, chroma, step = parse_setting(setting)
+        except ValueError:
+            return None
         if side not in self.crop.by_side or chroma not in self.codec.chromas or not 0 <= step < self.codec.steps:
             return None
-        return self._candidate(side, chroma, step) if len(self._file(side, chroma, step)) == size_bytes else None
+        return self._candidate(side, chroma, step)
 
     def _only(self, side: int, budget_bytes: int) -> bool:
         """Whether a side outside the range is the nearest there is: few sides may have been asked for."""
@@ -161,6 +194,6 @@ class PictureSearch:
         key = (side, chroma, step)
         if key not in self._decoded:
             data = self._file(*key)
-            picture = self.crop.enlarged(decode_picture(self.codec.name, data))
+            picture = enlarged(decode_picture(self.codec.name, data))
             self._decoded[key] = Candidate(data, picture, self.crop.psnr_db(picture))
         return self._decoded[key]

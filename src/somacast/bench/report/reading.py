@@ -1,0 +1,94 @@
+"""The committed results, every file of them, and what must be true of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from somacast.bench.results import Result, read_result
+from somacast.errors import SomacastError
+from somacast.systems.registry import DEFAULT
+from somacast.weights.manifest import origins
+
+FOLDER = "results"
+# Names of result files, without ending; all others are called as their benchmark.
+FULL, SMALL, HEIGHT, OTHERS = DEFAULT, f"{DEFAULT}_small", f"{DEFAULT}_height", "others"
+_EVALUATE = f"somacast evaluate --system {DEFAULT}"
+# How to make a file that is not there, or that did not record its command.
+COMMANDS = {
+    FULL: f"{_EVALUATE} --data synthetic-test --json results/stills/{FULL}.json",
+    SMALL: f"{_EVALUATE} --data synthetic-test --budget-bytes N --json results/stills/{SMALL}.json",
+    HEIGHT: f"{_EVALUATE} --data synthetic-test --tell-height --json results/stills/{HEIGHT}.json",
+    OTHERS: f"{_EVALUATE} --data FOLDER --format meshes --json results/stills/{OTHERS}.json",
+    "speed": "somacast bench speed --json results/stills/speed.json",
+    "people": "somacast bench people --json results/stills/people.json",
+    "ablations": "somacast bench ablations --run RUN --json results/stills/ablations.json",
+    "rd": "somacast bench rd --json results/stills/rd.json",
+    "video": "somacast bench video --json results/live/video.json",
+    "link": "somacast bench link --json results/live/link.json",
+    "live": "somacast bench live --json results/live/live.json",
+    "soak": "somacast bench soak --json results/live/soak.json",
+    "fuzz": "somacast bench fuzz --json results/live/fuzz.json",
+}
+WITHOUT_WEIGHTS = ("people",)  # benchmarks in which no network runs
+
+
+@dataclass(frozen=True)
+class Committed:
+    """A result and where it lies, relative to the working copy."""
+
+    path: Path
+    result: Result
+
+    @property
+    def command(self) -> str:
+        """What makes it again, as far as that is known."""
+        found = self.result.provenance.command or COMMANDS.get(self.path.stem)
+        return found or f"somacast bench {self.result.benchmark}"
+
+
+def read_all(root: Path) -> dict[str, Committed]:
+    """Every result under results/, by the name of its file without ending. SomacastError for a file that is no result,
+    and for two of one name."""
+    found: dict[str, Committed] = {}
+    for path in sorted((root / FOLDER).rglob("*.json")):
+        place = path.relative_to(root)
+        if path.stem in found:
+            raise SomacastError(f"{place}: expected one file of this name, got {found[path.stem].path} too")
+        try:
+            found[path.stem] = Committed(place, read_result(path))
+        except SomacastError as fault:
+            raise SomacastError(f"{fault}; make it with: {COMMANDS.get(path.stem, 'somacast bench')}") from fault
+    return found
+
+
+def main_file(result: Result) -> str:
+    """The weights file of the result's system; old files did not record it, and none but the default was there."""
+    return f"{result.provenance.system or DEFAULT}.safetensors"
+
+
+def weights_of(result: Result) -> str | None:
+    """Digest of the system's own weights; ablations hold them as the variant with nothing taken away. None if the
+    result names no such file."""
+    digests = result.provenance.weights_sha256 or {}
+    return digests.get(main_file(result), digests.get("full.safetensors"))
+
+
+def weights_faults(results: Mapping[str, Committed]) -> Iterator[str]:
+    """Results that name no weights, or others than those of the package (the checkpoint that a file was written from
+    counts as that file), one line each."""
+    for one in results.values():
+        result, digests = one.result, one.result.provenance.weights_sha256
+        if result.benchmark in WITHOUT_WEIGHTS:
+            continue
+        if not digests:
+            yield f"{one.path} names no weights: run {one.command}"
+            continue
+        known = origins(main_file(result))
+        if known:
+            same = weights_of(result) in known
+        else:  # a system without weights of its own, that uses others'
+            same = any(digest in origins(file) for file, digest in digests.items())
+        if not same:
+            yield f"{one.path} was made with other weights than those of the package: run {one.command}"

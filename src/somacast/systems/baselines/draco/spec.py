@@ -1,0 +1,43 @@
+"""The person as a Draco mesh, rebuilt by the default system at the sender."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from somacast.systems.baselines.draco.config import DracoConfig
+from somacast.systems.spec import Inputs, Kind, SystemSpec
+
+if TYPE_CHECKING:
+    from somacast.systems.baselines.draco.halves import DracoDecoder, DracoEncoder
+    from somacast.types import Payload
+
+
+def _encoder(config: DracoConfig, device: str) -> DracoEncoder:
+    from somacast.systems.baselines.draco.halves import DracoEncoder
+
+    return DracoEncoder(config, device)
+
+
+def _decoder(config: DracoConfig, device: str) -> DracoDecoder:
+    from somacast.systems.baselines.draco.halves import DracoDecoder
+
+    return DracoDecoder()
+
+
+def _describe(payload: Payload) -> dict[str, Any]:
+    from somacast.systems.baselines.draco.halves import describe
+
+    return describe(payload)
+
+
+SPEC = SystemSpec(
+    name="draco",
+    title="Draco mesh",
+    inputs=Inputs("mono"),
+    outputs=frozenset({Kind.MESH}),
+    config=DracoConfig,
+    encoder=_encoder,
+    decoder=_decoder,
+    describe=_describe,
+    requires={"DracoPy": "coding meshes by Draco"},
+)

@@ -1,0 +1,182 @@
+"""Pictures and meshes as systems: through sender, file and receiver, rebuilt by a toy in the default system's place."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from somacast.bitstream.container import pack, packed_bytes
+from somacast.errors import BitstreamError, SomacastError
+from somacast.pipeline.still import inspect
+from somacast.pipeline.still.receiver import Receiver
+from somacast.pipeline.still.sender import Sender
+from somacast.systems import registry
+from somacast.systems.baselines.picture import search
+from somacast.systems.baselines.picture.codecs import PICTURE_CODECS
+from somacast.systems.baselines.picture.encoder import PictureEncoder
+from somacast.systems.spec import Kind, SearchingEncoder
+from somacast.types import Capture, Frame, Payload
+from support.picture_cases import picture
+from support.toy_default import ToyDefault, toy_default
+
+needs_ffmpeg = pytest.mark.skipif(
+    importlib.util.find_spec("imageio_ffmpeg") is None, reason="VIDEO CODECS ARE NOT TESTED: imageio-ffmpeg is missing"
+)
+needs_draco = pytest.mark.skipif(
+    importlib.util.find_spec("DracoPy") is None, reason="DRACO IS NOT TESTED: pip install 'somacast[bench]'"
+)
+PICTURES = [pytest.param(name, marks=() if name in ("jpeg", "webp") else needs_ffmpeg) for name in PICTURE_CODECS]
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[ToyDefault]:
+    with toy_default(monkeypatch) as made:
+        yield made
+
+
+def capture(masked: bool = True) -> Capture:
+    image = np.full((96, 96, 3), 0.5, np.float32)
+    image[16:80, 16:80] = picture(64) / 255
+    mask = np.zeros((96, 96), np.float32)
+    mask[20:76, 36:60] = 1
+    return Capture([Frame(image, mask if masked else None)])
+
+
+def test_every_codec_is_a_system_under_its_own_name():
+    assert set(PICTURE_CODECS) <= set(registry.names())
+    for name in (*PICTURE_CODECS, "draco"):
+        spec = registry.get(name).spec
+        assert spec.name == name and Kind.MESH in spec.outputs
+        assert spec.inputs.mask == (Kind.IMAGE in spec.outputs) == (name != "draco")
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_of_a_budget_becomes_the_person_the_receiver_sees(toy, name):
+    sent = Sender(name).encode(capture(), 200)
+    assert len(sent.data) <= 200 and sent.report["bytes"] == len(sent.data)
+    assert "px, 4:" in sent.report["setting"] and sent.report["search"]["attempt"] == 0
+    got = Receiver().decode(sent.data)
+    assert got.human.image is not None and got.human.image.shape == (256, 256, 3)
+    assert got.human.joints is not None and got.human.info["setting"] == sent.report["setting"]
+    assert toy.seen[-1] == toy.seen[-2]  # the receiver sees what the sender has looked at
+    header = inspect.describe(sent.data)["header"]
+    assert header["system"] == name and header["setting"] == sent.report["setting"]
+    assert header["picture_bytes"] + 3 + header["header_bytes"] == len(sent.data)
+
+
+def test_without_a_budget_the_picture_is_good_and_no_larger_than_it_must_be(toy):
+    sent = Sender("webp").encode(capture())
+    assert 25 <= sent.report["search"]["picture_psnr_db"] < 27 and "48 px" in sent.report["setting"]
+
+
+def test_budgets_of_one_person_share_a_search_and_other_people_do_not(toy, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        "somacast.systems.baselines.picture.encoder.PictureSearch",
+        lambda *arguments: made.append(arguments) or search.PictureSearch(*arguments),
+    )
+    sender = Sender("jpeg")
+    first = sender.encode(capture(), 150).data
+    sender.encode(capture(), 300)
+    assert len(made) == 1
+    other = capture()
+    other.frame.image[30:40] = 0.1
+    assert sender.encode(other, 150).data != first and len(made) == 2
+    assert sender.encode(capture(), 150).data == first and len(made) == 3
+
+
+def test_the_flat_variant_sends_one_colour_around_the_person(toy):
+    noisy = capture()
+    noisy.frame.image[noisy.frame.mask < 0.5] = np.random.default_rng(0).random(
+        (int((noisy.frame.mask < 0.5).sum()), 3)
+    )
+    plain, flat = Sender("jpeg").encode(noisy), Sender("jpeg:flat").encode(noisy)
+    assert len(flat.data) < len(plain.data)
+    assert registry.get("jpeg:flat").pack([b"x"]) == registry.get("jpeg").pack([b"x"])  # no variant in the file
+
+
+def test_a_setting_of_an_earlier_search_gives_the_same_file_without_one(toy, monkeypatch):
+    sender = Sender("jpeg")
+    sent = sender.encode(capture(), 200)
+    again = Sender("jpeg").encoder
+    assert isinstance(again, PictureEncoder) and isinstance(again, SearchingEncoder)
+    monkeypatch.setattr(search.PictureSearch, "best", lambda *_: pytest.fail("searched"))
+    found = again.encode_again(capture(), sent.report["setting"], 200)
+    assert found is not None and sender.system.pack(found.layers) == sent.data
+    assert again.encode_again(capture(), sent.report["setting"], len(sent.data) - 1) is None
+    assert again.encode_again(capture(), "what nobody sends", 200) is None
+
+
+def test_the_best_picture_in_which_somebody_is_seen_is_sent(toy, monkeypatch):
+    plain, refused = toy.encode, []
+
+    def blind_at_first(frames, *rest):
+        if len(refused) < 1:
+            refused.append(frames)
+            raise SomacastError("no person")
+        return plain(frames, *rest)
+
+    monkeypatch.setattr(toy, "encode", blind_at_first)
+    assert Sender("jpeg").encode(capture(), 200).report["search"]["attempt"] == 1
+    monkeypatch.setattr(toy, "encode", lambda *_: (_ for _ in ()).throw(SomacastError("no person")))
+    with pytest.raises(SomacastError, match="200 bytes is too small for jpeg: the receiver would see nobody"):
+        Sender("jpeg").encode(capture(), 200)
+    with pytest.raises(SomacastError, match="jpeg: the receiver would see nobody in the coded picture"):
+        Sender("jpeg").encode(capture())
+
+
+@pytest.mark.parametrize("budget", [5, 15, 20])
+def test_a_budget_that_holds_no_picture_is_told(toy, budget):
+    with pytest.raises(SomacastError, match=f"a budget of {budget} bytes is too small for jpeg: no picture fits"):
+        Sender("jpeg").encode(capture(), budget)
+
+
+def test_a_budget_is_spent_to_the_byte_where_the_length_grows_by_one(toy):
+    encoder = Sender("jpeg").encoder
+    assert isinstance(encoder, PictureEncoder)
+    for budget in (130, 138, 139, 140, 141, 400):
+        room = encoder._room(budget)
+        assert packed_bytes("jpeg", [3 + room]) <= budget < packed_bytes("jpeg", [4 + room])
+
+
+def test_without_a_mask_the_default_system_says_where_the_person_is(toy):
+    sent = Sender("jpeg").encode(capture(masked=False))
+    # the toy's box begins at a quarter of the picture, its silhouette at (16, 8) of 64 and is 24 x 48 large
+    middle, side = (96 * (0.25 + 28 / 64), 96 * 32 / 64), 96 * 48 / 64 * 1.1
+    expected = [middle[0] - side / 2, middle[1] - side / 2, middle[0] + side / 2, middle[1] + side / 2]
+    assert sent.report["person_box_px"] == pytest.approx(expected, abs=1.5)
+    assert sent.report["notes"] == ["seen by a toy"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([b""], "one layer with a coded picture"),
+        ([b"\0\0\0\0\0"], "one layer with a coded picture"),
+        ([b"\0" * 9, b"x"], "one layer with a coded picture"),
+        ([b"\0\0\0\xff\0abcdef"], "expected a picture of this codec"),
+        ([b"\0\0\0\x10\0abcdef"], "expected a picture of this codec"),
+    ],
+)
+def test_layers_that_no_encoder_makes_are_refused(toy, layers, message):
+    data = pack(Payload("jpeg", b"\0\0\0", layers))
+    with pytest.raises(BitstreamError, match=message):
+        Receiver().decode(data)
+
+
+@needs_draco
+def test_a_mesh_of_a_budget_comes_back_without_joints(toy):
+    sender = Sender("draco")
+    whole, small = sender.encode(capture()), sender.encode(capture(), 900)
+    assert len(small.data) <= 900 < len(whole.data) and "11 bits, colours" in whole.report["setting"]
+    got = Receiver().decode(small.data).human
+    assert got.joints is None and got.mesh is not None and len(got.mesh.faces) > 10
+    assert inspect.describe(small.data)["header"]["mesh_bytes"] < len(small.data)
+    with pytest.raises(SomacastError, match="a budget of 60 bytes is too small: draco needs"):
+        sender.encode(capture(), 60)
+    for layers in ([b"nonsense"], [b""], [b"DRACO", b"x"]):
+        with pytest.raises(BitstreamError, match="Draco mesh"):
+            Receiver().decode(pack(Payload("draco", b"\0\0\0", layers)))
