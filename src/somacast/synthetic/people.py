@@ -119,6 +119,16 @@ def draw_shape(rng: np.random.Generator, body: Body, split: str) -> tuple[np.nda
     return shape.astype(np.float32), {k: float(v) for k, v in zip(PHENOTYPE, mixed, strict=True)}
 
 
+def _uncovered(garment: Garment, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """faces, face_uvs and face_material of a garment, without faces that lie wholly on hidden [V] body vertices."""
+    faces, face_uvs, material = garment.faces, garment.face_uvs, garment.face_material
+    if not hidden.any() or not material.size or MATERIALS[material[0]] not in ("top", "bottom", "shoes"):
+        return faces, face_uvs, material
+    covered: np.ndarray = np.all(hidden[garment.index], axis=1)
+    keep = ~np.all(covered[faces], axis=1)
+    return faces[keep], face_uvs[keep], material[keep]
+
+
 def dress(shape: np.ndarray, phenotype: dict[str, float], outfit: Outfit) -> Person:
     """Fit every layer to the body and merge all into one mesh, hidden skin left out."""
     body = load_body()
@@ -129,14 +139,11 @@ def dress(shape: np.ndarray, phenotype: dict[str, float], outfit: Outfit) -> Per
     textures, two_sided, cut_out = [outfit.skin], [False], [False]
     hidden: np.ndarray = np.zeros(len(rest), bool)
     vertex_count, uv_count = len(rest), len(body.uvs)
-    for number, layer in enumerate(sorted(outfit.layers, key=lambda item: -item.garment.depth), 1):
+    ordered = sorted(outfit.layers, key=lambda item: -item.garment.depth)
+    for number, layer in enumerate(ordered, 1):
         garment = layer.garment
         fitted = garment.fit(rest)
-        f, ft, material = garment.faces, garment.face_uvs, garment.face_material
-        if hidden.any() and material.size and MATERIALS[material[0]] in ("top", "bottom", "shoes"):
-            covered: np.ndarray = np.all(hidden[garment.index], axis=1)
-            keep = ~np.all(covered[f], axis=1)
-            f, ft, material = f[keep], ft[keep], material[keep]
+        f, ft, material = _uncovered(garment, hidden)
         bone, share = _garment_skin(body, garment)
         vertices.append(fitted)
         index.append(bone)
@@ -181,7 +188,6 @@ def dress(shape: np.ndarray, phenotype: dict[str, float], outfit: Outfit) -> Per
         two_sided=np.array(two_sided),
         cut_out=np.array(cut_out),
     )
-    ordered = sorted(outfit.layers, key=lambda item: -item.garment.depth)
     person.matrices = np.stack([outfit.skin_matrix, *[layer.color_matrix for layer in ordered]])
     return person
 

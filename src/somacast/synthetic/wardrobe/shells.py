@@ -111,7 +111,8 @@ def _waves(rng: np.random.Generator, place: np.ndarray, size: float) -> np.ndarr
     return total / 3
 
 
-def _bind_shell(field: np.ndarray):
+def _bind_shell(ref: Reference, field: np.ndarray):
+    """Binding of the body where field > 0: (index, weight, faces, body values -> values there), (skin, normals)."""
     pair, share, faces = clip(field, load_body().faces)
     index = np.stack([pair[:, 0], pair[:, 1], pair[:, 0]], 1)
     weight = np.stack([1 - share, share, 0 * share], 1)
@@ -121,7 +122,9 @@ def _bind_shell(field: np.ndarray):
             return values[pair[:, 0]] * (1 - share) + values[pair[:, 1]] * share
         return values[pair[:, 0]] * (1 - share)[:, None] + values[pair[:, 1]] * share[:, None]
 
-    return index, weight, faces, mix
+    normal = mix(ref.normals)
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
+    return (index, weight, faces, mix), (mix(ref.vertices[:BODY_VERTICES]), normal)
 
 
 def _push_out(place: np.ndarray, skin: np.ndarray, normal: np.ndarray, gap: np.ndarray | float) -> np.ndarray:
@@ -138,9 +141,7 @@ def shell_top(ref: Reference, style: TopStyle, seed: int) -> tuple[Part, np.ndar
     """A top as a shell of torso and arms, and its field over the body."""
     rng = np.random.default_rng(seed)
     field, s = top_field(ref, style), ref.size
-    index, weight, faces, mix = _bind_shell(field)
-    skin, normal = mix(ref.vertices[:BODY_VERTICES]), mix(ref.normals)
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
+    (index, weight, faces, mix), (skin, normal) = _bind_shell(ref, field)
     arms, along = mix(ref.arm_share), mix(ref.arm)
     gap = style.gap_m * s * np.ones(len(skin))
     if style.hem < 0.2:  # worn over the trousers: clear of their waistband
@@ -195,9 +196,7 @@ def shell_legs(ref: Reference, style: LegStyle, seed: int) -> tuple[Part, np.nda
     """Trousers or shorts as a shell of hips and legs, and their field over the body."""
     rng = np.random.default_rng(seed)
     field, s = leg_field(ref, style), ref.size
-    index, weight, faces, mix = _bind_shell(field)
-    skin, normal = mix(ref.vertices[:BODY_VERTICES]), mix(ref.normals)
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
+    (index, weight, faces, mix), (skin, normal) = _bind_shell(ref, field)
     along, radius, out = mix(ref.leg), mix(ref.leg_radius), mix(ref.leg_out)
     below = smoothstep((_crotch_y(ref) + 0.02 * s - skin[:, 1]) / (0.16 * s))
     gap = (0.005 + (style.gap_m - 0.005) * below) * s  # flat at the hips, where tops lie over it
