@@ -238,7 +238,9 @@ def test_the_extractor_of_a_recipe_lacks_what_it_says():
 # -- command line -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("verb", [["train", "aflsc", "ablations"], ["bench", "ablations"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "verb", [["train", "aflsc", "ablations"], ["bench", "study", "aflsc", "ablations"]], ids=" ".join
+)
 def test_help(capsys, verb):
     assert cli.main([*verb, "--help"]) == 0
     shown = capsys.readouterr().out
@@ -250,7 +252,7 @@ def test_missing_variants_are_told_with_the_command_that_makes_them(capsys, tmp_
     (tmp_path / "run").mkdir()
     assert cli.main(["train", "aflsc", "ablations", "--run", str(tmp_path / "run")]) == 2
     assert "expected the folder of a finished training" in capsys.readouterr().err
-    arguments = ["bench", "ablations", "--run", str(tmp_path / "run"), "--json", str(tmp_path / "a.json")]
+    arguments = ["bench", "study", "aflsc", "--run", str(tmp_path / "run"), "--json", str(tmp_path / "a.json")]
     assert cli.main(arguments) == 2
     assert "somacast train aflsc ablations --run" in capsys.readouterr().err
     assert cli.main([*arguments, "--people", "0"]) == 2 and "--people" in capsys.readouterr().err

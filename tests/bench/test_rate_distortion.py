@@ -130,11 +130,12 @@ def test_who_cannot_be_sent_counts_for_nobody_and_who_is_not_rebuilt_is_counted(
     assert found.fault is not None and "no person" in found.fault and not found.rows
 
     found = PersonBench(toy_item(), halves, config, tmp_path).run()
-    assert found.fault is None and found.rows[OURS]["60"]["bytes"] == 60
+    ours = found.rows[OURS]["60"]
+    assert found.fault is None and ours is not None and ours["bytes"] == 60
     monkeypatch.setattr(toy, "decode", lambda payload: (_ for _ in ()).throw(SomacastError("no such body")))
     found = PersonBench(toy_item(), halves, config, tmp_path).run()
     row = found.rows["jpeg"]["150"]
-    assert row["failed"] == "no such body" and row["bytes"] <= 150 and "px" in row["setting"]
+    assert row is not None and row["failed"] == "no such body" and row["bytes"] <= 150 and "px" in row["setting"]
     assert rd_curves.mean_rows([row])["failed"] == 1
 
 

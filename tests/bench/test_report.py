@@ -178,7 +178,7 @@ def test_results_may_name_the_checkpoint_that_a_file_was_written_from(working_co
 
 def test_ablations_belong_to_the_variant_with_nothing_taken_away(working_copy):
     for digest, count in ((SHIPPED[MAIN], 0), ("00" * 32, 1)):
-        about = provenance("somacast bench ablations", weights_sha256={"full.safetensors": digest})
+        about = provenance("somacast bench study aflsc ablations", weights_sha256={"full.safetensors": digest})
         put(working_copy, "stills/ablations", Result("ablations", about, {"smallest_within_10mm_bytes": 41.0}))
         text = text_of(working_copy)
         assert len(report.check(working_copy)) == count

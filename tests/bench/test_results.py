@@ -161,7 +161,7 @@ def test_a_result_that_breaks_the_form_is_not_written(result, tmp_path):
 
 def test_a_study_is_written_with_its_own_weights(tmp_path):
     config = replace(CONFIG, json_path=tmp_path / "r.json")
-    found = form.write_study("ablations", config, {"system": "x", "results": {"a": 1}, "weights_sha256": {"f": "0"}})
+    found = form.write_study("toy", "ablations", config, {"results": {"a": 1}, "weights_sha256": {"f": "0"}})
     assert read_result(tmp_path / "r.json") == found
     assert found.provenance.weights_sha256 == {"f": "0"} and found.provenance.system == "toy"
 

@@ -232,10 +232,10 @@ def write_result(path: Path | None, result: Result) -> Result:
     return written
 
 
-def write_study(benchmark: str, config: Any, found: Mapping[str, Any]) -> Result:
-    """Write what a system's study of its own parts found to config.json_path: system, results, weights_sha256."""
-    about = describe_run(benchmark, config, system=found["system"], weights_sha256=found["weights_sha256"])
-    return write_result(config.json_path, Result(benchmark, about, found["results"]))
+def write_study(system: str, study: str, config: Any, found: Mapping[str, Any]) -> Result:
+    """Write what a study of a system's own parts found (results, weights_sha256) to config.json_path."""
+    about = describe_run(f"study {system} {study}", config, system=system, weights_sha256=found["weights_sha256"])
+    return write_result(config.json_path, Result(study, about, found["results"]))
 
 
 def read_result(path: Path) -> Result:

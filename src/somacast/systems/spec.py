@@ -232,7 +232,7 @@ class Trainer:
 @dataclass(frozen=True)
 class Study:
     """One measurement of a system's own parts. config, summary: as of a Trainer; run: "module:function" of that config,
-    gives {"system", "results", "weights_sha256"} for `bench.results.write_study`."""
+    gives {"results", "weights_sha256"} for `bench.results.write_study`."""
 
     config: str
     run: str
@@ -247,8 +247,9 @@ class SystemSpec:
     variants: named configurations beside the default, config(); encoder, decoder: of (config, device), loaded;
     weights_digest(): three bytes that name the weights its layers need; describe: a payload as tables for `info`
     ({"groups": [...], "labels": [...]}, see pipeline/still/inspect.py), without networks; requires: packages of extras
-    it cannot run without, and for what; live; trainers: by stage, the first is what `train NAME` runs; studies: what
-    it measures of its own parts, for `bench study NAME STAGE`.
+    it cannot run without, and for what; everyday: what anybody would use instead, shown beside others by the demo;
+    live; trainers: by stage, the first is what `train NAME` runs; studies: what it measures of its own parts, for
+    `bench study NAME STUDY`.
     """
 
     name: str
@@ -262,6 +263,7 @@ class SystemSpec:
     describe: Callable[[Payload], dict[str, Any]] = lambda payload: {}
     variants: Mapping[str, Any] = field(default_factory=dict)
     requires: Mapping[str, str] = field(default_factory=dict)
+    everyday: bool = False
     live: LiveSpec | None = None
     trainers: Mapping[str, Trainer] = field(default_factory=dict)
     studies: Mapping[str, Study] = field(default_factory=dict)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from somacast.bitstream.container import pack, packed_bytes
+from somacast.capture.cropping import SquareBox
+from somacast.capture.detector import Detection
 from somacast.errors import BitstreamError, SomacastError
 from somacast.pipeline.still import inspect
 from somacast.pipeline.still.receiver import Receiver
@@ -18,7 +20,7 @@ from somacast.systems.baselines.picture import search
 from somacast.systems.baselines.picture.codecs import PICTURE_CODECS
 from somacast.systems.baselines.picture.encoder import PictureEncoder
 from somacast.systems.spec import Kind, SearchingEncoder
-from somacast.types import Capture, Frame, Payload
+from somacast.types import Capture, Encoded, Frame, Payload
 from support.picture_cases import picture
 from support.toy_default import ToyDefault, toy_default
 
@@ -90,9 +92,9 @@ def test_budgets_of_one_person_share_a_search_and_other_people_do_not(toy, monke
 
 def test_the_flat_variant_sends_one_colour_around_the_person(toy):
     noisy = capture()
-    noisy.frame.image[noisy.frame.mask < 0.5] = np.random.default_rng(0).random(
-        (int((noisy.frame.mask < 0.5).sum()), 3)
-    )
+    assert noisy.frame.mask is not None
+    beyond = noisy.frame.mask < 0.5
+    noisy.frame.image[beyond] = np.random.default_rng(0).random((int(beyond.sum()), 3))
     plain, flat = Sender("jpeg").encode(noisy), Sender("jpeg:flat").encode(noisy)
     assert len(flat.data) < len(plain.data)
     assert registry.get("jpeg:flat").pack([b"x"]) == registry.get("jpeg").pack([b"x"])  # no variant in the file
@@ -149,6 +151,19 @@ def test_without_a_mask_the_default_system_says_where_the_person_is(toy):
     expected = [middle[0] - side / 2, middle[1] - side / 2, middle[0] + side / 2, middle[1] + side / 2]
     assert sent.report["person_box_px"] == pytest.approx(expected, abs=1.5)
     assert sent.report["notes"] == ["seen by a toy"]
+
+
+def test_without_a_silhouette_the_detector_says_where_the_person_is(toy, monkeypatch):
+    plain = toy.encode
+
+    def without_maps(*arguments):
+        return Encoded(plain(*arguments).layers)
+
+    monkeypatch.setattr(toy, "encode", without_maps)
+    seen = Detection(SquareBox(50.0, 40.0, 40.0))
+    monkeypatch.setattr("somacast.systems.baselines.picture.encoder.find_person", lambda frame: seen)
+    sent = Sender("jpeg").encode(capture(masked=False))
+    assert sent.report["person_box_px"] == pytest.approx([28, 18, 72, 62], abs=1.5)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Settings of `somacast evaluate`."""
+"""Settings of `somacast evaluate` and `bench against`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Annotated
 import tyro
 
 from somacast.metrics.config import ProtocolConfig
-from somacast.options import Assets, Device, Json, People, PeopleFormat, Written, check_positive
+from somacast.options import Assets, Device, Folder, Json, People, PeopleFormat, Written, check_positive
+from somacast.systems.registry import DEFAULT
 
 
 @dataclass(frozen=True)
@@ -47,3 +48,31 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         check_positive(people=self.people, budget_bytes=self.budget_bytes)
+
+
+@dataclass(frozen=True)
+class AgainstConfig:
+    """Run this checkout beside another one on the same synthetic people: figures person by person, times as ratios.
+
+    The other one is run with the packages that are installed here; it needs no installation of its own.
+
+    Example: somacast bench against --other ../before --json results/stills/against.json
+    """
+
+    other: Annotated[Path, Folder("a checkout's src/")]
+    """folder of the other checkout, with src/ in it"""
+    json_path: Json
+    """file for the results"""
+    system: str = DEFAULT
+    """system to compare"""
+    people: int = 40
+    """how many people are compared"""
+    timed_people: int = 5
+    """how many people each round of times takes"""
+    repeats: int = 5
+    """rounds of times, turn and turn about"""
+    seed: int = 0
+    """start of all randomness"""
+
+    def __post_init__(self) -> None:
+        check_positive(people=self.people, timed_people=self.timed_people, repeats=self.repeats)

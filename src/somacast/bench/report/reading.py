@@ -23,7 +23,7 @@ COMMANDS = {
     OTHERS: f"{_EVALUATE} --data FOLDER --format meshes --json results/stills/{OTHERS}.json",
     "speed": "somacast bench speed --json results/stills/speed.json",
     "people": "somacast bench people --json results/stills/people.json",
-    "ablations": "somacast bench ablations --run RUN --json results/stills/ablations.json",
+    "ablations": "somacast bench study aflsc ablations --run RUN --json results/stills/ablations.json",
     "rd": "somacast bench rd --json results/stills/rd.json",
     "video": "somacast bench video --json results/live/video.json",
     "link": "somacast bench link --json results/live/link.json",

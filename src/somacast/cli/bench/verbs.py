@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from somacast.bench.quality.config import AgainstConfig
 from somacast.bench.rate_distortion.config import RdConfig
 from somacast.bench.speed.config import PeopleBench, SpeedConfig
 from somacast.cli.common import checked
-from somacast.cli.dispatch import Verb
+from somacast.cli.dispatch import Group, Verb
 from somacast.errors import SomacastError
-from somacast.extras import require
-from somacast.systems.aflsc.ablation.config import AblateConfig
 
 
 def _verb(config: str, run: str, summary: str) -> Verb:
@@ -23,9 +22,11 @@ VERBS = {
                    "time of every stage and of whole commands, peak memory, size on disk"),
     "people": _verb("speed.config:PeopleBench", "verbs:people", "how many synthetic people are drawn per second"),
     "rd": _verb("rate_distortion.config:RdConfig", "verbs:rate_distortion",
-                "quality against bytes: AFLSC, picture codecs with our reconstruction, Draco meshes"),
-    "ablations": Verb("what each idea of AFLSC is worth, and where the bits go",
-                      "somacast.systems.aflsc.ablation.config:AblateConfig", "somacast.cli.bench.verbs:ablations"),
+                "quality against bytes: our labels, picture codecs with our reconstruction, Draco meshes"),
+    "study": Group("what a system measures of its own parts", "somacast.cli.bench.study:systems",
+                   missing="study: expected a system, one of {known} (see {prog} --help)"),
+    "against": _verb("quality.config:AgainstConfig", "verbs:against",
+                     "this checkout beside another one: the same people? how much quicker?"),
     "link": _verb("network.config:LinkBenchConfig", "live_verbs:link",
                   "how well rate controls hold a link whose capacity steps"),
     "video": _verb("network.config:VideoBench", "live_verbs:video",
@@ -87,14 +88,16 @@ def rate_distortion(config: RdConfig) -> int:
     return 0
 
 
-def ablations(config: AblateConfig) -> int:
-    """Measure."""
-    require("torch", "another file of weights")
+def against(config: AgainstConfig) -> int:
+    """Compare, show the ratios."""
     config = checked(config)
-    from somacast.bench.results import write_study
-    from somacast.systems.aflsc.ablation.measure import study
+    from somacast.bench.quality.against import measure_against
 
-    write_study("ablations", config, study(config))
+    found = measure_against(config).results
+    for name, row in found["times"].items():
+        print(f"{name}: {row['here_s']:.3f} s here, {row['there_s']:.3f} s there, {row['ratio']:.3f} times")
+    for name, row in found["same_people"]["figures"].items():
+        print(f"{name}: {row['here']:.5g} here, {row['there']:.5g} there, at most {row['largest']:.3g} for one person")
     return 0
 
 

@@ -25,7 +25,6 @@ from somacast.types import Capture
 BUILT_IN_SEED = 11
 BUILT_IN_SIZE_PX = 384
 TILE_PX = 320
-BASELINES = ("jpeg", "avif", "draco")  # systems whose bytes are shown beside ours
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,11 @@ def built_in_person() -> np.ndarray:
 def baselines(capture: Capture, device: str = "cpu") -> list[Baseline]:
     """The same person by other systems, at the quality they choose themselves."""
     found = []
-    for name in BASELINES:
-        title = registry.get(name).spec.title
+    for name in registry.names():
+        spec = registry.get(name).spec
+        if not spec.everyday:
+            continue
+        title = spec.title
         try:
             sent = Sender(name, device).encode(capture)
         except SomacastError as fault:  # a missing extra, or a person whom this one cannot send

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from somacast.systems.aflsc.config import VARIANTS, AflscConfig
-from somacast.systems.spec import Inputs, Kind, LiveSpec, SystemSpec, Trainer
+from somacast.systems.spec import Inputs, Kind, LiveSpec, Study, SystemSpec, Trainer
 
 if TYPE_CHECKING:
     from somacast.systems.aflsc.live.body import AflscBody
@@ -80,5 +80,12 @@ SPEC = SystemSpec(
             "variants of a finished run with one idea taken away from each",
         ),
         "motion": Trainer(f"{_TRAINING}.config:MotionRecipe", f"{_TRAINING}.motion:main", "tables of the motion coder"),
+    },
+    studies={
+        "ablations": Study(
+            "somacast.systems.aflsc.ablation.config:AblateConfig",
+            "somacast.systems.aflsc.ablation.measure:study",
+            "what each idea of the paper is worth, and where the bits go",
+        ),
     },
 )

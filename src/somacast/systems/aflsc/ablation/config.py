@@ -1,4 +1,4 @@
-"""Settings of `somacast bench ablations`."""
+"""Settings of `somacast bench study aflsc ablations`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class AblateConfig:
 
     The variants come from `somacast train aflsc ablations`.
 
-    Example: somacast bench ablations --run runs/aflsc --people 20 --json results/stills/ablations.json
+    Example: somacast bench study aflsc ablations --run runs/aflsc --people 20 --json results/stills/ablations.json
     """
 
     run: Annotated[Path, Folder()]

@@ -1,4 +1,4 @@
-"""`somacast bench ablations`: what each idea of AFLSC is worth, on test people; results as JSON, a table and a figure.
+"""`somacast bench study aflsc ablations`: what each idea of AFLSC is worth, on test people; a table and a figure.
 
 The variants come from `somacast train aflsc ablations`. Everything is measured on the same people.
 """
@@ -211,7 +211,7 @@ def study(config: AblateConfig) -> dict[str, Any]:
     print_tables(results)
     names = [name for name in (*CODING, *DISCRIMINATOR) if config.weights(name).is_file()]
     weights = {f"{n}.safetensors": _sha256(config.weights(n)) for n in names}
-    return {"system": "aflsc", "results": results | {"failures": gathered.failures}, "weights_sha256": weights}
+    return {"results": results | {"failures": gathered.failures}, "weights_sha256": weights}
 
 
 def _sha256(path: Path) -> str:

@@ -56,7 +56,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class AblationConfig:
-    """Make variants of a finished run of AFLSC with one idea taken away from each, for `somacast bench ablations`.
+    """Make variants of a finished run of AFLSC with one idea taken away from each, for `bench study aflsc ablations`.
 
     They go into the folder ablations of the run: coding tables without conditional probabilities and without
     importance, a semantic coder without its discriminator, an extractor without task increments and without task masks.

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from somacast.systems.baselines.picture.system import FFMPEG, picture_spec
 
-SPEC = picture_spec("avif", "AVIF", (FFMPEG,))
+SPEC = picture_spec("avif", "AVIF", (FFMPEG,), everyday=True)

@@ -39,5 +39,6 @@ SPEC = SystemSpec(
     encoder=_encoder,
     decoder=_decoder,
     describe=_describe,
+    everyday=True,
     requires={"DracoPy": "coding meshes by Draco"},
 )

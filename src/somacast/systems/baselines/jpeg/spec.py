@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from somacast.systems.baselines.picture.system import picture_spec
 
-SPEC = picture_spec("jpeg", "JPEG")
+SPEC = picture_spec("jpeg", "JPEG", everyday=True)

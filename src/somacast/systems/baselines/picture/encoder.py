@@ -82,7 +82,7 @@ class PictureEncoder:
         height, width = frame.image.shape[:2]
         box, silhouette = found.report.get("person_box_px"), found.maps.get("silhouette")
         if box is None or silhouette is None or not (silhouette > 0.5).any():
-            square, _ = find_person(frame)
+            square = find_person(frame).box
             silhouette = np.ones((64, 64), np.float32)
         else:
             square = SquareBox((box[0] + box[2]) / 2, (box[1] + box[3]) / 2, box[2] - box[0])

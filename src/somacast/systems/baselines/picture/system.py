@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FFMPEG = "imageio_ffmpeg"
 
 
-def picture_spec(name: str, title: str, packages: tuple[str, ...] = ()) -> SystemSpec:
+def picture_spec(name: str, title: str, packages: tuple[str, ...] = (), everyday: bool = False) -> SystemSpec:
     """The system of a codec of `codecs.PICTURE_CODECS`. packages: of extras that it needs."""
 
     def encoder(config: PictureConfig, device: str) -> PictureEncoder:
@@ -43,5 +43,6 @@ def picture_spec(name: str, title: str, packages: tuple[str, ...] = ()) -> Syste
         encoder=encoder,
         decoder=decoder,
         describe=describe,
+        everyday=everyday,
         requires=dict.fromkeys(packages, f"coding pictures by {title}"),
     )
