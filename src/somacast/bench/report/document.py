@@ -43,7 +43,7 @@ def _culprit(results: Mapping[str, Committed], links: Callable[[Path], str]) -> 
     for name, one in results.items():
         part = {key: results[key] for key in (FULL, name) if key in results}
         try:
-            still_lines(part, links), live_lines(part, links)
+            _ = still_lines(part, links), live_lines(part, links)
         except (KeyError, TypeError, IndexError, AttributeError, ValueError, StopIteration):
             return f"{one.path} (made with: {one.command})"
     return "a file"
