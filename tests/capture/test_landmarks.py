@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
-from somacast.body.skeleton import CANONICAL_JOINTS, JOINT_COUNT
+from somacast.body.skeleton import JOINT_COUNT
 from somacast.capture.landmarks import (
     INPUT_PX,
     LANDMARK_COUNT,
@@ -25,16 +22,12 @@ from somacast.capture.landmarks import (
 from somacast.synthetic import samples as synthetic
 from somacast.synthetic import scenes as scene
 from somacast.synthetic.samples import Sample, SceneConfig, SyntheticPeople
-from somacast.systems.aflsc.networks.extract import POSE_HIDDEN, ExtractConfig, Hint, MultiTaskViT
+from somacast.systems.aflsc.networks.extract import ExtractConfig, MultiTaskViT
 from somacast.systems.aflsc.training.extract import to_tensors
-from somacast.training.landmark_conversion import OUTPUTS, convert
 from somacast.training.pools import picture_landmarks
+from support.landmark_cases import JOINTS, LANDMARKS, SHAPE, random_landmarks
 
 SMALL = ExtractConfig(size_px=64, stem=8, middle=12, dim=24, heads=3)
-SHAPE = (LANDMARK_COUNT, 8)
-PAIRS = {"upper_arm": 11, "lower_arm": 13, "hand": 15, "upper_leg": 23, "lower_leg": 25, "foot": 27}  # right: one more
-LANDMARKS = np.array([k + side for k in PAIRS.values() for side in (0, 1)])
-JOINTS = np.array([CANONICAL_JOINTS.index(side + name) for name in PAIRS for side in ("l_", "r_")])
 OTHER_SIDE = np.arange(len(JOINTS)) ^ 1
 YAWS_DEG = (0, 0, -60, 60)
 FRONT = 2  # the first two face the camera
@@ -139,13 +132,6 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     assert str(list(shape)) in str(caught.value)
 
 
-# --- the mirror image ----------------------------------------------------------------------------------------------
-
-
-def random_landmarks(count: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).uniform(-0.5, 0.5, (count, *SHAPE)).astype(np.float32)
-
-
 def test_mirror_swaps_sides_and_negates_what_points_right() -> None:
     given = random_landmarks(3)
     before, once = given.copy(), mirror_landmarks(given)
@@ -234,234 +220,3 @@ def test_landmarks_off_ignores_them() -> None:
     with torch.inference_mode():
         out = net(torch.rand(2, 3, 64, 64), torch.ones(2, *SHAPE))
     assert not out["landmarks"].any()
-
-
-AXIS = (torch.arange(16) + 0.5) / 16 - 0.5
-
-
-def blob(channel: int, landmarks: Tensor) -> Tensor:
-    """What the hint paints [G, G] into one of its 66 channels."""
-    hint = Hint(1, 4, POSE_HIDDEN)
-    with torch.no_grad():
-        hint.to_map.weight[0, channel] = 1
-        return hint(landmarks[None], AXIS)[0][0, 0]
-
-
-def test_a_blob_sits_where_the_landmark_is() -> None:
-    row, column, k = 3, 11, 16
-    landmarks = torch.from_numpy(random_landmarks(1)[0])
-    landmarks[k] = torch.tensor([AXIS[column], AXIS[row], 0, 0.8, 1, 0, 0, -0.25])
-    seen = blob(k, landmarks)
-    assert divmod(int(seen.argmax()), 16) == (row, column)
-    rows, columns = torch.meshgrid(torch.arange(16), torch.arange(16), indexing="ij")
-    bell = torch.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * 1.2**2))
-    torch.testing.assert_close(seen, 0.8 * bell)  # as high as it is visible
-    torch.testing.assert_close(blob(LANDMARK_COUNT + k, landmarks), -0.4 * bell)  # twice its metres to the camera
-    assert not torch.allclose(blob(k + 1, landmarks), seen)
-
-
-def test_what_is_not_visible_leaves_no_blob() -> None:
-    landmarks = torch.from_numpy(random_landmarks(1)[0]).abs()
-    landmarks[5, 3] = 0
-    assert not blob(5, landmarks).any() and not blob(LANDMARK_COUNT + 5, landmarks).any()
-    assert blob(6, landmarks).max() > 0
-    off = landmarks.clone()
-    off[6, :2] = 3.0  # far outside the crop
-    assert blob(6, off).max() < 1e-6
-
-
-# --- from TensorFlow Lite to ONNX ----------------------------------------------------------------------------------
-
-RELU, RELU6 = 1, 3
-SAME, VALID = 0, 1
-
-
-class Lite:
-    """Writes a TFLite file, tensor by tensor and operator by operator; tensors are [N, H, W, C]."""
-
-    def __init__(self) -> None:
-        import flatbuffers
-        import tflite
-
-        self.lib, self.builder = tflite, flatbuffers.Builder(0)
-        self.tensors: list[int] = []
-        self.buffers: list[int] = [self._buffer(None)]
-        self.codes: list[int] = []
-        self.operators: list[int] = []
-
-    def _buffer(self, array: np.ndarray | None) -> int:
-        data = None if array is None else self.builder.CreateNumpyVector(np.frombuffer(array.tobytes(), np.uint8))
-        self.lib.BufferStart(self.builder)
-        if data is not None:
-            self.lib.BufferAddData(self.builder, data)
-        return self.lib.BufferEnd(self.builder)
-
-    def _table(self, kind: str, fields: dict[str, Any]) -> int:
-        getattr(self.lib, f"{kind}Start")(self.builder)
-        for name, value in fields.items():
-            getattr(self.lib, f"{kind}Add{name}")(self.builder, value)
-        return getattr(self.lib, f"{kind}End")(self.builder)
-
-    def _numbers(self, values: Any) -> int:
-        return self.builder.CreateNumpyVector(np.asarray(values, np.int32))
-
-    def _vector(self, offsets: list[int]) -> int:
-        self.builder.StartVector(4, len(offsets), 4)
-        for offset in reversed(offsets):
-            self.builder.PrependUOffsetTRelative(offset)
-        return self.builder.EndVector()
-
-    def tensor(self, name: str, shape: tuple[int, ...], array: np.ndarray | None = None) -> int:
-        kinds = {"float32": "FLOAT32", "float16": "FLOAT16", "int32": "INT32"}
-        kind = getattr(self.lib.TensorType, kinds[str(array.dtype)]) if array is not None else 0
-        if array is not None:
-            self.buffers.append(self._buffer(array))
-        fields = {"Shape": self._numbers(shape), "Type": kind, "Name": self.builder.CreateString(name)}
-        fields["Buffer"] = len(self.buffers) - 1 if array is not None else 0
-        self.tensors.append(self._table("Tensor", fields))
-        return len(self.tensors) - 1
-
-    def constant(self, array: np.ndarray) -> int:
-        return self.tensor(f"constant{len(self.tensors)}", array.shape, array)
-
-    def operator(self, code: str, inputs: list[int], output: int, kind: str = "", **options: Any) -> int:
-        number = getattr(self.lib.BuiltinOperator, code)
-        fields = {"DeprecatedBuiltinCode": min(number, 127), "BuiltinCode": number}
-        self.codes.append(self._table("OperatorCode", fields))
-        fields = {"OpcodeIndex": len(self.codes) - 1, "Inputs": self._numbers(inputs)}
-        fields["Outputs"] = self._numbers([output])
-        if kind:
-            fields["BuiltinOptions"] = self._table(kind, options)
-            fields["BuiltinOptionsType"] = getattr(self.lib.BuiltinOptions, kind)
-        self.operators.append(self._table("Operator", fields))
-        return output
-
-    def save(self, path: Path, first: int, outputs: list[int]) -> Path:
-        fields = {
-            "Tensors": self._vector(self.tensors),
-            "Inputs": self._numbers([first]),
-            "Outputs": self._numbers(outputs),
-            "Operators": self._vector(self.operators),
-        }
-        graph = self._vector([self._table("SubGraph", fields)])
-        fields = {"Version": 3, "OperatorCodes": self._vector(self.codes), "Subgraphs": graph}
-        fields["Buffers"] = self._vector(self.buffers)
-        self.builder.Finish(self._table("Model", fields), b"TFL3")
-        path.write_bytes(bytes(self.builder.Output()))
-        return path
-
-
-def coarse(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    """Weights that 16 bit hold exactly."""
-    return (rng.integers(-8, 9, shape) / 8).astype(np.float32)
-
-
-def same_padded(x: np.ndarray, size: int, step: int) -> np.ndarray:
-    """[H, W, C] padded as TensorFlow does for "same": the odd row and column behind."""
-    widths = []
-    for have in x.shape[:2]:
-        total = max((-(-have // step) - 1) * step + size - have, 0)
-        widths.append((total // 2, total - total // 2))
-    return np.pad(x, (*widths, (0, 0)))
-
-
-def windows(x: np.ndarray, size: int, step: int) -> np.ndarray:
-    """[H, W, C] to [H', W', C, size, size]."""
-    return np.lib.stride_tricks.sliding_window_view(x, (size, size), (0, 1))[::step, ::step]
-
-
-def enlarged(x: np.ndarray) -> np.ndarray:
-    """[H, W, C] to twice the size, bilinear between pixel centres, straight from the definition."""
-    for axis in (0, 1):
-        at = np.clip((np.arange(2 * x.shape[axis]) + 0.5) / 2 - 0.5, 0, x.shape[axis] - 1)
-        low = np.floor(at).astype(int)
-        high = np.minimum(low + 1, x.shape[axis] - 1)
-        share = (at - low).reshape([-1 if k == axis else 1 for k in range(3)])
-        x = np.take(x, low, axis) * (1 - share) + np.take(x, high, axis) * share
-    return x
-
-
-def run_onnx(path: Path, images: np.ndarray) -> list[np.ndarray]:
-    from onnxruntime import InferenceSession
-
-    return [np.asarray(x) for x in InferenceSession(str(path)).run(list(OUTPUTS), {"image": images})]
-
-
-def tiny_weights() -> dict[str, np.ndarray]:
-    """Kernels as TFLite holds them: [out, height, width, in], depthwise [1, height, width, channels]; biases."""
-    rng = np.random.default_rng(0)
-    kernels = {"one": coarse(rng, 4, 3, 3, 3), "two": 4 * coarse(rng, 1, 5, 5, 4)}
-    kernels |= {"Identity": coarse(rng, 5, 4, 4, 6), "Identity_4": coarse(rng, 2, 4, 4, 6)}
-    kernels["Identity_1"] = coarse(rng, 1, 4, 4, 6)
-    biases = {f"{k}_bias": coarse(rng, 4 if k in ("one", "two") else len(w)) for k, w in kernels.items()}
-    return kernels | biases
-
-
-def tiny_file(path: Path, weights: dict[str, np.ndarray]) -> Path:
-    """conv "same" by 2 with odd padding + relu, depthwise + relu6, add, pad, max-pool, enlarge, two heads, reshape."""
-    lite = Lite()
-    by_one, by_two = {"StrideW": 1, "StrideH": 1}, {"StrideW": 2, "StrideH": 2}
-    image = lite.tensor("input", (1, 8, 8, 3))
-    half = lite.constant(weights["one"].astype(np.float16))
-    wide = lite.operator("DEQUANTIZE", [half], lite.tensor("wide", weights["one"].shape))
-    fed, out = [image, wide, lite.constant(weights["one_bias"])], lite.tensor("one", (1, 4, 4, 4))
-    one = lite.operator("CONV_2D", fed, out, "Conv2DOptions", Padding=SAME, FusedActivationFunction=RELU, **by_two)
-    fed, out = [one, *(lite.constant(weights[k]) for k in ("two", "two_bias"))], lite.tensor("two", (1, 4, 4, 4))
-    options: dict[str, Any] = {"Padding": SAME, "DepthMultiplier": 1, "FusedActivationFunction": RELU6} | by_one
-    two = lite.operator("DEPTHWISE_CONV_2D", fed, out, "DepthwiseConv2DOptions", **options)
-    out = lite.tensor("sum", (1, 4, 4, 4))
-    total = lite.operator("ADD", [one, two], out, "AddOptions", FusedActivationFunction=RELU)
-    fed = [total, lite.constant(np.array([[0, 0], [0, 0], [0, 0], [0, 2]], np.int32))]
-    more = lite.operator("PAD", fed, lite.tensor("more", (1, 4, 4, 6)), "PadOptions")
-    options = {"Padding": VALID, "FilterWidth": 2, "FilterHeight": 2} | by_two
-    small = lite.operator("MAX_POOL_2D", [more], lite.tensor("small", (1, 2, 2, 6)), "Pool2DOptions", **options)
-    fed, out = [small, lite.constant(np.array([4, 4], np.int32))], lite.tensor("large", (1, 4, 4, 6))
-    large = lite.operator("RESIZE_BILINEAR", fed, out, "ResizeBilinearOptions", HalfPixelCenters=True)
-    flat = []
-    for name in OUTPUTS.values():
-        kernel, bias = weights[name], weights[f"{name}_bias"]
-        fed = [large, lite.constant(kernel), lite.constant(bias)]
-        out = lite.tensor(f"{name}_map", (1, 1, 1, len(bias)))
-        head = lite.operator("CONV_2D", fed, out, "Conv2DOptions", Padding=VALID, **by_one)
-        if name == "Identity_1":
-            head = lite.operator("LOGISTIC", [head], lite.tensor("share", (1, 1, 1, len(bias))))
-        fed = [head, lite.constant(np.array([1, len(bias)], np.int32))]
-        flat.append(lite.operator("RESHAPE", fed, lite.tensor(name, (1, len(bias))), "ReshapeOptions"))
-    unused = lite.operator("LOGISTIC", [large], lite.tensor("Identity_2", (1, 4, 4, 6)))  # nobody asks for it
-    return lite.save(path, image, [unused, *flat[::-1]])
-
-
-def test_converted_network_computes_what_the_file_says(tmp_path: Path) -> None:
-    weights = tiny_weights()
-    convert(tiny_file(tmp_path / "net.tflite", weights), tmp_path / "net.onnx")
-    images = np.random.default_rng(1).uniform(0, 1, (3, 3, 8, 8)).astype(np.float32)
-    got = run_onnx(tmp_path / "net.onnx", images)
-    assert [x.shape for x in got] == [(3, 5), (3, 2), (3, 1)]
-    for row, picture in enumerate(images.transpose(0, 2, 3, 1).astype(np.float64)):
-        one = np.einsum("hwcij,oijc->hwo", windows(same_padded(picture, 3, 2), 3, 2), weights["one"])
-        one = one + weights["one_bias"]
-        assert one.min() < 0 < one.max()
-        one = one.clip(0)
-        two = np.einsum("hwcij,ijc->hwc", windows(same_padded(one, 5, 1), 5, 1), weights["two"][0])
-        two = two + weights["two_bias"]
-        assert two.min() < 0 and two.max() > 6  # both ends of the clip are met
-        total = one + two.clip(0, 6)
-        pooled = windows(np.pad(total, ((0, 0), (0, 0), (0, 2))), 2, 2).max((-2, -1))
-        for out, name in zip(got, OUTPUTS.values(), strict=True):
-            expected = np.einsum("hwc,ohwc->o", enlarged(pooled), weights[name]) + weights[f"{name}_bias"]
-            if name == "Identity_1":
-                expected = 1 / (1 + np.exp(-expected))
-            np.testing.assert_allclose(out[row], expected, rtol=1e-4, atol=1e-4)
-
-
-def test_an_unknown_operator_is_named(tmp_path: Path) -> None:
-    lite = Lite()
-    image = lite.tensor("input", (1, 1, 1, 4))
-    one = lite.operator("TANH", [image], lite.tensor("one", (1, 1, 1, 4)))
-    outputs = [
-        lite.operator("RESHAPE", [one], lite.tensor(name, (1, 4)), "ReshapeOptions") for name in OUTPUTS.values()
-    ]
-    source = lite.save(tmp_path / "net.tflite", image, outputs)
-    with pytest.raises(ValueError, match="expected a network of convolutions, got the operator TANH"):
-        convert(source, tmp_path / "net.onnx")
-    assert not (tmp_path / "net.onnx").exists()
