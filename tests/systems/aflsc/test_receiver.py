@@ -131,7 +131,7 @@ def shell(distance_m: float) -> Layer:
     texture = np.full((256, 256, 4), 255, np.uint8)
     texture[..., :3] = (200, 40, 20)
     garment = Garment(
-        "shell", "any", np.stack([own] * 3, 1), np.tile(np.float32([1, 0, 0]), (BODY_VERTICES, 1)),
+        "shell", np.stack([own] * 3, 1), np.tile(np.float32([1, 0, 0]), (BODY_VERTICES, 1)),
         distance_m * normal, np.zeros((3, 2), int), np.zeros(3), body.uvs, body.faces, body.face_uvs,
         np.full(len(body.faces), MATERIALS.index("top"), np.uint8), own, 1, texture, False,
     )  # fmt: skip
