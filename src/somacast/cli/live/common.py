@@ -43,8 +43,12 @@ def host_port(text: str, what: str) -> tuple[str, int]:
 
 @contextlib.contextmanager
 def stopping() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set: the session then ends by itself, and cleanly."""
+    """An event that Ctrl-C and SIGTERM set: the session then ends by itself, and cleanly. Signals reach the main thread
+    alone: in another one it is a mere event."""
     stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
 
     def ask(number: int, frame: Any) -> None:
         stop.set()

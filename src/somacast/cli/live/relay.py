@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import tyro
+
+from somacast.cli.live.common import stopping
 
 STATUS_S = 2.0
 
@@ -48,31 +48,15 @@ def run(arguments: Arguments) -> int:
         insecure=arguments.insecure,
         limits=Limits(peers=arguments.receivers),
     )
-    stop = threading.Event()
-    old = _stop_on_sigterm(stop)
-    try:
-        with Relay([Place.parse(arguments.listen)], [Place.parse(one) for one in arguments.connect], options) as relay:
-            print(f"relay at {relay.address}, {'with keys' if options.keys else 'without keys'}; Ctrl-C ends it")
-            sys.stdout.flush()
-            _watch(relay, stop, arguments.quiet)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        if old is not None:
-            signal.signal(signal.SIGTERM, old)
+    places = [Place.parse(one) for one in arguments.connect]
+    # Signals set an event: an exception in the middle of a call into Zenoh may end the process.
+    with stopping() as stop, Relay([Place.parse(arguments.listen)], places, options) as relay:
+        print(
+            f"relay at {relay.address}, {'with keys' if options.keys else 'without keys'}; Ctrl-C ends it", flush=True
+        )
+        _watch(relay, stop, arguments.quiet)
     print("relay ended")
     return 0
-
-
-def _stop_on_sigterm(stop: threading.Event):
-    """Make SIGTERM end the relay as Ctrl-C does; the handler before it, None where only the main thread may."""
-    if threading.current_thread() is not threading.main_thread():
-        return None
-
-    def ended(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    return signal.signal(signal.SIGTERM, ended)
 
 
 def _watch(relay, stop: threading.Event, quiet: bool) -> None:
