@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import time
-import warnings
 
 import numpy as np
 import pytest
@@ -19,8 +18,7 @@ pytest.importorskip("websockets")
 pytest.importorskip("uvicorn")
 TOKEN = "page-token-0123456789"
 if chromium.executable() is None:
-    warnings.warn("NO CHROMIUM: the viewer's page is not tested", stacklevel=1)
-    pytest.skip("no Chromium here: the viewer's page is not tested", allow_module_level=True)
+    pytest.skip("NO CHROMIUM: THE VIEWER'S PAGE IS NOT TESTED", allow_module_level=True)
 
 
 @pytest.fixture(scope="module")
