@@ -20,7 +20,7 @@ from somacast.pipeline.live.receiver import REPLAY_WINDOW, LiveReceiver
 from somacast.pipeline.live.sender import MAX_PEERS, LiveConfig, LiveSender
 from somacast.pipeline.video import files as video_files
 from somacast.viewer import messages
-from support.live_cases import Stage, coder
+from support.network.live_cases import Stage, coder
 
 DIGEST = coder().digest
 SEEDS = st.integers(0, (1 << 32) - 1)

@@ -23,7 +23,7 @@ from somacast.synthetic import samples as synthetic
 from somacast.synthetic import scenes as scene
 from somacast.synthetic.samples import Sample, SceneConfig, SyntheticPeople
 from somacast.systems.aflsc.networks.extract import ExtractConfig, MultiTaskViT
-from somacast.systems.aflsc.training.extract import to_tensors
+from somacast.systems.aflsc.training.extract_losses import to_tensors
 from somacast.training.pools import picture_landmarks
 from support.landmark_cases import JOINTS, LANDMARKS, SHAPE, random_landmarks
 

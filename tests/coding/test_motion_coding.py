@@ -21,7 +21,7 @@ from somacast.coding.motion_stream import MotionDecoder, MotionEncoder, even_fra
 from somacast.entropy.tables import check_tables
 from somacast.errors import BitstreamError, SomacastError
 from somacast.systems.aflsc.live.motion import load_motion
-from support.motion_cases import moving, wild
+from support.network.motion_cases import moving, wild
 
 SPACE = load_motion()
 MODEL = SPACE.model

@@ -73,7 +73,7 @@ class Toy:
             "aflsc", "Toy", Inputs(), frozenset({Kind.MESH}), config=lambda: None,
             encoder=lambda config, device: self.loaded("encoder", device),
             decoder=lambda config, device: self.loaded("decoder", device),
-            weights_digest=lambda: b"toy", describe=self.describe,
+            weights_digest=lambda: b"toy", describe=self.describe, everyday=True,
         )  # fmt: skip
 
 
@@ -81,6 +81,7 @@ class Toy:
 def toy(monkeypatch: pytest.MonkeyPatch) -> Toy:
     system = Toy()
     monkeypatch.setattr(registry, "get", lambda name: registry.System(name, system.spec, None))
+    monkeypatch.setattr(registry, "names", lambda: ["one", "two", "three"])
     return system
 
 

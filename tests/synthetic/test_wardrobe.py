@@ -9,6 +9,7 @@ from somacast.body.table import BODY_VERTICES, load_body, skin_vertices, vertex_
 from somacast.errors import SomacastError
 from somacast.synthetic.motion.builtin import BUILTIN_ACTIONS, builtin_clip, draw_builtin_pose
 from somacast.synthetic.people import PHENOTYPE, dress
+from somacast.synthetic.wardrobe import skins
 from somacast.synthetic.wardrobe import textures as builtin_textures
 from somacast.synthetic.wardrobe.builtin import TEST_STYLES, BuiltinWardrobe
 from somacast.synthetic.wardrobe.shapes import clip
@@ -176,7 +177,7 @@ def test_same_seed_same_outfit(wardrobe):
 def test_training_never_sees_test_styles(wardrobe, monkeypatch):
     seen: dict[str, set[str]] = {"train": set(), "test": set()}
     blank = np.zeros((256, 256, 4), np.uint8)
-    monkeypatch.setattr(builtin_textures, "skin_texture", lambda *a, **k: blank)
+    monkeypatch.setattr(skins, "skin_texture", lambda *a, **k: blank)
     monkeypatch.setattr(builtin_textures, "hair_texture", lambda *a, **k: blank)
 
     def fake_cloth(rng, layout, pattern, split, *rest, **more):

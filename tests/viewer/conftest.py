@@ -7,7 +7,7 @@ import pytest
 from somacast.viewer.feed import PersonFeed
 from somacast.viewer.guard import Bucket
 from somacast.viewer.server import MAX_CLIENTS, ViewerServer
-from support.viewer_cases import GLB, TOKEN, wait_until
+from support.network.viewer_cases import GLB, TOKEN, wait_until
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ from somacast.viewer.messages import (
     decode_server,
 )
 from somacast.viewer.webrtc import cleaned_offer
-from support.viewer_cases import GLB, JPEG, STILL, pose
+from support.network.viewer_cases import GLB, JPEG, STILL, pose
 
 # messages
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from somacast.viewer.feed import PersonFeed
 from somacast.viewer.server import ViewerServer
-from support import chromium
-from support.walking_demo import Walk, WalkingDemo, synthetic_rig
+from support.network import chromium
+from support.network.walking_demo import Walk, WalkingDemo, synthetic_rig
 
 pytest.importorskip("websockets")
 pytest.importorskip("uvicorn")

@@ -12,8 +12,8 @@ from somacast.viewer.messages import (
     VERSION,
 )
 from somacast.viewer.pages import STATIC
-from support.server_cases import httpx
-from support.viewer_cases import GLB, TOKEN
+from support.network.server_cases import httpx
+from support.network.viewer_cases import GLB, TOKEN
 
 for package in ("starlette", "uvicorn"):
     pytest.importorskip(package)

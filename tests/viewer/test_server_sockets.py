@@ -31,8 +31,8 @@ from somacast.viewer.messages import (
     decode_server,
 )
 from somacast.viewer.server import RemoteAccess, ViewerServer
-from support.server_cases import httpx
-from support.viewer_cases import GLB, JPEG, TOKEN, closing, opened, pose, read_until, wait_until, watching
+from support.network.server_cases import httpx
+from support.network.viewer_cases import GLB, JPEG, TOKEN, closing, opened, pose, read_until, wait_until, watching
 
 for package in ("starlette", "uvicorn"):
     pytest.importorskip(package)

@@ -16,7 +16,7 @@ from somacast.errors import SomacastError
 from somacast.network.channels.packet.profile import LinkProfile
 from somacast.network.channels.packet.trace import BandwidthTrace
 from somacast.network.emulation.emulator import UdpLinkEmulator, parse_address
-from support.emulator_cases import IDEAL, name_of, udp
+from support.network.emulator_cases import IDEAL, name_of, udp
 
 
 def in_use() -> None:

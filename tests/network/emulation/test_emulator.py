@@ -21,7 +21,7 @@ from somacast.network.channels.packet.profile import LinkProfile
 from somacast.network.channels.packet.trace import BandwidthTrace
 from somacast.network.emulation.emulator import UdpLinkEmulator
 from somacast.network.emulation.realtime import RealTimeLinks
-from support.emulator_cases import IDEAL, name_of, udp
+from support.network.emulator_cases import IDEAL, name_of, udp
 
 HEADER = IDEAL.header_bytes
 

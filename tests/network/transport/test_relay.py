@@ -18,7 +18,7 @@ from somacast.network.transport.base import Lane, TransportOptions
 from somacast.network.transport.open import open_receiver, open_sender
 from somacast.network.transport.zenoh.config import Place
 from somacast.network.transport.zenoh.relay import Relay
-from support.transport_cases import drain, fetch, wait_until
+from support.network.transport_cases import drain, fetch, wait_until
 
 HERE = Place("127.0.0.1", 0)
 GO = TransportOptions(listen=False)

@@ -15,7 +15,7 @@ from somacast.network.channels.packet.profile import LinkProfile
 from somacast.network.transport.base import Inbox, Lane, Limits, TransportOptions, TransportStatistics
 from somacast.network.transport.memory import MemoryNetwork, SimulatedClock
 from somacast.network.transport.open import open_receiver, open_sender
-from support.transport_cases import drain, fetch
+from support.network.transport_cases import drain, fetch
 
 
 @pytest.mark.parametrize(

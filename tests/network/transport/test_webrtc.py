@@ -14,7 +14,7 @@ from somacast.network.keys import load_keys, make_keys
 from somacast.network.transport.base import Lane, TransportOptions
 from somacast.network.transport.open import open_receiver, open_sender
 from somacast.network.transport.webrtc.signalling import cleaned_offer
-from support.transport_cases import drain, fetch, wait_until
+from support.network.transport_cases import drain, fetch, wait_until
 
 pytest.importorskip("aiortc")
 HERE = "webrtc:http://127.0.0.1:0"

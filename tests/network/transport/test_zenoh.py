@@ -16,7 +16,7 @@ from somacast.network.keys import Keys, load_keys, make_keys
 from somacast.network.transport.base import Lane, Limits, TransportOptions
 from somacast.network.transport.open import open_receiver, open_sender
 from somacast.network.transport.zenoh.config import ROOT, Place, close_session, open_session, settings
-from support.transport_cases import UDP_IP_BYTES, CountingWay, drain, fetch, wait_until
+from support.network.transport_cases import UDP_IP_BYTES, CountingWay, drain, fetch, wait_until
 
 HERE = "127.0.0.1:0"
 

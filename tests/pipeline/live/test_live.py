@@ -8,7 +8,7 @@ from somacast.network.channels.packet.profile import LinkProfile
 from somacast.network.transport.base import Lane
 from somacast.pipeline.live.sender import LiveConfig
 from somacast.systems.aflsc.live.motion import motion_digest
-from support.live_cases import Stage, container
+from support.network.live_cases import Stage, container
 
 DIGEST = motion_digest()
 BATCH = LiveConfig(batch_s=0.1, header_bytes=75)

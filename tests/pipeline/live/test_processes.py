@@ -17,7 +17,7 @@ from PIL import Image
 
 from somacast.network.channels.packet.profile import LinkProfile
 from somacast.network.emulation.emulator import UdpLinkEmulator
-from support import chromium
+from support.network import chromium
 
 pytest.importorskip("zenoh")
 pytest.importorskip("uvicorn")

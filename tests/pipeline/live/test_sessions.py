@@ -20,8 +20,8 @@ from somacast.pipeline.live.sessions import ReceiveSession
 from somacast.pipeline.video.files import read_video
 from somacast.systems.spec import Decoder
 from somacast.viewer.output import ViewerOutput
-from support.live_cases import SYSTEM, coder, container
-from support.motion_cases import moving
+from support.network.live_cases import SYSTEM, coder, container
+from support.network.motion_cases import moving
 
 
 @pytest.fixture(scope="module")

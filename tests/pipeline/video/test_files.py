@@ -15,8 +15,8 @@ from somacast.network.transport.base import Lane
 from somacast.network.transport.file import FileReceiver, FileSender
 from somacast.pipeline.still.inspect import describe
 from somacast.pipeline.video.files import VideoWriter, read_video
-from support.live_cases import SYSTEM, coder, container
-from support.motion_cases import moving
+from support.network.live_cases import SYSTEM, coder, container
+from support.network.motion_cases import moving
 
 
 def video(

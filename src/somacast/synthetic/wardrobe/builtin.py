@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from somacast.body.clothing import MATERIALS
+from somacast.synthetic.wardrobe import skins
 from somacast.synthetic.wardrobe import textures as paint
 from somacast.synthetic.wardrobe.garments import Garment, Layer, Outfit, dye_matrix, hair_matrix, scale_matrix
 from somacast.synthetic.wardrobe.head import HairStyle, collar, eyes, hair, hat
@@ -198,7 +199,7 @@ class BuiltinWardrobe:
         kind = kind_of(person)
         hair_color = hair_matrix(rng)
         brows = hair_color[:, :3] @ np.array([104.0, 76, 54]) + hair_color[:, 3]
-        outfit = Outfit(paint.skin_texture(rng, person, brows), scale_matrix(rng.uniform(0.9, 1.05)), [])
+        outfit = Outfit(skins.skin_texture(rng, person, brows), scale_matrix(rng.uniform(0.9, 1.05)), [])
         outfit.attributes = {"sleeves": "none", "legs": "bare", "shoes": "bare", "hair": "none", "hat": "none"}
         eye = self._volume(kind, "eyes", "eyes", lambda ref: (eyes(ref), np.zeros(0, np.int64)), False)
         outfit.layers.append(Layer(replace(eye, texture=paint.eye_texture(rng)), scale_matrix(1)))
@@ -319,4 +320,4 @@ class BuiltinWardrobe:
         """Build the reference bodies and the skin's masks ahead of the first outfit."""
         for kind in KINDS:
             reference(kind)
-        paint._skin_masks()
+        skins._skin_masks()

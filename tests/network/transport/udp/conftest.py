@@ -1,5 +1,5 @@
 """Fixtures of the UDP transport's tests."""
 
-from support.udp_cases import homes, keyed, lab
+from support.network.udp_cases import homes, keyed, lab
 
 __all__ = ["homes", "keyed", "lab"]

@@ -11,8 +11,8 @@ from somacast.network.transport.base import Lane, TransportOptions
 from somacast.network.transport.udp import noise, session
 from somacast.network.transport.udp.noise import Curve25519, Room
 from somacast.network.transport.udp.wire import FRAME_BYTES, HANDSHAKE_BYTES, Kind, greet, greeting, seal, unseal
-from support.transport_cases import drain
-from support.udp_cases import HERE, kind_of
+from support.network.transport_cases import drain
+from support.network.udp_cases import HERE, kind_of
 
 PROLOGUE = b"somacast udp 2 sender room"
 

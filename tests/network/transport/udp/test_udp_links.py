@@ -8,8 +8,8 @@ from somacast.network.channels.packet.profile import LinkProfile
 from somacast.network.emulation.emulator import UdpLinkEmulator
 from somacast.network.transport.base import Lane
 from somacast.network.transport.open import open_receiver, open_sender
-from support.transport_cases import drain, fetch, wait_until
-from support.udp_cases import HERE, unacknowledged
+from support.network.transport_cases import drain, fetch, wait_until
+from support.network.udp_cases import HERE, unacknowledged
 
 
 def test_identity_comes_once_over_a_lossy_link(keyed):

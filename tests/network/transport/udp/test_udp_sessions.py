@@ -14,8 +14,8 @@ from somacast.network.transport.base import Lane, Limits, TransportOptions
 from somacast.network.transport.open import open_receiver, open_sender
 from somacast.network.transport.udp.noise import REKEY_DATAGRAMS
 from somacast.network.transport.udp.wire import FRAME_BYTES, Kind
-from support.transport_cases import CountingWay, drain, fetch, wait_until
-from support.udp_cases import HERE, crash
+from support.network.transport_cases import CountingWay, drain, fetch, wait_until
+from support.network.udp_cases import HERE, crash
 
 
 def ended(end):

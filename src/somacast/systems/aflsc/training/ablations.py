@@ -278,7 +278,8 @@ def _score(checkpoint: Path, recipe: Any, held_out: dict[str, np.ndarray]) -> di
     import torch
 
     from somacast.systems.aflsc.networks.extract import MultiTaskViT
-    from somacast.systems.aflsc.training.extract import evaluate, extractor_config, read_checkpoint
+    from somacast.systems.aflsc.training.extract import extractor_config, read_checkpoint
+    from somacast.systems.aflsc.training.extract_losses import evaluate
 
     saved = read_checkpoint(checkpoint)
     net = MultiTaskViT(extractor_config(recipe, saved["size_px"]))

@@ -105,7 +105,8 @@ def _shard_features(task: tuple[str, str, bool]) -> tuple[np.ndarray, dict[str, 
     import torch
 
     from somacast.systems.aflsc.networks.extract import ExtractConfig, MultiTaskViT
-    from somacast.systems.aflsc.training.extract import ATTRIBUTE_SIZES, SHAPE_COUNT, read_checkpoint
+    from somacast.systems.aflsc.training.extract import read_checkpoint
+    from somacast.systems.aflsc.training.extract_losses import ATTRIBUTE_SIZES, SHAPE_COUNT
     from somacast.systems.aflsc.training.semantic import extract_features
 
     checkpoint, shard, flip = task

@@ -27,7 +27,7 @@ from somacast.systems.aflsc.networks.adversarial import (
     label_loss,
 )
 from somacast.systems.aflsc.networks.extract import MultiTaskViT
-from somacast.systems.aflsc.training.extract import to_tensors
+from somacast.systems.aflsc.training.extract_losses import to_tensors
 from somacast.training.optimisers import half_precision, pick_device
 
 
