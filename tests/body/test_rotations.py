@@ -44,7 +44,7 @@ def test_matrices_to_vectors_and_quaternions():
     found = matrix_to_rotvec(matrix)
     length = np.linalg.norm(found, axis=1)
     assert (length <= np.pi + 1e-15).all()
-    below = length <= np.pi - 1e-8
+    below = length < np.pi - 1e-8
     np.testing.assert_allclose(found[below], expected.as_rotvec()[below], atol=1e-12)
     np.testing.assert_allclose(rotvec_to_matrix(found), matrix, atol=1e-14)  # at pi both signs are right
     quaternion = matrix_to_quaternion(matrix.reshape(14, 46, 3, 3))
@@ -87,7 +87,7 @@ def test_yaw_and_tilt_and_matrices_are_inverse(quaternion):
     parts = matrix_to_yaw_tilt(rotation)
     np.testing.assert_allclose(yaw_tilt_to_matrix(parts), rotation, atol=1e-6)
     yaw, x, z = parts[0]
-    assert -np.pi <= yaw <= np.pi
+    assert -np.pi <= yaw <= np.pi  # just under 0 wraps to pi itself
     by_hand = Rotation.from_rotvec([0, yaw, 0]).as_matrix() @ Rotation.from_rotvec([x, 0, z]).as_matrix()
     np.testing.assert_allclose(by_hand, rotation[0], atol=1e-6)
 
@@ -103,7 +103,7 @@ def test_yaw_and_tilt_survive_a_handstand_and_know_pure_yaw():
 def test_wrapped_angles_point_the_same_way():
     angles = np.concatenate([np.linspace(-20, 20, 401), [-np.pi, np.pi, 3 * np.pi]])
     wrapped = wrap_angle(angles)
-    assert wrapped.min() >= -np.pi and wrapped.max() <= np.pi
+    assert wrapped.min() >= -np.pi and wrapped.max() < np.pi
     np.testing.assert_allclose(np.exp(1j * wrapped), np.exp(1j * angles), atol=1e-14)
-    inside = np.abs(angles) <= np.pi
+    inside = np.abs(angles) < np.pi
     np.testing.assert_allclose(wrapped[inside], angles[inside], atol=1e-14)
