@@ -98,6 +98,13 @@ def test_a_budget_leaves_out_layers_and_every_cut_decodes(picture: Path, still: 
         somacast.decode(bytes(foreign))
 
 
+def test_layers_that_no_encoder_makes_are_described_in_a_note(still: Path, capsys):
+    whole = container.unpack(still.read_bytes())[0]
+    still.write_bytes(container.pack(type(whole)("box", b"box", [b"ab"])))
+    assert main(["info", str(still)]) == 0 and "cannot read these layers" in capsys.readouterr().err
+    assert main(["decode", str(still), "-o", str(still.with_suffix(".glb"))]) == 2
+
+
 def test_variants_share_the_file_and_not_the_look(picture: Path):
     from somacast.pipeline.still.receiver import Receiver
 

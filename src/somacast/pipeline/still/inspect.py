@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 from somacast.bitstream import container
@@ -46,6 +47,9 @@ def describe(data: bytes) -> dict[str, Any]:
         more = registry.get(payload.system).spec.describe(payload)
     except SomacastError as fault:  # whole and sound, but not for this installation
         description["notes"].append(str(fault))
+        return description
+    except (IndexError, KeyError, ValueError, struct.error) as fault:  # a system's own code on layers of others
+        description["notes"].append(f"system {held.system} cannot read these layers ({fault})")
         return description
     tables = {name: more.pop(name, []) for name in ("groups", "labels")}
     description["header"] |= more
