@@ -1,11 +1,12 @@
 # `make demo` and `make test` do all the set-up in a fresh clone: Python 3.11+ and pip are enough.
-#   make demo [IMAGE=picture.jpg] [OUT=runs/demo]    make test [WORKERS=2] [PYTEST_ARGS=...]    make lint    make fuzz [SECONDS=60]
+#   make demo [IMAGE=picture.jpg] [OUT=runs/demo]    make test [WORKERS=2] [PYTEST_ARGS=...]    make lint    make fuzz [TARGET=packet] [SECONDS=60]
 PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
 OUT ?= runs/demo
 IMAGE ?=
 PYTEST_ARGS ?=
+TARGET ?= all
 SECONDS ?= 60
 
 BIN := $(VENV)/bin
@@ -41,7 +42,7 @@ test: lint
 
 fuzz: $(STAMP)
 	$(BIN)/python -m pip install --quiet atheris
-	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS)
+	$(BIN)/python tests/fuzz/run.py $(TARGET) --seconds $(SECONDS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

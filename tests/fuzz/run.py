@@ -27,7 +27,7 @@ MAX_BYTES = {
 INSTRUMENTED = (  # not the rooms with numba kernels, which cannot be
     "somacast.bitstream", "somacast.entropy", "somacast.coding", "somacast.systems.aflsc.labels.codec",
     "somacast.pipeline.live.receiver", "somacast.pipeline.live.sender", "somacast.pipeline.live.playout",
-    "somacast.pipeline.video.files", "somacast.network.congestion.feedback", 
+    "somacast.pipeline.video.files", "somacast.network.congestion.feedback",
     "somacast.network.congestion.flight", "somacast.network.congestion.measure",
     "somacast.network.congestion.monitor", "somacast.network.congestion.rate_control", "somacast.viewer.messages",
 )  # fmt: skip
@@ -145,7 +145,7 @@ def target_video() -> tuple[Callable[[bytes], None], list[bytes]]:
     from somacast.bench.robustness.fuzz_session import Session
     from somacast.bench.robustness.mutate import sealed_packet
     from somacast.bitstream.video import HEAD_BYTES, read_records, record
-    from somacast.errors import BitstreamError
+    from somacast.errors import SomacastError
     from somacast.pipeline.video.files import read_video
 
     session = Session(0)
@@ -153,9 +153,9 @@ def target_video() -> tuple[Callable[[bytes], None], list[bytes]]:
     whole = video(session)
 
     def run(data: bytes) -> None:
-        with contextlib.suppress(BitstreamError):
+        with contextlib.suppress(SomacastError):
             read_video(data)
-        with contextlib.suppress(BitstreamError):
+        with contextlib.suppress(SomacastError):
             packets = [sealed_packet(packet, session.digest) for packet in read_records(data)]
             read_video(whole[:HEAD_BYTES] + b"".join(map(record, packets)))
 

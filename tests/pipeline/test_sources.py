@@ -93,7 +93,7 @@ def test_play_keeps_the_time(clip):
         now_s = time.monotonic()
         assert found.captured_s <= now_s
         seen.append((found.time_s, now_s - start_s))
-    assert seen[-1][0] == pytest.approx(0.44) and 0.43 < seen[-1][1] < 3
+    assert seen[-1][0] == pytest.approx(0.44) and seen[-1][1] > 0.43
     assert [t for t, _ in seen] == sorted({t for t, _ in seen})
 
 

@@ -38,6 +38,15 @@ def test_a_video_is_read_back() -> None:
     assert held.notes == []
 
 
+@pytest.mark.parametrize(("name", "message"), [("gs_scnet", "expected one of .*aflsc"), ("jpeg", "live")])
+def test_a_video_of_a_system_that_cannot_do_it_is_refused(name: str, message: str) -> None:
+    data = video(0.2)
+    foreign = video_head(name, coder().digest) + data[len(video_head(SYSTEM.name, coder().digest)) :]
+    with pytest.raises(SomacastError, match=message) as caught:
+        read_video(foreign)
+    assert name in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_a_rate_is_kept() -> None:
     tight = video(kbit_s=2.0)
     assert 8 * len(tight) / 3 < 2000 + 8 * 250  # who it is comes once

@@ -157,7 +157,8 @@ def still_video(payload: Payload, notes: list[str]) -> Video:
 
 def read_video(data: bytes) -> Video:
     """The motion and the person of a .soma video. A cut file gives what is whole, with a note. BitstreamError for what
-    is damaged, made for other weights, or without a person or a frame."""
+    is damaged, made for other weights, or without a person or a frame; SomacastError for a system that is not
+    installed or has no live half."""
     name, digest = read_head(data)
     coder = registry.get(name).live.coder()
     if digest != coder.digest:
