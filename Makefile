@@ -1,5 +1,6 @@
 # `make demo` and `make test` do all the set-up in a fresh clone: Python 3.11+ and pip are enough.
-#   make demo [IMAGE=picture.jpg] [OUT=runs/demo]    make test [WORKERS=2] [PYTEST_ARGS=...]    make lint    make fuzz [TARGET=packet] [SECONDS=60]
+#   make demo [IMAGE=picture.jpg] [OUT=runs/demo]    make test [WORKERS=2] [PYTEST_ARGS=...]
+#   make lint    make fuzz [TARGET=packet] [SECONDS=60]
 PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
@@ -18,7 +19,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 .PHONY: help setup demo test lint fuzz format clean
 
 help:
-	@sed -n '1,2s/^# //p' Makefile
+	@sed -n '1,3s/^# //p' Makefile
 
 setup: $(STAMP)
 

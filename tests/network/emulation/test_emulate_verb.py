@@ -103,7 +103,7 @@ def test_wrong_options_give_one_clear_line(options: str, message: str, capsys: p
     assert message in shown and shown.count("\n") == 1
 
 
-@pytest.mark.parametrize("ending", ["ctrl-c", "seconds"])
+@pytest.mark.parametrize("ending", ["ctrl-c", "sigterm", "seconds"])
 def test_the_verb_forwards_and_ends_cleanly(ending: str) -> None:
     with udp() as target, udp() as client:
         options = ["--listen", "127.0.0.1:0", "--to", name_of(target), "--rtt-ms", "20"]
@@ -121,9 +121,9 @@ def test_the_verb_forwards_and_ends_cleanly(ending: str) -> None:
             payload, back = target.recvfrom(99)
             target.sendto(payload, back)
             assert client.recv(99) == b"hello"
-            if ending == "ctrl-c":
-                program.send_signal(signal.SIGINT)
-            out, errors = program.communicate(timeout=10)
+            if ending != "seconds":
+                program.send_signal(signal.SIGINT if ending == "ctrl-c" else signal.SIGTERM)
+            out, errors = program.communicate(timeout=25)
         assert program.returncode == 0 and errors == ""
         assert "up: 1 sent, 1 delivered, 0 lost" in out and "down: 1 sent, 1 delivered" in out
         assert re.search(r"delay 1\d\.\d ms", out) and "handed on" in out

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from somacast.cli.common import show_notes
+from somacast.cli.live.common import stopping
 from somacast.errors import SomacastError
 from somacast.options import check_positive
 
@@ -61,7 +62,7 @@ class Arguments:
 
 
 def run(arguments: Arguments) -> int:
-    """Forward until Ctrl-C or --seconds, say what became of the datagrams."""
+    """Forward until Ctrl-C, SIGTERM or --seconds, say what became of the datagrams."""
     check_positive(rate_kbps=arguments.rate_kbps, seconds=arguments.seconds)
     from rich.console import Console
 
@@ -77,8 +78,8 @@ def run(arguments: Arguments) -> int:
         shown_host = f"[{host}]" if ":" in host else host
         line = f"listening on {shown_host}:{port}, forwarding to {arguments.to}"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
-        with contextlib.suppress(KeyboardInterrupt):  # the usual way to end it
-            _watch(emulator, console, arguments.seconds)
+        with stopping() as stop:
+            _watch(emulator, console, arguments.seconds, stop)
         console.print(summary(emulator), highlight=False, markup=False, soft_wrap=True)
     return 0
 
@@ -159,7 +160,7 @@ class _Meter:
         return f"{self._kbps:,.1f} kbit/s, {counts.lost:,} lost, {counts.dropped:,} dropped of {counts.sent:,}"
 
 
-def _watch(emulator: UdpLinkEmulator, console: Console, seconds: float | None) -> None:
+def _watch(emulator: UdpLinkEmulator, console: Console, seconds: float | None, stop: threading.Event) -> None:
     """Wait for the end with a status line where there is a terminal."""
     from rich.live import Live
     from rich.text import Text
@@ -167,14 +168,14 @@ def _watch(emulator: UdpLinkEmulator, console: Console, seconds: float | None) -
     end_s = None if seconds is None else time.monotonic() + seconds
     meters = (_Meter(emulator.up), _Meter(emulator.down))
     with Live(console=console, transient=True, auto_refresh=False) as live:
-        while end_s is None or time.monotonic() < end_s:
+        while not stop.is_set() and (end_s is None or time.monotonic() < end_s):
             emulator.check()
             if console.is_terminal:
                 up, down = (meter.line() for meter in meters)
                 text = f"up   {up}\ndown {down}\n{emulator.counts.clients} clients"
                 live.update(Text(text), refresh=True)
             left_s = REFRESH_S if end_s is None else min(REFRESH_S, end_s - time.monotonic())
-            time.sleep(max(left_s, 0.0))
+            stop.wait(max(left_s, 0.0))
 
 
 def summary(emulator: UdpLinkEmulator) -> str:
