@@ -18,6 +18,7 @@ from PIL import Image
 from somacast.network.channels.packet.profile import LinkProfile
 from somacast.network.emulation.emulator import UdpLinkEmulator
 from support.network import chromium
+from support.network.transport_cases import wait_until
 
 pytest.importorskip("zenoh")
 pytest.importorskip("uvicorn")
@@ -89,10 +90,11 @@ def test_a_walking_person_crosses_a_bad_link(tmp_path: Path, free_port: int, bro
                 "send", "synthetic:walking", "--to", address, "--fps", "15", "--picture", "--batch-ms", "100"
             )
             sender.until(r"1 receiver", 90)
+            receiver.until(r"B a frame", 60)
             if browser:
                 look_at_the_page(url, tmp_path / "profile")
-            lost = link.up.lost / max(link.up.sent, 1)
-            assert 0.02 < lost < 0.25
+            assert wait_until(lambda: link.up.sent >= 40, 60), link.up.sent
+            assert 0.02 < link.up.lost / link.up.sent < 0.25
         assert sender.interrupt() == 0
         assert "sent" in sender.text and "Traceback" not in sender.text
         assert receiver.interrupt() == 0

@@ -62,13 +62,16 @@ def stopping() -> Iterator[threading.Event]:
 
 
 class StatusLine:
-    """One line on stderr that is written over; where nobody watches, a line every few seconds."""
+    """One line on stderr that is written over; where nobody watches, one of every few lines, and each with news."""
 
     def __init__(self, every: int = 10):
         self.live, self.every, self._count, self._width = sys.stderr.isatty(), every, 0, 0
+        self._state: object = None
 
-    def show(self, text: str) -> None:
-        self._count += 1
+    def show(self, text: str, state: object = None) -> None:
+        """state: what makes a line news when it differs from that of the line before."""
+        self._count = 1 if state != self._state else self._count + 1
+        self._state = state
         if self.live:
             print("\r" + text.ljust(self._width), end="", file=sys.stderr, flush=True)
             self._width = len(text)

@@ -97,7 +97,7 @@ def receive(arguments: Any, address: str, options: Any, vmc: tuple[str, int] | N
         line = StatusLine()
         try:
             with stopping() as stop:
-                session.run(stop, lambda status: line.show(_text(status)), arguments.seconds)
+                session.run(stop, lambda status: line.show(_text(status), _state(status)), arguments.seconds)
         finally:
             line.end()
             if recorder is not None:
@@ -105,6 +105,11 @@ def receive(arguments: Any, address: str, options: Any, vmc: tuple[str, int] | N
     counts = session.receiver.counts
     print(f"received {counts.frames} frames in {counts.received} datagrams, {counts.received_bytes:,} bytes")
     return 0
+
+
+def _state(status: dict[str, Any]) -> tuple[bool, bool]:
+    """Whether a sender is there, and whether frames of it have come."""
+    return status["alive"], status["bytes_per_frame"] is not None
 
 
 def _text(status: dict[str, Any]) -> str:

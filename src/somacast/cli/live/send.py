@@ -96,7 +96,7 @@ def run(arguments: Arguments) -> int:
         print(f"sending {arguments.source} to {arguments.to}, room {arguments.room}; Ctrl-C ends", flush=True)
         try:
             with stopping() as stop:
-                session.run(stop, lambda status: line.show(_text(status)))
+                session.run(stop, lambda status: line.show(_text(status), status["peers"]))
         finally:
             line.end()
     counts = session.sender.counts
