@@ -9,6 +9,7 @@ Both offer what `rate_control.Controller` asks and measure B, D and f as ours do
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from itertools import islice
 
 from somacast.checks import check_count, check_number
@@ -21,16 +22,16 @@ _LATE = 3  # datagrams that must have arrived after one that counts as lost
 _MONITOR = MonitorConfig(window_s=0.1)
 
 
-class _Paced(Measured):
+class _Paced(Measured, ABC):
     """Pacing at a rate, one datagram after the other."""
 
     def __init__(self) -> None:
         super().__init__(_MONITOR, 30.0)
         self._next_s = 0.0
 
+    @abstractmethod
     def rate_bps(self, time_s: float) -> float:
         """What may go on the wire now, headers counted."""
-        raise NotImplementedError
 
     def sent(self, time_s: float, sequence: int, wire_bytes: int) -> None:
         """A datagram left."""

@@ -14,6 +14,7 @@ import selectors
 import socket
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
@@ -94,7 +95,7 @@ class Attempt:
     begun_s: float
 
 
-class UdpEnd(Ends):
+class UdpEnd(Ends, ABC):
     """What both ends share."""
 
     takes: frozenset[Kind]
@@ -291,9 +292,9 @@ class UdpEnd(Ends):
     def _met(self, peer: Peer, now_s: float) -> None:
         """A session is confirmed."""
 
+    @abstractmethod
     def _handle(self, kind: Kind, body: bytes, peer: Peer, now_s: float) -> None:
         """An authentic, new message of a confirmed session."""
-        raise NotImplementedError
 
     def _tick(self, now_s: float) -> None:
         for peer in list(self._peers.values()):

@@ -16,6 +16,7 @@ import contextlib
 import secrets
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,7 @@ def parse_places(text: str) -> list[Place]:
     return [Place.parse(part) for part in parts]
 
 
-class _ZenohEnd(Ends):
+class _ZenohEnd(Ends, ABC):
     """What both ends share: the session, and publishers that know whether somebody listens."""
 
     def __init__(self, sends: frozenset[Lane], address: str, room: str, options: TransportOptions, listen: bool):
@@ -110,8 +111,9 @@ class _ZenohEnd(Ends):
             self._session = session
         self._declare(session)
 
+    @abstractmethod
     def _declare(self, session: zenoh.Session) -> None:
-        raise NotImplementedError
+        """Publish and subscribe what this end sends and takes."""
 
     def _key(self, name: str) -> str:
         return f"{ROOT}/{self.room}/{name}"
