@@ -60,8 +60,8 @@ def draw_rd(result: Result) -> bytes:
         axes.set_xlabel("bytes of the file", fontsize=9)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.3, which="both")
-        if panel == 0:
-            axes.legend(fontsize=8)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=5, fontsize=8)  # over no curve
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
@@ -115,17 +115,18 @@ def _rate(row: dict[str, Any]) -> str:
 
 def print_rd(result: Result) -> None:
     """Means and delta rates on stdout."""
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
     found, console = result.results, Console()
     for quality in QUALITIES[:3]:
-        table = Table(title=f"{quality.title}, {found['people'] - found['failed']} people")
+        table = Table(title=f"{quality.title}, {found['people'] - found['failed']} people", box=SIMPLE, padding=0)
         budgets = [str(b) for b in sorted(result.provenance.config["budgets_bytes"])]
-        for heading in ("system", *(f"{b} B" for b in budgets)):
-            table.add_column(heading, justify="left" if heading == "system" else "right")
-        for name, rows in found["systems"].items():
-            table.add_row(title_of(name), *(_value(rows.get(b), quality) for b in budgets))
+        for heading in ("bytes", *map(title_of, found["systems"])):
+            table.add_column(heading, justify="right")
+        for b in budgets:
+            table.add_row(b, *(_value(rows.get(b), quality).replace(" of ", "/") for rows in found["systems"].values()))
         console.print(table)
     for key, baselines in found.get("bd_rate", {}).items():
         for name, row in baselines.items():

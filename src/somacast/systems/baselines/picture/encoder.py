@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from somacast.bitstream.container import packed_bytes
@@ -33,11 +35,12 @@ class PictureEncoder:
         """
         search, notes = self._look(capture.frame)
         if budget_bytes is None:
-            candidates = [search.good(self.config.good_psnr_db)]
+            candidates = iter([search.good(self.config.good_psnr_db)])
         else:
-            room = self._room(budget_bytes)
-            candidates = search.best(room)[: self.config.attempts] if room > SETTING_BYTES else []
+            candidates = self._fitting(search, self._room(budget_bytes))
+        tried = 0
         for attempt, candidate in enumerate(candidates):
+            tried += 1
             encoded = self._encoded(capture.frame, search.crop, candidate)
             if encoded is not None:
                 encoded.report |= {"notes": notes, "search": encoded.report["search"] | {"attempt": attempt}}
@@ -46,7 +49,7 @@ class PictureEncoder:
             raise SomacastError(f"{self.codec}: the receiver would see nobody in the coded picture of the person")
         raise SomacastError(
             f"a budget of {budget_bytes} bytes is too small for {self.codec}: "
-            + ("the receiver would see nobody in any picture of that size" if candidates else "no picture fits")
+            + ("the receiver would see nobody in any picture of that size" if tried else "no picture fits")
         )
 
     def encode_again(self, capture: Capture, setting: str, budget_bytes: int) -> Encoded | None:
@@ -59,6 +62,13 @@ class PictureEncoder:
         if encoded is not None:
             encoded.report |= {"notes": notes, "search": encoded.report["search"] | {"attempt": 0}}
         return encoded
+
+    def _fitting(self, search: PictureSearch, room: int) -> Iterator[Candidate]:
+        """The best pictures that fit into `room` bytes; then those into less of it: networks may see nobody in a
+        picture, and somebody in a coarser one."""
+        for share in self.config.shares:
+            if share * room > SETTING_BYTES:
+                yield from search.best(int(share * room))[: self.config.attempts]
 
     def _room(self, budget_bytes: int) -> int:
         """Bytes that are left for the coded picture in a file of a budget."""
