@@ -130,6 +130,23 @@ def test_the_best_picture_in_which_somebody_is_seen_is_sent(toy, monkeypatch):
         Sender("jpeg").encode(capture())
 
 
+def test_where_nobody_is_seen_in_the_pictures_of_a_budget_a_smaller_file_goes(toy, monkeypatch):
+    plain, tried = toy.encode, []
+    sender = Sender("jpeg")
+    assert isinstance(sender.encoder, PictureEncoder)
+    attempts = sender.encoder.config.attempts
+
+    def blind_to_the_first(frames, *rest):
+        tried.append(frames)
+        if len(tried) <= attempts:
+            raise SomacastError("no person")
+        return plain(frames, *rest)
+
+    monkeypatch.setattr(toy, "encode", blind_to_the_first)
+    sent = sender.encode(capture(), 400)
+    assert sent.report["search"]["attempt"] == attempts and 140 < len(sent.data) <= 300
+
+
 @pytest.mark.parametrize("budget", [5, 15, 20])
 def test_a_budget_that_holds_no_picture_is_told(toy, budget):
     with pytest.raises(SomacastError, match=f"a budget of {budget} bytes is too small for jpeg: no picture fits"):

@@ -67,8 +67,10 @@ class PictureEncoder:
         """The best pictures that fit into `room` bytes; then those into less of it: networks may see nobody in a
         picture, and somebody in a coarser one."""
         for share in self.config.shares:
-            if share * room > SETTING_BYTES:
-                yield from search.best(int(share * room))[: self.config.attempts]
+            best = search.best(int(share * room)) if share * room > SETTING_BYTES else []
+            yield from best[: self.config.attempts]
+            if not best:
+                return
 
     def _room(self, budget_bytes: int) -> int:
         """Bytes that are left for the coded picture in a file of a budget."""
