@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from somacast.body.clothing import MATERIALS
-from somacast.body.table import Body, load_body, skin_vertices, vertex_normals
+from somacast.body.table import Body, hand_and_jaw_rotations, load_body, skin_vertices, vertex_normals
 from somacast.geometry.rasteriser import MIN_ALPHA
 from somacast.synthetic.wardrobe.garments import Garment, Outfit, Wardrobe
 from somacast.types import Mesh
+
+if TYPE_CHECKING:
+    from somacast.synthetic.datasets.loaders import TruePose
 
 PHENOTYPE = ("gender", "age_years", "african", "asian", "caucasian", "muscle", "weight", "height")
 TEST_ANCHORS = 0.1  # the last tenth of the anchors is kept for test people
@@ -67,6 +71,11 @@ class Person:
         matrix = self.matrices[layer]
         color = np.einsum("nij,nj->ni", matrix[..., :3], rgba[:, :3]) + matrix[..., 3]
         return np.clip(color / 255, 0, 1), np.where(self.cut_out[layer], rgba[:, 3] / 255, 1.0)
+
+    def posed_mesh(self, pose: TruePose) -> Mesh:
+        """See `datasets.loaders.Subject`."""
+        extra = hand_and_jaw_rotations(float(pose.curl[0]), float(pose.curl[1]), pose.jaw)
+        return self.colored_mesh(self.pose(pose.rotations, extra)[0])
 
     def colored_mesh(self, vertices: np.ndarray, max_edge_m: float = 0.02) -> Mesh:
         """Mesh with vertex colours, faces split until their texture shows; holes of cut-out textures removed."""

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -21,6 +22,23 @@ MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply")
 DEFAULT_PEOPLE = 40
 VIEW_YAWS_DEG = (0.0, 45.0, 90.0, 180.0)  # of a figure: front, three-quarter, side, back; the sign is drawn
 VIEW_STD_DEG = 15.0
+
+
+@dataclass(frozen=True)
+class TruePose:
+    """How somebody stands in a picture: rotations [21, 3, 3] in the view frame, curl [2] of the hands, jaw in radians."""
+
+    rotations: np.ndarray
+    curl: np.ndarray
+    jaw: float = 0.0
+
+
+class Subject(Protocol):
+    """Somebody known whole, who can take any pose."""
+
+    def posed_mesh(self, pose: TruePose) -> Mesh:
+        """The person with unlit colours in a pose, in the view frame, the pelvis joint at the origin."""
+        ...
 
 
 @dataclass
@@ -42,6 +60,9 @@ class EvalItem:
     yaw_deg: float | None = None
     silhouette: np.ndarray | None = None
     height_m: float | None = None
+    camera: Camera | None = None
+    pose: TruePose | None = None
+    subject: Subject | None = None
 
     def capture(self, mask: bool = False, known_height: bool = False) -> Capture:
         """What a sender gets: the picture; mask: with the true silhouette; known_height: with the height."""
@@ -73,6 +94,7 @@ def _frame(image: np.ndarray) -> Frame:
 def synthetic_test(people: int = DEFAULT_PEOPLE, assets: Path | None = None, seed: int = 0) -> Iterator[EvalItem]:
     """Unseen people drawn on the fly, one picture each, the five actions of the paper in turn."""
     from somacast.body.table import BODY_VERTICES
+    from somacast.synthetic.datasets.writer import camera_of
     from somacast.synthetic.motion.clips import ACTIONS
     from somacast.synthetic.samples import SceneConfig, SyntheticPeople
 
@@ -89,6 +111,9 @@ def synthetic_test(people: int = DEFAULT_PEOPLE, assets: Path | None = None, see
                 yaw_of(sample.rotations),
                 sample.silhouette.astype(np.float32) / 255,
                 float(np.ptp(sample.person.rest_body[:BODY_VERTICES, 1])),
+                camera_of(sample.shot, PICTURE_PX),
+                TruePose(sample.rotations, sample.curl, sample.jaw),
+                sample.person,
             )
 
 
@@ -215,7 +240,7 @@ def _load_scan(path: Path, folder: Path, number: int, seed: int) -> EvalItem:
 def _scan_item(name: str, image: np.ndarray, camera: Camera, turned: Mesh, yaw_deg: float | None = None) -> EvalItem:
     frame = _frame(image)
     frame.camera = camera
-    return EvalItem(name, "unlabelled", frame, turned, yaw_deg=yaw_deg)
+    return EvalItem(name, "unlabelled", frame, turned, yaw_deg=yaw_deg, camera=camera)
 
 
 def _load_figure(path: Path, folder: Path, number: int, seed: int) -> Iterator[EvalItem]:
