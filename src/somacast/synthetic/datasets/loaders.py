@@ -26,7 +26,7 @@ VIEW_STD_DEG = 15.0
 
 @dataclass(frozen=True)
 class TruePose:
-    """How somebody stands in a picture: rotations [21, 3, 3] in the view frame, curl [2] of the hands, jaw in radians."""
+    """How somebody stands in a picture: rotations [21, 3, 3] in the view frame, curl [2] of the hands, jaw."""
 
     rotations: np.ndarray
     curl: np.ndarray
