@@ -39,6 +39,9 @@ class Camera:
         return np.stack([self.fx * local[:, 0] / scale + self.cx, self.fy * local[:, 1] / scale + self.cy, z], 1)
 
 
+USUAL_FOCAL = 1.2  # focal length over the picture's longer side, of a picture that comes without a camera
+
+
 @dataclass
 class Frame:
     """One picture of one camera at one time: image [H, W, 3] float32 sRGB in [0, 1]; mask [H, W] float32 in [0, 1] or
@@ -50,6 +53,15 @@ class Frame:
     camera: Camera | None = None
     notes: list[str] = field(default_factory=list)
     time_s: float = 0.0
+
+    @property
+    def lens(self) -> Camera:
+        """The camera as it is known, or as senders take it to be (see docs/conventions.md), from its own place."""
+        height, width = self.image.shape[:2]
+        known = self.camera
+        usual = USUAL_FOCAL * max(height, width)
+        fx, fy, cx, cy = (known.fx, known.fy, known.cx, known.cy) if known else (usual, usual, width / 2, height / 2)
+        return Camera(np.eye(3), np.zeros(3), fx, fy, cx, cy, width, height)
 
 
 @dataclass

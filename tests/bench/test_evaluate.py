@@ -13,10 +13,14 @@ import pytest
 from PIL import Image
 
 from somacast.bench.quality import evaluate
-from somacast.bench.quality.evaluate import EvaluateConfig, evaluate_system, yaw_bin
+from somacast.bench.quality.evaluate import EvaluateConfig, evaluate_system
+from somacast.bench.quality.show import TILE_PX
+from somacast.bench.quality.tables import yaw_bin
 from somacast.errors import BitstreamError, SomacastError
 from somacast.geometry.reconstruction import Reconstruction
-from somacast.metrics.protocol import ProtocolConfig
+from somacast.metrics.controls import mannequin
+from somacast.metrics.protocol import ProtocolConfig, Reference
+from somacast.metrics.views import Truth
 from somacast.synthetic.datasets.loaders import EvalItem
 from somacast.systems import registry
 from somacast.systems.registry import System
@@ -88,7 +92,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvaluateConfig:
     monkeypatch.setattr(evaluate, "load_halves", lambda system, device: (halves, halves))
     monkeypatch.setattr(evaluate, "load_items", lambda *arguments: iter(ITEMS))
     monkeypatch.setattr(evaluate, "count_items", lambda *arguments: len(ITEMS))
-    return EvaluateConfig("toy", "synthetic-test", tmp_path / "r.json", seed=5, protocol=FAST)
+    return EvaluateConfig("toy", "synthetic-test", tmp_path / "r.json", seed=5, controls=False, protocol=FAST)
 
 
 def test_heights_are_told_only_when_asked_and_only_where_they_are_known(config, monkeypatch):
@@ -150,7 +154,8 @@ def test_json_says_how_it_was_made(config):
 
 def test_the_first_person_is_warmed_up(config):
     halves = ToyHalves()
-    measured = evaluate.measure(halves, halves, ITEMS[:3], 3, config)
+    run = evaluate._Run(halves, halves, config, config.json_path.with_suffix(".soma"), evaluate.progress_of(config))
+    measured = evaluate.measure(run, ITEMS[:3], 3)
     assert halves.calls == 1 + 2 + 1  # a fails at once; b once more; c
     assert measured.warm_up_s is not None and len(measured.rows) == 2
 
@@ -167,11 +172,65 @@ def test_all_failing_is_still_written(config, monkeypatch):
     assert json.loads(config.json_path.read_text())["rows"] == []
 
 
+def test_the_mannequin_stands_for_those_who_failed(config):
+    found = evaluate_system(replace(config, controls=True)).results
+    dummy = found["controls"]["mannequin"]
+    assert dummy["people"] == 6 and found["counts"] == {"standing": 3, "walking": 2, "running": 1}
+    assert found["actions"]["running"]["mpjpe_m"] == pytest.approx(dummy_of(found, "f")["mpjpe_m"], rel=1e-4)
+    assert found["actions"]["running"]["mpjpe_m"] > 0.1 and "bytes" not in found["actions"]["running"]
+    # two of three stand exactly, the third is the mannequin
+    assert found["actions"]["standing"]["mpjpe_m"] == pytest.approx(dummy_of(found, "a")["mpjpe_m"] / 3, rel=1e-4)
+    assert found["by_yaw"]["front"]["people"] == 1 and found["distribution"]["bytes"]["max"] == 200
+    low, high = found["intervals"]["mpjpe_m"]
+    assert low <= found["total"]["mpjpe_m"] <= high and low < high
+
+
+def dummy_of(found: dict, name: str) -> dict:
+    """Figures of the mannequin in the place of an item."""
+    shown = next(i for i in ITEMS if i.name == name)
+    reference = Reference(Truth(shown.truth, shown.truth_joints), FAST)
+    return reference.compare(mannequin(shown.yaw_deg), in_place=True)
+
+
+def test_a_run_that_was_killed_goes_on(config, monkeypatch):
+    halves = ToyHalves(JOINTS)
+    monkeypatch.setattr(evaluate, "load_halves", lambda system, device: (halves, halves))
+    whole = evaluate_system(config)
+    assert [p.name for p in config.json_path.parent.iterdir()] == ["r.json"]  # nothing is left behind
+    calls, plain = [], ToyHalves.decode
+
+    def dies(self, data):
+        calls.append(len(data))
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return plain(self, data)
+
+    monkeypatch.setattr(ToyHalves, "decode", dies)
+    config.json_path.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_system(config)
+    assert not config.json_path.exists() and (config.json_path.parent / ".r.unfinished").is_dir()
+    (config.json_path.parent / ".r.unfinished" / "000001.json").write_text("{")  # damaged: done again
+    again = evaluate_system(config)
+    assert again.results["total"]["mpjpe_m"] == whole.results["total"]["mpjpe_m"]
+    assert [row["name"] for row in again.rows] == [row["name"] for row in whole.rows]
+    assert not (config.json_path.parent / ".r.unfinished").exists()
+
+
+def test_other_settings_do_not_go_on_with_what_is_there(config, monkeypatch):
+    progress = evaluate.progress_of(config)
+    progress.store(0, {"row": None})
+    assert progress.load(0) == {"row": None} and progress.load(1) is None
+    assert evaluate.progress_of(replace(config, people=3)).load(0) is not None
+    for other in (replace(config, seed=6), replace(config, controls=True), replace(config, budget_bytes=50)):
+        assert evaluate.progress_of(other).load(0) is None
+
+
 def test_sheet(config):
     sheet = config.json_path.with_name("sheet.png")
     evaluate_system(replace(config, sheet=sheet))
     with Image.open(io.BytesIO(sheet.read_bytes())) as picture:
-        assert picture.height > 3 * 2 * evaluate.TILE_PX and picture.width > 6 * evaluate.TILE_PX
+        assert picture.height > 3 * 2 * TILE_PX and picture.width > 4 * TILE_PX
 
 
 def test_nothing_is_run_for_an_output_that_cannot_be(config, tmp_path, monkeypatch):

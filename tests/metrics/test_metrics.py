@@ -166,6 +166,7 @@ FAST = ProtocolConfig(size_px=96, samples=5000)
 
 def test_equal_people_have_perfect_figures():
     joints = np.random.default_rng(0).normal(size=(21, 3))
+    joints -= joints[0]
     person = ball(0.5)
     result = Reconstruction(person, joints=joints)
     row = evaluate_pair(person, result, joints, FAST)

@@ -17,11 +17,15 @@ class ProtocolConfig:
     """How a result is compared with the truth. Of all this only the samples are an option of a command."""
 
     azimuths_deg: tyro.conf.Suppress[tuple[float, ...]] = (0.0, 90.0, 180.0, 270.0)
-    """views around the vertical axis"""
+    """level views around the vertical axis of the papers' figures"""
+    sides_deg: tyro.conf.Suppress[tuple[float, ...]] = (-45.0, 45.0, 90.0, 180.0, 270.0)
+    """level views beside that of the input camera"""
     size_px: tyro.conf.Suppress[int] = 256
     """side of the square view"""
     extent_m: tyro.conf.Suppress[float] = 2.2
     """side of the square view"""
+    input_margin: tyro.conf.Suppress[float] = 0.25
+    """of the input camera's view around the person, in sides of the person's box"""
     background: tyro.conf.Suppress[float] = 0.5
     """grey behind the person"""
     samples: Annotated[int, tyro.conf.arg(prefix_name=False)] = SAMPLES

@@ -110,21 +110,36 @@ def _compare(truth: _Side, surface: _Surface, result: _Side, offset: np.ndarray)
     }
 
 
-def compare_surfaces(truth: Mesh, result: Mesh, count: int = SAMPLES, seed: int = 0) -> dict[str, dict[str, float]]:
-    """Distances between two surfaces from `count` samples on each, `raw` and `centred` (centroids brought together).
+class SurfaceReference:
+    """A true surface, sampled once, that any number of results are compared with."""
 
-    chamfer_m: mean of the mean distance from truth samples to result samples and of the way back. Equal surfaces
-    do not give 0 but the distance between samples, sqrt(area / count) / 2: 2.2 mm for 2 square metres.
-    p2s_m: mean distance from result samples to the surface of the truth (see `_Surface`).
-    normal_consistency: mean absolute cosine of a sample's normal and that of its nearest neighbour, both ways
-    (Mescheder et al. 2019, Occupancy Networks); normal_consistency_signed: with its sign, so that an inside-out mesh
-    gives -1. Clothes and hair are sheets with an inner side, whose normals a closed surface cannot share.
-    fscore_1cm: harmonic mean of the shares of samples that have a neighbour within 1 cm.
-    The centroid is that of the samples. The same seed gives the same figures.
-    """
-    a, b = _Side(truth, count, seed), _Side(result, count, seed + 1)
-    surface, between = _Surface(a), a.points.mean(0) - b.points.mean(0)
-    return {"raw": _compare(a, surface, b, np.zeros(3)), "centred": _compare(a, surface, b, between)}
+    def __init__(self, truth: Mesh, count: int = SAMPLES, seed: int = 0):
+        self.count, self.seed = count, seed
+        self.side = _Side(truth, count, seed)
+        self.surface = _Surface(self.side)
+
+    def compare(self, result: Mesh) -> dict[str, dict[str, float]]:
+        """Distances between two surfaces from `count` samples on each, `raw` and `centred` (centroids brought to one
+        place).
+
+        chamfer_m: mean of the mean distance from truth samples to result samples and of the way back. Equal surfaces
+        do not give 0 but the distance between samples, sqrt(area / count) / 2: 2.2 mm for 2 square metres.
+        p2s_m: mean distance from result samples to the surface of the truth (see `_Surface`).
+        normal_consistency: mean absolute cosine of a sample's normal and that of its nearest neighbour, both ways
+        (Mescheder et al. 2019, Occupancy Networks); normal_consistency_signed: with its sign, so that an inside-out
+        mesh gives -1. Clothes and hair are sheets with an inner side, whose normals a closed surface cannot share.
+        fscore_1cm: harmonic mean of the shares of samples that have a neighbour within 1 cm.
+        The centroid is that of the samples. The same seed gives the same figures.
+        """
+        other = _Side(result, self.count, self.seed + 1)
+        between = self.side.points.mean(0) - other.points.mean(0)
+        moves = {"raw": np.zeros(3), "centred": between}
+        return {kind: _compare(self.side, self.surface, other, offset) for kind, offset in moves.items()}
+
+
+def compare_surfaces(truth: Mesh, result: Mesh, count: int = SAMPLES, seed: int = 0) -> dict[str, dict[str, float]]:
+    """`SurfaceReference.compare` of two meshes."""
+    return SurfaceReference(truth, count, seed).compare(result)
 
 
 def chamfer(truth: Mesh, result: Mesh, count: int = SAMPLES, seed: int = 0) -> float:

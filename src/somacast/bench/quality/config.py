@@ -41,8 +41,10 @@ class EvaluateConfig:
     """most bytes a person may have; full quality if not given"""
     tell_height: bool = False
     """tell the sender how tall each person stands, as encode --height-m does"""
+    controls: bool = True
+    """measure what anybody could show instead beside every person: takes most of the time"""
     sheet: Annotated[Path | None, Written((".png",))] = None
-    """PNG with the worst, the median and the best person"""
+    """PNG with the worst, the median and the best person, beside the truth and the controls"""
     protocol: tyro.conf.Suppress[ProtocolConfig] = field(default_factory=ProtocolConfig)
     """of the comparison"""
 

@@ -1,4 +1,7 @@
-"""`somacast evaluate`: a system on test people by the protocol of docs/protocol.md, results as JSON."""
+"""`somacast evaluate`: a system on test people by the protocol of docs/protocol.md, results as JSON.
+
+items -> chain -> Reference.compare, controls, lineups -> rows -> tables -> JSON, sheet
+"""
 
 from __future__ import annotations
 
@@ -6,36 +9,41 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from somacast.bench.progress import Progress, settings_key
+from somacast.bench.quality.cast import GALLERY, Cast, FaceLineup, Lineup, truth_of
 from somacast.bench.quality.config import EvaluateConfig
-from somacast.bench.results import Result, describe_run, write_result
+from somacast.bench.quality.show import caption_of, person_tile, print_table, sheet
+from somacast.bench.quality.tables import tables
+from somacast.bench.results import Result, describe_run, weights_digests, write_result
 from somacast.errors import SomacastError
 from somacast.files import check_output_path, write_atomically
 from somacast.geometry.reconstruction import Reconstruction
-from somacast.metrics.protocol import evaluate_pair, place_result, summarise
+from somacast.metrics.controls import BLURRED, GREY, OTHER, TRUTH, controls_of, in_grey
+from somacast.metrics.protocol import Reference
+from somacast.metrics.views import INPUT
 from somacast.synthetic.datasets.loaders import EvalItem, count_items, load_items
 from somacast.types import Capture
 
 BENCHMARK = "evaluate"
-TILE_PX = 192
-SHEET_SCORE = "ssim_box"  # by which the sheet's worst, median and best people are chosen
-_NOT_AVERAGED = ("name", "action", "yaw_deg")
+PACKAGES = ("stlpips-pytorch", "dlib-bin", "face-recognition-models")  # that figures come from
 
 
 @dataclass
 class Measured:
     """rows: figures of the people that came through, name and action among them; failures: name, action, stage,
-    message of those that did not; tiles: name to pictures for the sheet; the rest is of the first that came through."""
+    message of those that did not; controls: by control and person the figures of what could be shown instead; numbers:
+    place of each person in the set; the rest is of the first that came through."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     failures: list[dict[str, str]] = field(default_factory=list)
-    tiles: dict[str, np.ndarray] = field(default_factory=dict)
+    controls: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
     warm_up_s: float | None = None
     peak_after_first_bytes: int | None = None
 
@@ -78,96 +86,125 @@ class _StageFault(SomacastError):
         self.stage = stage
 
 
-def measure_item(
-    sender: Any, receiver: Any, item: EvalItem, path: Path, config: EvaluateConfig
-) -> tuple[dict, Reconstruction]:
-    """All figures of one person, and the result as it was compared."""
-    capture = item.capture(sender.system.spec.inputs.mask, config.tell_height)
-    human, row = run_chain(sender, receiver, capture, path, config.budget_bytes)
-    try:
-        result = place_result(human, item.truth_joints)
-        row |= evaluate_pair(item.truth, result, item.truth_joints, config.protocol)
-    except SomacastError as fault:
-        raise _StageFault("comparison", fault) from fault
-    return {"name": item.name, "action": item.action, "yaw_deg": item.yaw_deg, **row}, result
+class Judge:
+    """One person: the truth, everybody whom a result is measured beside, and who else it might be."""
+
+    def __init__(self, item: EvalItem, cast: Cast, config: EvaluateConfig):
+        self.item, self.reference = item, Reference(truth_of(item), config.protocol)
+        self.controls: dict[str, Reconstruction] = {}
+        known = item.pose is not None and INPUT in self.reference.cameras and bool(cast.others(item))
+        self.lineup = Lineup(item, self.reference, cast) if known and self.reference.perceptual else None
+        self.faces = FaceLineup(self.reference) if item.has_face and item.pose is not None else None
+        if config.controls:
+            self.controls = controls_of(self.reference.truth, item.yaw_deg, cast.double(item))
+
+    def row(
+        self, person: Reconstruction, in_place: bool = False, surfaces: Mapping[str, Any] | None = None
+    ) -> dict[str, float]:
+        """All figures of one person that is shown; surfaces: a row of somebody with the same surface."""
+        row = self.reference.compare(person, in_place, surfaces)
+        camera = self.reference.cameras.get(INPUT) if in_place else self.reference.input_camera(person)
+        if self.lineup is not None and camera is not None:
+            rank = self.lineup.rank(person, camera)
+            row |= {"same_person": float(rank == 1), "same_person_top5": float(rank <= 5)}
+        distance = self.faces.distance(person) if self.faces is not None else None
+        return row if distance is None else row | {"face_distance": distance}
+
+    def control_rows(self, result: Reconstruction | None, row: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+        """Figures of every control by name; the result in grey is one of them where there is a result, with its row."""
+        rows: dict[str, dict[str, float]] = {}
+        for name, person in self.controls.items():
+            rows[name] = self.row(person, True, rows[TRUTH] if name == BLURRED else None)
+        if OTHER in rows:  # nobody compares the joints of a double
+            rows[OTHER].pop("mpjpe_m", None)
+        if self.controls and result is not None:
+            rows[GREY] = self.row(in_grey(result), surfaces=row)
+        return rows
 
 
-def measure(
-    sender: Any, receiver: Any, items: Iterable[EvalItem], total: int | None, config: EvaluateConfig
-) -> Measured:
-    """Every item through the chain; one that fails becomes a row of `failures` and the rest go on.
+@dataclass
+class _Run:
+    """What an evaluation holds on to."""
 
-    The first person that comes through is run once more before, untimed, so that loading counts for nobody.
-    """
+    sender: Any
+    receiver: Any
+    config: EvaluateConfig
+    path: Path
+    progress: Progress
+    out: Measured = field(default_factory=Measured)
+
+    def capture(self, item: EvalItem) -> Capture:
+        return item.capture(self.sender.system.spec.inputs.mask, self.config.tell_height)
+
+    def chain(self, item: EvalItem) -> tuple[Reconstruction, dict]:
+        return run_chain(self.sender, self.receiver, self.capture(item), self.path, self.config.budget_bytes)
+
+    def warm_up(self, item: EvalItem) -> None:
+        """The first person that comes through is run once before, untimed, so that loading counts for nobody."""
+        start = time.perf_counter()
+        self.chain(item)
+        self.out.warm_up_s = time.perf_counter() - start
+        self.out.peak_after_first_bytes = peak_memory()
+
+    def person(self, number: int, item: EvalItem, cast: Cast) -> dict[str, Any]:
+        """One person's row or failure, and controls, as they are kept."""
+        about = {"name": item.name, "action": item.action}
+        found: dict[str, Any] = {"row": None, "failure": None}
+        human, row = None, {}
+        try:
+            if self.out.warm_up_s is None:
+                self.warm_up(item)
+            human, row = self.chain(item)
+        except _StageFault as fault:
+            found["failure"] = about | {"stage": fault.stage, "message": str(fault)}
+        judge = Judge(item, cast, self.config)
+        if human is not None:
+            try:
+                found["row"] = about | {"yaw_deg": item.yaw_deg} | row | judge.row(human)
+            except SomacastError as fault:
+                human = None
+                found["failure"] = about | {"stage": "comparison", "message": str(fault)}
+        found["controls"] = judge.control_rows(human, found["row"] or {})
+        tile = person_tile(item, judge.reference, human, judge.controls) if self.config.sheet else None
+        self.progress.store(number, found, tile)
+        return found
+
+    def take(self, number: int, name: str, found: dict[str, Any]) -> None:
+        """One person's row into what was measured."""
+        self.out.numbers[name] = number
+        if found["failure"]:
+            self.out.failures.append(found["failure"])
+        else:
+            self.out.rows.append(found["row"])
+        for control, row in found["controls"].items():
+            self.out.controls.setdefault(control, {})[name] = row
+
+
+def measure(run: _Run, items: Iterable[EvalItem], total: int | None) -> Measured:
+    """Every item through the chain; one that fails becomes a row of `failures` and the rest go on. What an earlier run
+    with the same settings had finished is taken as it is."""
     from rich.console import Console
     from rich.progress import track
 
-    out = Measured()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "person.soma"
-        for item in track(items, config.system, total, console=Console(stderr=True)):
-            if config.tell_height and item.height_m is None:
-                raise SomacastError(f"{item.name}: expected a person whose height is known, as of synthetic-test")
-            try:
-                if out.warm_up_s is None:
-                    start = time.perf_counter()
-                    capture = item.capture(sender.system.spec.inputs.mask, config.tell_height)
-                    run_chain(sender, receiver, capture, path, config.budget_bytes)
-                    out.warm_up_s = time.perf_counter() - start
-                    out.peak_after_first_bytes = peak_memory()
-                row, result = measure_item(sender, receiver, item, path, config)
-            except _StageFault as fault:
-                out.failures.append(
-                    {"name": item.name, "action": item.action, "stage": fault.stage, "message": str(fault)}
-                )
-                continue
-            out.rows.append(row)
-            if config.sheet:
-                out.tiles[item.name] = _tile(item, result)
-    return out
+    items = iter(items)
+    first = list(islice(items, GALLERY + 1))
+    cast = Cast(first)
+    everybody = track(chain(first, items), run.config.system, total, console=Console(stderr=True))
+    for number, item in enumerate(everybody):
+        if run.config.tell_height and item.height_m is None:
+            raise SomacastError(f"{item.name}: expected a person whose height is known, as of synthetic-test")
+        run.take(number, item.name, run.progress.load(number) or run.person(number, item, cast))
+    return run.out
 
 
 # -- all together -----------------------------------------------------------------------------------------------------
 
 
-def _numbers(row: dict[str, Any]) -> dict[str, float]:
-    return {k: v for k, v in row.items() if k not in _NOT_AVERAGED}
-
-
-def yaw_bin(yaw_deg: float) -> str:
-    """front (within 60 degrees of facing the camera), side, or back (beyond 120)."""
-    turn = abs((yaw_deg + 180) % 360 - 180)
-    return "front" if turn < 60 else "side" if turn <= 120 else "back"
-
-
-def tables(measured: Measured) -> dict[str, Any]:
-    """Means by action, in total and by yaw; distributions of bytes and times. Failures are counted beside, never
-    averaged."""
-    rows = measured.rows
-    actions: dict[str, list[dict[str, float]]] = {}
-    by_facing: dict[str, list[dict[str, float]]] = {"front": [], "side": [], "back": []}
-    for row in rows:
-        actions.setdefault(row["action"], []).append(_numbers(row))
-        if row["yaw_deg"] is not None:
-            by_facing[yaw_bin(row["yaw_deg"])].append(_numbers(row))
-    failed: dict[str, int] = {}
-    for row in measured.failures:
-        failed[row["action"]] = failed.get(row["action"], 0) + 1
-    out: dict[str, Any] = {"people": len(rows) + len(measured.failures), "failed": len(measured.failures)}
-    out |= {"failed_by_action": failed, "actions": {}, "total": {}, "counts": {}, "by_yaw": {}, "distribution": {}}
-    if rows:
-        out |= summarise(actions)
-        by_yaw = summarise(by_facing) if any(by_facing.values()) else {"actions": {}, "counts": {}}
-        out["by_yaw"] = {k: {"people": by_yaw["counts"][k], **v} for k, v in by_yaw["actions"].items()}
-        for name in ("bytes", "encode_s", "decode_s", "picture_to_mesh_s"):
-            values = np.array([row[name] for row in rows], np.float64)
-            out["distribution"][name] = {
-                "mean": float(values.mean()),
-                "median": float(np.median(values)),
-                "p95": float(np.percentile(values, 95)),
-                "max": float(values.max()),
-            }
-    return out
+def progress_of(config: EvaluateConfig) -> Progress:
+    """Where the people of a run that was killed lie: a hidden folder beside the result."""
+    settings = asdict(config) | {"weights": weights_digests(), "sheet": bool(config.sheet), "json_path": None}
+    folder = config.json_path.with_name(f".{config.json_path.stem}.unfinished")
+    return Progress(folder, settings_key({k: v for k, v in settings.items() if k != "people"}))
 
 
 def load_halves(system: str, device: str) -> tuple[Any, Any]:
@@ -183,10 +220,11 @@ def load_halves(system: str, device: str) -> tuple[Any, Any]:
 
 
 def evaluate_system(config: EvaluateConfig) -> Result:
-    """Measure, write the JSON (and the sheet), print the table; returns what was written.
+    """Measure, write the JSON (and the sheet), print the table; returns what was written. A run that was killed goes on
+    where it stopped.
 
     Raises SomacastError for data or an output that cannot be used. A picture that fails is no error of this function:
-    it is listed under "failures".
+    it is listed under "failures", and the grey mannequin stands for it in the means.
     """
     for path in (config.json_path, config.sheet):
         if path:
@@ -196,72 +234,22 @@ def evaluate_system(config: EvaluateConfig) -> Result:
     sender, receiver = load_halves(config.system, config.device)
     load_s = time.perf_counter() - start
     items = load_items(config.data, config.format, config.people, config.assets, config.seed)
-    measured = measure(sender, receiver, items, total, config)
-    results = tables(measured) | {
+    with tempfile.TemporaryDirectory() as folder:
+        run = _Run(sender, receiver, config, Path(folder) / "person.soma", progress_of(config))
+        measured = measure(run, items, total)
+    results = tables(measured.rows, measured.failures, measured.controls) | {
         "load_s": load_s,
         "first_person_s": measured.warm_up_s,
         "peak_memory_after_first_person_bytes": measured.peak_after_first_bytes,
         "peak_memory_bytes": peak_memory(),
         "failures": measured.failures,
     }
-    result = Result(BENCHMARK, describe_run(BENCHMARK, config), results, measured.rows)
+    rows = [{k: v for k, v in row.items() if not k.startswith("view_")} for row in measured.rows]
+    result = Result(BENCHMARK, describe_run(BENCHMARK, config, packages=PACKAGES), results, rows)
     result = write_result(config.json_path, result)
-    if config.sheet and measured.tiles:
-        write_atomically(config.sheet, _sheet(measured))
+    if config.sheet and measured.rows:
+        columns = caption_of([name for name in measured.controls if name != GREY])
+        write_atomically(config.sheet, sheet(measured.rows, measured.numbers, run.progress, columns))
+    run.progress.clear()
     print_table(result)
     return result
-
-
-# -- for people to look at --------------------------------------------------------------------------------------------
-
-_COLUMNS = (  # figure, heading, factor, places
-    ("bytes", "bytes", 1, 0), ("ssim_whole", "SSIM", 1, 3), ("ssim_box", "SSIM box", 1, 3), ("mse", "MSE", 1, 4),
-    ("centred_chamfer_m", "Chamfer cm", 100, 2), ("mpjpe_m", "MPJPE mm", 1000, 0), ("pa_mpjpe_m", "PA mm", 1000, 0),
-    ("picture_to_mesh_s", "ms", 1000, 0),
-)  # fmt: skip
-
-
-def print_table(result: Result) -> None:
-    """Means by action and in total on stdout, failures below."""
-    from rich.console import Console
-    from rich.table import Table
-
-    found = result.results
-    table = Table(title=f"{result.provenance.system} on {found['people']} people")
-    for heading in ("action", "people", *(column[1] for column in _COLUMNS)):
-        table.add_column(heading, justify="left" if heading == "action" else "right")
-    for action, row in [*found["actions"].items(), ("total", found["total"])]:
-        count = found["counts"].get(action, sum(found["counts"].values()))
-        cells = [f"{row[n] * factor:.{places}f}" if n in row else "" for n, _, factor, places in _COLUMNS]
-        table.add_row(action, str(count), *cells)
-    console = Console()
-    console.print(table)
-    for row in found["failures"]:
-        console.print(f"failed: {row['name']} ({row['action']}) in the {row['stage']}: {row['message']}", markup=False)
-
-
-def _tile(item: EvalItem, result: Reconstruction) -> np.ndarray:
-    """Input beside four views of the truth, above four views of the result: uint8."""
-    from PIL import Image
-
-    from somacast.geometry.preview import person_views, to_bytes_image
-
-    views = [to_bytes_image(person_views(one, TILE_PX)) for one in (Reconstruction(item.truth), result)]
-    picture = Image.fromarray(to_bytes_image(item.frame.image))
-    picture.thumbnail((2 * TILE_PX, 2 * TILE_PX))
-    left = np.full((2 * TILE_PX, 2 * TILE_PX, 3), 250, np.uint8)
-    left[: picture.height, : picture.width] = np.asarray(picture)
-    return np.concatenate([left, np.concatenate(views, 0)], 1)
-
-
-def _sheet(measured: Measured) -> bytes:
-    from somacast.geometry.preview import contact_sheet, encode_png
-
-    ranked = sorted(measured.rows, key=lambda row: row[SHEET_SCORE])
-    chosen = {"worst": ranked[0], "median": ranked[len(ranked) // 2], "best": ranked[-1]}
-    tiles = [
-        (f"{rank}: {row['name']} {row['action']}, SSIM box {row[SHEET_SCORE]:.3f}, {row['bytes']} B",
-         measured.tiles[row["name"]])
-        for rank, row in chosen.items()
-    ]  # fmt: skip
-    return encode_png(contact_sheet(tiles, columns=1))

@@ -63,6 +63,8 @@ class EvalItem:
     camera: Camera | None = None
     pose: TruePose | None = None
     subject: Subject | None = None
+    identity: str | None = None
+    has_face: bool = False
 
     def capture(self, mask: bool = False, known_height: bool = False) -> Capture:
         """What a sender gets: the picture; mask: with the true silhouette; known_height: with the height."""
