@@ -208,6 +208,8 @@ def load_body() -> Body:
 
 TPOSE = np.broadcast_to(np.eye(3, dtype=np.float32), (JOINT_COUNT, 3, 3))
 
+CURL_RAD = 1.25  # turn of each phalanx of a fist
+THUMB_SHARE = 0.45  # the thumb closes about half as far as the other fingers
 _HAND_BONES = ("finger1-1", "finger1-2", "finger1-3", "finger2-1", "finger2-2", "finger2-3", "finger3-1", "finger3-2",
                "finger3-3", "finger4-1", "finger4-2", "finger4-3", "finger5-1", "finger5-2", "finger5-3")  # fmt: skip
 
@@ -215,9 +217,8 @@ _HAND_BONES = ("finger1-1", "finger1-2", "finger1-3", "finger2-1", "finger2-2", 
 @lru_cache(maxsize=1)
 def _hand_bone_numbers() -> dict[str, list[tuple[int, float]]]:
     names = load_body().bone_names
-    # The thumb (finger 1) closes about half as far as the others.
     return {
-        side: [(names.index(f"{b}.{side}"), 0.45 if b.startswith("finger1") else 1.0) for b in _HAND_BONES]
+        side: [(names.index(f"{b}.{side}"), THUMB_SHARE if b.startswith("finger1") else 1.0) for b in _HAND_BONES]
         for side in "LR"
     }
 
@@ -229,7 +230,7 @@ def hand_and_jaw_rotations(curl_left: float, curl_right: float, jaw: float = 0.0
     for side, curl in (("L", curl_left), ("R", curl_right)):
         sign = -1.0 if side == "L" else 1.0  # palms face down in the T-pose: finger tips go down
         for bone, share in _hand_bone_numbers()[side]:
-            a = sign * 1.25 * curl * share
+            a = sign * CURL_RAD * curl * share
             turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
             frame = body.bone_tpose[bone]
             rotation_of_bone[bone] = (frame.T @ turn @ frame).astype(np.float32)

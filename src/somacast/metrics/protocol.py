@@ -201,8 +201,8 @@ class Reference:
 def evaluate_pair(
     truth: Mesh, result: Reconstruction, truth_joints: np.ndarray | None = None, config: ProtocolConfig | None = None
 ) -> dict[str, float]:
-    """`Reference.compare` of one result with a truth of which no picture is known."""
-    return Reference(Truth(truth, truth_joints), config).compare(result)
+    """`Reference.compare` of one result, as `place_result` gives it, with a truth of which no picture is known."""
+    return Reference(Truth(truth, truth_joints), config).compare(result, in_place=True)
 
 
 def _mean_row(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from somacast.body.clothing import MATERIALS
-from somacast.body.table import Body, hand_and_jaw_rotations, load_body, skin_vertices, vertex_normals
+from somacast.body.table import BODY_VERTICES, Body, hand_and_jaw_rotations, load_body, skin_vertices, vertex_normals
 from somacast.geometry.rasteriser import MIN_ALPHA
 from somacast.synthetic.wardrobe.garments import Garment, Outfit, Wardrobe
 from somacast.types import Mesh
@@ -26,7 +27,8 @@ class Person:
 
     vertices [V, 3], skin_index / skin_weight [V, 6], faces [F, 3], face_uvs [F, 3], uvs [T, 2],
     face_layer [F] into textures [L, 256, 256, 4] and matrices [L, 3, 4], face_material [F] into MATERIALS,
-    bones [163, 3] rest heads, shape [K] coefficients, rest_body [19158, 3].
+    bones [163, 3] rest heads, shape [K] coefficients, rest_body [19158, 3]. identity: whose face it is, of those who
+    have one; shape_known, attributes_known: whether shape and outfit.attributes may be learnt from.
     """
 
     shape: np.ndarray
@@ -46,9 +48,30 @@ class Person:
     two_sided: np.ndarray
     cut_out: np.ndarray
     matrices: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    identity: str | None = None
+    has_face: bool = False  # a real one, not that of a skin texture
+    has_jaw: bool = True
+    shape_known: bool = True
+    attributes_known: bool = True
 
-    def pose(self, rotations: np.ndarray, extra: dict[int, np.ndarray] | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Joint world rotations [21, 3, 3] to vertices [V, 3] and joints [21, 3], pelvis joint at the origin."""
+    @property
+    def bone_joint(self) -> np.ndarray:
+        """Canonical joint [B] of each bone that skin_index names."""
+        return load_body().bone_joint
+
+    @property
+    def height_m(self) -> float:
+        """Standing upright, barefoot."""
+        return float(np.ptp(self.rest_body[:BODY_VERTICES, 1]))
+
+    def pose(
+        self, rotations: np.ndarray, curl: Sequence[float] | np.ndarray = (0.0, 0.0), jaw: float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Joint world rotations [21, 3, 3] to vertices [V, 3] and joints [21, 3], pelvis joint at the origin.
+
+        curl: left and right hand, 0 flat to 1 fist; jaw: its opening in radians, 0 to 0.35.
+        """
+        extra = hand_and_jaw_rotations(float(curl[0]), float(curl[1]), jaw)
         transform, joints = load_body().transforms(self.bones, rotations, extra)
         out = np.empty_like(self.vertices)
         skin_vertices(self.vertices, self.skin_index, self.skin_weight, transform, out)
@@ -74,8 +97,7 @@ class Person:
 
     def posed_mesh(self, pose: TruePose) -> Mesh:
         """See `datasets.loaders.Subject`."""
-        extra = hand_and_jaw_rotations(float(pose.curl[0]), float(pose.curl[1]), pose.jaw)
-        return self.colored_mesh(self.pose(pose.rotations, extra)[0])
+        return self.colored_mesh(self.pose(pose.rotations, pose.curl, pose.jaw)[0])
 
     def colored_mesh(self, vertices: np.ndarray, max_edge_m: float = 0.02) -> Mesh:
         """Mesh with vertex colours, faces split until their texture shows; holes of cut-out textures removed."""
@@ -99,6 +121,14 @@ class Person:
         v = np.concatenate([np.stack(points[i : i + 3], 1).reshape(-1, 3) for i in range(0, 9, 3)])
         c = np.concatenate([np.stack(colors[i : i + 3], 1).reshape(-1, 3) for i in range(0, 9, 3)])
         return Mesh(v.astype(np.float32), np.arange(3 * count, dtype=np.int32).reshape(-1, 3), c.astype(np.float32))
+
+
+class PersonSource(Protocol):
+    """Where people come from: dressed bodies of a wardrobe, or rigged people of an asset folder."""
+
+    def draw(self, rng: np.random.Generator, split: str) -> Person:
+        """One person of the split "train" or "test"; the splits share nobody."""
+        ...
 
 
 def _split_triangle(n: int) -> np.ndarray:
@@ -234,3 +264,14 @@ def draw_person(rng: np.random.Generator, wardrobe: Wardrobe, split: str) -> Per
     """One dressed person of the given split ("train" or "test")."""
     shape, phenotype = draw_shape(rng, load_body(), split)
     return dress(shape, phenotype, wardrobe.outfit(rng, phenotype, split))
+
+
+@dataclass(frozen=True)
+class WardrobePeople:
+    """Bodies of the body table in clothes of a wardrobe."""
+
+    wardrobe: Wardrobe
+
+    def draw(self, rng: np.random.Generator, split: str) -> Person:
+        """See PersonSource."""
+        return draw_person(rng, self.wardrobe, split)

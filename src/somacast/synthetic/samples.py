@@ -8,26 +8,34 @@ from pathlib import Path
 
 import numpy as np
 
-from somacast.body.table import hand_and_jaw_rotations, load_body
+from somacast.errors import SomacastError
 from somacast.geometry.rasteriser import Atlas
 from somacast.synthetic.motion.clips import MotionLibrary
-from somacast.synthetic.people import Person, draw_person
+from somacast.synthetic.people import Person, PersonSource, WardrobePeople
 from somacast.synthetic.rendering import Cloth, bounds, halve, shade, visible
 from somacast.synthetic.scenes import Light, Shot, draw_background, draw_light, draw_view
-from somacast.synthetic.wardrobe.garments import Wardrobe
 from somacast.types import Mesh
 
 STEREO_BASELINE_M = 0.065
 
 
+def texture_px(size_px: int) -> int:
+    """Side of the textures of rigged people for pictures of size_px: no finer than two samples a pixel can show."""
+    return 512 if size_px <= 256 else 1024
+
+
 @dataclass(frozen=True)
 class SceneConfig:
-    """How samples are drawn: picture size, crop looseness, share of the asset wardrobe, stereo."""
+    """How samples are drawn: picture size, crop looseness, share of the asset wardrobe, stereo.
+
+    rigged_share: of all people, how many are rigged people of the asset folder; asset_share is of the others.
+    """
 
     size_px: int = 128
     margin: tuple[float, float] = (1.08, 1.4)  # crop side over the person's bounding box
     jitter: float = 0.05  # crop centre, in crop sides
     asset_share: float = 0.6
+    rigged_share: float = 0.0
     views_per_person: int = 6
     stereo: bool = False
     camera_distance_m: tuple[float, float] = (2.4, 6.5)
@@ -104,16 +112,23 @@ class SyntheticPeople:
         self.motions = MotionLibrary(split, assets)
         self.backgrounds = backgrounds
         self.actions = actions
-        self.wardrobes: list[tuple[Wardrobe, float]] = []
-        if assets:
+        self.sources: list[tuple[PersonSource, float]] = []
+        dressed = 1 - self.config.rigged_share
+        if assets and dressed > 0:
             from somacast.synthetic.wardrobe.assets import AssetWardrobe
 
-            self.wardrobes.append((AssetWardrobe(assets), self.config.asset_share))
-        rest = 1 - sum(share for _, share in self.wardrobes)
+            self.sources.append((WardrobePeople(AssetWardrobe(assets)), dressed * self.config.asset_share))
+        rest = dressed - sum(share for _, share in self.sources)
         if rest > 0:
             from somacast.synthetic.wardrobe.builtin import BuiltinWardrobe
 
-            self.wardrobes.append((BuiltinWardrobe(), rest))
+            self.sources.append((WardrobePeople(BuiltinWardrobe()), rest))
+        if self.config.rigged_share > 0:
+            if not assets:
+                raise SomacastError("rigged people: expected --assets, a folder with rigged/ in it")
+            from somacast.synthetic.rigged.people import RiggedPeople
+
+            self.sources.append((RiggedPeople(assets, texture_px(self.config.size_px)), self.config.rigged_share))
 
     def _rng(self, index: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, index, 0 if self.split == "train" else 1])
@@ -121,9 +136,9 @@ class SyntheticPeople:
     def person(self, index: int) -> tuple[Person, np.random.Generator]:
         """Person number `index` and the generator that draws their pictures."""
         rng = self._rng(index)
-        share = np.array([s for _, s in self.wardrobes])
-        wardrobe = self.wardrobes[rng.choice(len(share), p=share / share.sum())][0]
-        return draw_person(rng, wardrobe, self.split), rng
+        share = np.array([s for _, s in self.sources])
+        source = self.sources[rng.choice(len(share), p=share / share.sum())][0]
+        return source.draw(rng, self.split), rng
 
     def samples(self, index: int) -> Iterator[Sample]:
         """All pictures of person number `index`."""
@@ -142,7 +157,8 @@ class SyntheticPeople:
         pose, label = self.motions.draw(rng, action)
         curl, jaw = rng.beta(1.2, 1.8, 2), float(rng.uniform(0, 0.3) if rng.random() < 0.3 else 0)
         rotations = (draw_view(rng, self.split) @ pose).astype(np.float32)
-        xyz, joints = person.pose(rotations, hand_and_jaw_rotations(curl[0], curl[1], jaw))
+        jaw = jaw if person.has_jaw else 0.0
+        xyz, joints = person.pose(rotations, curl, jaw)
         normals = person.normals(xyz)
         distance = float(rng.uniform(*config.camera_distance_m))
         x0, x1, y0, y1 = bounds(xyz, distance)
@@ -150,10 +166,8 @@ class SyntheticPeople:
         shift = rng.uniform(-config.jitter, config.jitter, 2) * side
         shot = Shot(distance, (x0 + x1) / 2 + shift[0], (y0 + y1) / 2 + shift[1], size / side)
         light = draw_light(rng)
-        if self.wardrobes and hasattr(self.wardrobes[0][0], "background_textures"):
-            textures = self.wardrobes[0][0].background_textures()  # type: ignore[attr-defined]
-        else:
-            textures = person.textures
+        # nobody's face hangs on the wall behind them
+        textures = None if person.has_face else person.textures
         background = draw_background(rng, 2 * size, textures, self.backgrounds)
         right = None
         if config.stereo:
@@ -180,7 +194,7 @@ class SyntheticPeople:
         part = np.zeros(triangle.shape, np.uint8)
         corner = person.faces[face, 0]
         bone = person.skin_index[corner, person.skin_weight[corner].argmax(1)]
-        part[seen] = load_body().bone_joint[bone] + 1
+        part[seen] = person.bone_joint[bone] + 1
         material = np.zeros(triangle.shape, np.uint8)
         material[seen] = person.face_material[face] + 1
         return {"depth_m": depth, "normals": normal, "part": part, "material": material}

@@ -14,7 +14,6 @@ from functools import cached_property
 import numpy as np
 
 from somacast.body.rotations import about_axis, slerp
-from somacast.body.table import hand_and_jaw_rotations
 from somacast.errors import SomacastError
 from somacast.synthetic.motion.builtin import BUILTIN_ACTIONS, PERIOD_S, builtin_clip
 from somacast.synthetic.people import draw_person
@@ -85,7 +84,7 @@ class SyntheticWalker:
         self._key_fps = config.fps * keys_per_frame
         self._poses, self._path_m = builtin_clip(rng, config.action, self.loop_s, self._key_fps, config.split)
         self._view = draw_view(rng, "test", config.view_deg)
-        self._hands = hand_and_jaw_rotations(*rng.beta(1.2, 1.8, 2))
+        self._curl = rng.beta(1.2, 1.8, 2)
         self._distance_m = float(rng.uniform(2.6, 4.0))
         self._light = draw_light(rng)
         self._background = draw_background(rng, 2 * config.size_px, self.person.textures)
@@ -106,7 +105,7 @@ class SyntheticWalker:
         for key in np.linspace(0, len(self._poses), 12, endpoint=False).astype(int):
             for turn in views:
                 view = self._view @ about_axis("y", 2 * np.pi * turn / _FRAMING_VIEWS)
-                xyz, _ = self.person.pose((view @ self._poses[key]).astype(np.float32), self._hands)
+                xyz, _ = self.person.pose((view @ self._poses[key]).astype(np.float32), self._curl)
                 boxes.append(bounds(xyz + (view @ self._path_m[key]).astype(np.float32), self._distance_m))
         x0, x1, y0, y1 = np.array(boxes).T
         width, height = x1.max() - x0.min(), y1.max() - y0.min()
@@ -134,7 +133,7 @@ class SyntheticWalker:
     def truth(self, time_s: float) -> Truth:
         """All that is true at `time_s` (finite seconds, from 0)."""
         rotations, moved = self._pose(time_s)
-        vertices, joints = self.person.pose(rotations, self._hands)
+        vertices, joints = self.person.pose(rotations, self._curl)
         pelvis = _TO_CAMERA @ moved + [0, 0, self._distance_m]
         return Truth(rotations, joints, pelvis.astype(np.float32), vertices)
 
@@ -145,7 +144,7 @@ class SyntheticWalker:
         if on_grid and number % self.loop_frames in self._kept:
             return self._kept[number % self.loop_frames]
         rotations, moved = self._pose(time_s)
-        vertices, _ = self.person.pose(rotations, self._hands)
+        vertices, _ = self.person.pose(rotations, self._curl)
         normals = self.person.normals(vertices)
         background = self._background.copy()
         image = paint(self.person, vertices + moved, normals, self._shot, self.config.size_px, background, self._light)[

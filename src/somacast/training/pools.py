@@ -17,6 +17,7 @@ from somacast.body.clothing import ATTRIBUTES
 from somacast.capture.landmarks import INPUT_PX, find_landmarks
 from somacast.synthetic.compression import spoil
 from somacast.synthetic.motion.clips import ACTIONS
+from somacast.synthetic.people import Person
 from somacast.synthetic.samples import SceneConfig, SyntheticPeople
 
 SHARD_PEOPLE = 128
@@ -43,6 +44,20 @@ def picture_landmarks(images: np.ndarray) -> np.ndarray:
     return np.concatenate(found).astype(np.float16)
 
 
+def attribute_numbers(person: Person) -> np.ndarray:
+    """What somebody wears, numbers [5] uint8 of the classes of ATTRIBUTES; 0 where it is unknown."""
+    worn = person.outfit.attributes
+    return np.array([ATTRIBUTES[k].index(worn[k]) if k in worn else 0 for k in ATTRIBUTES], np.uint8)
+
+
+def read_shard(path: Path) -> dict[str, np.ndarray]:
+    """Arrays of a shard; one without columns of what is known knows everybody's shape and attributes."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {k: file[k] for k in file.files}
+    known = np.ones(len(arrays["image"]), np.uint8)
+    return {"shape_known": known, "attributes_known": known} | arrays
+
+
 def pack_samples(people: SyntheticPeople, first: int, count: int) -> dict[str, np.ndarray]:
     """Arrays of all samples of people first .. first+count-1, small enough to keep tens of thousands in memory.
 
@@ -67,9 +82,9 @@ def pack_samples(people: SyntheticPeople, first: int, count: int) -> dict[str, n
                     "shape": s.person.shape,
                     "curl": s.curl,
                     "shot": np.array([s.shot.distance_m, s.shot.cx, s.shot.cy, s.shot.scale / size], np.float32),
-                    "attributes": np.array(
-                        [ATTRIBUTES[k].index(s.person.outfit.attributes[k]) for k in ATTRIBUTES], np.uint8
-                    ),
+                    "shape_known": np.uint8(s.person.shape_known),
+                    "attributes": attribute_numbers(s.person),
+                    "attributes_known": np.uint8(s.person.attributes_known),
                     "person": np.int32(index),
                     "action": np.array(s.action),
                 }
@@ -116,8 +131,7 @@ class Pool:
         names = sorted(p.name for p in self.folder.glob("*.npz"))
         for name in [n for n in reversed(names) if n not in self._read][:limit]:
             try:
-                with np.load(self.folder / name, allow_pickle=False) as file:
-                    self.shards[name] = {k: file[k] for k in file.files}
+                self.shards[name] = read_shard(self.folder / name)
             except (OSError, ValueError):
                 continue
             self._read.add(name)

@@ -89,9 +89,9 @@ class SemanticCoder(nn.Module):
         return torch.cat(parts, 1)
 
 
-def label_loss(coder: SemanticCoder, out: dict[str, Tensor], y: Tensor) -> Tensor:
+def label_loss(coder: SemanticCoder, out: dict[str, Tensor], y: Tensor, known: Tensor | None = None) -> Tensor:
     """-log Cat(y; pi(z)) of eq. 9, mean per label: discretised logistic for scalars, cross entropy for classes, the
-    cosine distance for angles."""
+    cosine distance for angles. known [B, size]: weight of each number of y, all 1 if not given."""
     layout = coder.layout
     s = len(layout.scalars)
     span = y.new_tensor(layout.spans)
@@ -106,11 +106,15 @@ def label_loss(coder: SemanticCoder, out: dict[str, Tensor], y: Tensor) -> Tenso
     chance = torch.where(upper - lower > 1e-5, torch.log((upper - lower).clamp_min(1e-12)), density)
     a = 2 * len(layout.angles)
     angle = F.normalize(out["angles"], dim=-1).flatten(1)
-    total = -chance.mean() + 4 * (angle - y[:, s : s + a]).square().mean()
+    known = torch.ones_like(y) if known is None else known
+    mean = lambda x, weight: (x * weight).sum() / weight.sum().clamp_min(1e-6)  # noqa: E731
+    total = -mean(chance, known[:, :s]) + 4 * mean((angle - y[:, s : s + a]).square(), known[:, s : s + a])
     at = 0
     for _, n in layout.classes:
         logits = out["classes"][:, at : at + n]
-        total = total + 0.1 * F.cross_entropy(logits, y[:, s + a + at : s + a + at + n].argmax(1))
+        one = slice(s + a + at, s + a + at + n)
+        wrong = F.cross_entropy(logits, y[:, one].argmax(1), reduction="none")
+        total = total + 0.1 * mean(wrong, known[:, one.start])
         at += n
     return total
 

@@ -24,7 +24,7 @@ from somacast.extras import require
 from somacast.files import write_atomically
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.training.config import AblationConfig, TrainConfig
-from somacast.training.pools import Pool
+from somacast.training.pools import Pool, read_shard
 
 RUN_FILES = ("extract.pt", "semantic.pt", "receiver.pt", "space.npz", "poses.npy")
 CODING: dict[str, dict[str, bool]] = {  # name -> which idea is off
@@ -49,8 +49,7 @@ class FixedPool(Pool):
     def __init__(self, folder: Path, names: list[str], focus: float = 1.0):
         super().__init__(folder, 10**9, focus)
         for name in names:
-            with np.load(folder / name, allow_pickle=False) as file:
-                self.shards[name] = {k: file[k] for k in file.files}
+            self.shards[name] = read_shard(folder / name)
 
     def refresh(self, limit: int = 2) -> int:
         """Nothing is taken in; returns how many samples there are."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from somacast.body.clothing import ATTRIBUTES
 from somacast.synthetic.samples import SyntheticPeople
 from somacast.systems.aflsc.training.outer_surface import clean_offsets, outer_surface
+from somacast.training.pools import attribute_numbers
 
 SHARD = 100
 
@@ -30,7 +30,7 @@ def produce_charts(people: SyntheticPeople, folder: Path, first: int, count: int
             rows["offset"].append(clean_offsets(offset, material).astype(np.float16))
             rows["material"].append(material)
             rows["shape"].append(person.shape)
-            rows["attributes"].append([ATTRIBUTES[k].index(person.outfit.attributes[k]) for k in ATTRIBUTES])
+            rows["attributes"].append(attribute_numbers(person).tolist())
         temporary = path.with_suffix(".tmp")
         with temporary.open("wb") as file:
             np.savez_compressed(file, **{k: np.stack(v) for k, v in rows.items()})  # pyright: ignore[reportArgumentType]

@@ -19,6 +19,7 @@ from somacast.training.optimisers import (
 )
 
 SHAPE_COUNT = 12
+KNOWN = ("shape_known", "attributes_known")  # columns of a pool; one that lacks them knows all
 ATTRIBUTE_SIZES = tuple(len(v) for v in ATTRIBUTES.values())
 
 if TYPE_CHECKING:
@@ -32,7 +33,12 @@ def _nearest(x: Tensor, size: int) -> Tensor:
 
 
 def to_tensors(batch: dict[str, np.ndarray], flip: np.ndarray | None = None, size_px: int = 96) -> dict[str, Tensor]:
-    """Pool arrays to training tensors at size_px; rows of `flip` [B] bool are mirrored left to right."""
+    """Pool arrays to training tensors at size_px; rows of `flip` [B] bool are mirrored left to right.
+
+    shape_known and attributes_known [B] float are the weights with which a row teaches its shape and its attributes.
+    Rigged people have the shape of the body model that was fitted into them (5 mm of the skin in the median), which
+    is known; what they wear is not described by our classes, and a guess would teach the guess.
+    """
     image = torch.from_numpy(batch["image"]).permute(0, 3, 1, 2).float() / 255
     mask = torch.from_numpy(np.unpackbits(batch["silhouette"], axis=2)).float()[:, None]
     depth = torch.from_numpy(batch["depth"].astype(np.float32))[:, None]
@@ -56,6 +62,7 @@ def to_tensors(batch: dict[str, np.ndarray], flip: np.ndarray | None = None, siz
         curl[f] = curl[f].flip(-1)
         landmarks[f] = torch.from_numpy(mirror_landmarks(landmarks[f].numpy()))
     shot = torch.from_numpy(batch["shot"]).float()
+    everybody = np.ones(len(image))
     image = F.interpolate(image, size=(size_px, size_px), mode="bilinear", align_corners=False)
     mask = F.interpolate(mask, size=(size_px, size_px), mode="bilinear", align_corners=False)
     depth, parts = _nearest(depth, size_px // 2), _nearest(parts, size_px // CELL_PX)
@@ -73,6 +80,7 @@ def to_tensors(batch: dict[str, np.ndarray], flip: np.ndarray | None = None, siz
         "landmarks": landmarks,
         "camera": torch.cat([joints[:, 0], torch.log(shot[:, 3:4] / shot[:, 0:1])], 1),
         "attributes": torch.from_numpy(batch["attributes"].astype(np.int64)),
+        **{k: torch.from_numpy(np.asarray(batch.get(k, everybody), np.float32)) for k in KNOWN},
     }
 
 
@@ -107,6 +115,14 @@ def _half(x: Tensor) -> Tensor:
     return x.unflatten(2, (-1, 2)).unflatten(4, (-1, 2)).mean((3, 5))
 
 
+def known_mean(error: Tensor, known: Tensor | None) -> Tensor:
+    """Mean of errors [B, ...] over the rows that are known [B], by weight; 0 if none is."""
+    if known is None:
+        return error.mean()
+    each = error.flatten(1).mean(1) if error.ndim > 1 else error
+    return (each * known).sum() / known.sum().clamp_min(1)
+
+
 def losses(out: dict[str, Tensor], truth: dict[str, Tensor], recipe: ExtractRecipe) -> dict[str, Tensor]:
     """Weighted terms of eq. 7 and the named additions."""
     cells = out["heat"].shape[-1]
@@ -136,16 +152,14 @@ def losses(out: dict[str, Tensor], truth: dict[str, Tensor], recipe: ExtractReci
     cosine = (turn.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
     terms["pose"] = r.lambda_pose * (
         (six - true_six).square().mean()
-        + 0.05 * (rest[:, :n] - truth["shape"]).square().mean()
+        + 0.05 * known_mean((rest[:, :n] - truth["shape"]).square(), truth.get("shape_known"))
         + 0.05 * (rest[:, n : n + 2] - truth["curl"]).square().mean()
         + (rest[:, n + 2 : n + 5] - truth["camera"]).square().mean()
     )
     terms["geodesic"] = r.lambda_geodesic * (1 - cosine).mean()
     logits = rest[:, n + 5 :].split(ATTRIBUTE_SIZES, 1)
-    terms["attributes"] = (
-        r.lambda_attributes
-        * torch.stack([F.cross_entropy(x, truth["attributes"][:, i]) for i, x in enumerate(logits)]).mean()
-    )
+    worn = [F.cross_entropy(x, truth["attributes"][:, i], reduction="none") for i, x in enumerate(logits)]
+    terms["attributes"] = r.lambda_attributes * known_mean(torch.stack(worn, 1), truth.get("attributes_known"))
     seen = (truth["depth"] < 8).float()
     true_depth = (truth["depth"] + DEPTH_OFFSET_M) * seen
     depth = _half(out["depth"].float())

@@ -12,31 +12,36 @@ import json
 import multiprocessing
 import os
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from somacast.extras import require
+from somacast.synthetic.rigged.reader import FOLDER as RIGGED_FOLDER
 from somacast.synthetic.samples import SceneConfig, SyntheticPeople
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.training.charts import load_charts, produce_charts
 from somacast.systems.aflsc.training.config import TrainConfig
-from somacast.training.pools import SHARD_PEOPLE, Pool, PoolConfig, produce
+from somacast.training.pools import SHARD_PEOPLE, Pool, PoolConfig, produce, read_shard
 
 CHARTS_FIRST = 0
 WORKERS = 2
+RIGGED_SHARE = 0.3  # of the pictures, where the assets hold rigged people: real faces and hair, but few of them
 CHECKPOINT = "checkpoint.safetensors"  # tables and networks in one file; what ships is written from it
 SHARE = {"extract": 0.64, "receiver": 0.12, "fresh": 0.04, "semantic": 0.12}  # of the minutes
 
 
 def _scene(config: TrainConfig) -> SceneConfig:
-    return SceneConfig(asset_share=0.55, views_per_person=8, spoilt_share=0.25)
+    rigged = config.assets is not None and (config.assets / RIGGED_FOLDER).is_dir()
+    share = RIGGED_SHARE if rigged else 0.0
+    return SceneConfig(asset_share=0.55, views_per_person=8, spoilt_share=0.25, rigged_share=share)
 
 
 def _people(config: TrainConfig, split: str, seed: int) -> SyntheticPeople:
-    return SyntheticPeople(split, seed, config.assets, _scene(config))
+    """People for charts, which need a surface bound to the body table: none of the rigged ones."""
+    return SyntheticPeople(split, seed, config.assets, replace(_scene(config), rigged_share=0.0))
 
 
 def _after(folder: Path, name: str) -> list[Path]:
@@ -115,8 +120,7 @@ def _shard_features(task: tuple[str, str, bool]) -> tuple[np.ndarray, dict[str, 
     config = ExtractConfig(saved["size_px"], shape_count=SHAPE_COUNT, attribute_logits=sum(ATTRIBUTE_SIZES))
     net = MultiTaskViT(config)
     net.load_state_dict(saved["average"])
-    with np.load(shard) as file:
-        data = {k: file[k] for k in file.files}
+    data = read_shard(Path(shard))
     net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return extract_features(net, data, flip)
 

@@ -27,7 +27,7 @@ from somacast.systems.aflsc.networks.adversarial import (
     label_loss,
 )
 from somacast.systems.aflsc.networks.extract import MultiTaskViT
-from somacast.systems.aflsc.training.extract_losses import to_tensors
+from somacast.systems.aflsc.training.extract_losses import KNOWN, known_mean, to_tensors
 from somacast.training.optimisers import half_precision, pick_device
 
 
@@ -65,9 +65,8 @@ def extract_features(
                 out = net(t["image"].contiguous(memory_format=torch.channels_last), t["landmarks"])
             out = {k: v.float() for k, v in out.items()}
             features.append(feature_vector(out).numpy().astype(np.float16))
-            truths.append(
-                {k: t[k].numpy() for k in ("rotations", "shape", "curl", "attributes", "joints", "z", "camera")}
-            )
+            names = ("rotations", "shape", "curl", "attributes", "joints", "z", "camera", *KNOWN)
+            truths.append({k: t[k].numpy() for k in names})
     return np.concatenate(features), {k: np.concatenate([t[k] for t in truths]) for k in truths[0]}
 
 
@@ -84,6 +83,23 @@ def label_truth(space: LabelSpace, truth: dict[str, np.ndarray]) -> np.ndarray:
             "pelvis": np.zeros((n, 3)),
         }
     )
+
+
+def known_labels(space: LabelSpace, layout: LabelLayout, truth: dict[str, np.ndarray]) -> np.ndarray:
+    """Which numbers of the label vectors of the truths are known, [N, layout.size] float32 in [0, 1].
+
+    Shape and attributes by the columns of the pool, anything else always. An unknown number teaches nothing: neither
+    the labels' likelihood nor the discriminator sees it, the coder gets 0, the mean, in its place, and joints, which
+    follow from the shape, are left out with it.
+    """
+    n = len(truth["rotations"])
+    weight = {
+        group: np.asarray(truth.get(f"{group}_known", np.ones(n)), np.float32) for group in ("shape", "attributes")
+    }
+    labels = space.vocabulary.labels
+    each = [(i, 1) for i in layout.scalars] + [(i, 2) for i in layout.angles] + list(layout.classes)
+    everybody = np.ones(n, np.float32)
+    return np.stack([weight.get(labels[i].group, everybody) for i, count in each for _ in range(count)], 1)
 
 
 class Kinematics(nn.Module):
@@ -150,8 +166,13 @@ def losses(
     y: Tensor,
     joints: Tensor,
     r: SemanticRecipe,
+    known: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, dict[str, float]]:
-    """Eq. 11 in its non-saturating form: (coder's loss, discriminator's loss, terms)."""
+    """Eq. 11 in its non-saturating form: (coder's loss, discriminator's loss, terms). known [B, size]: see
+    `known_labels`; all if not given."""
+    known = torch.ones_like(y) if known is None else known
+    y = y * known
+    whole = known[:, chain.shape].amin(1) if chain.shape else known.new_ones(len(known))
     noisy = x + r.noise * torch.randn_like(x)
     seen = (
         torch.rand(len(x), device=x.device) < 0.5
@@ -167,10 +188,11 @@ def losses(
     terms = {
         "features": r.lambda_features * (out["features"] - x).square().mean(),
         "kl": r.beta * kl,
-        "labels": r.lambda_labels * (0.5 * label_loss(coder, out, y) + label_loss(coder, plain, y)),
-        "joints": r.lambda_joints * (chain(plain["mean"], plain["angles"][:, 0]) - joints).norm(dim=-1).mean(),
+        "labels": r.lambda_labels * (0.5 * label_loss(coder, out, y, known) + label_loss(coder, plain, y, known)),
+        "joints": r.lambda_joints
+        * known_mean((chain(plain["mean"], plain["angles"][:, 0]) - joints).norm(dim=-1), whole),
     }
-    fake = coder.label_vector(out)
+    fake = coder.label_vector(out) * known
     terms["adversarial"] = r.gamma * F.softplus(-judge(out["features"], fake)).mean()
     real_logit, fake_logit = judge(x, y), judge(out["features"].detach(), fake.detach())
     judged = F.softplus(-real_logit).mean() + F.softplus(fake_logit).mean()
@@ -203,6 +225,7 @@ def train(
     device = pick_device()
     x = torch.from_numpy(features).float().to(device)
     y = torch.from_numpy(layout.vector(space.vocabulary, label_truth(space, truth))).to(device)
+    known = torch.from_numpy(known_labels(space, layout, truth)).to(device)
     coder = SemanticCoder(SemanticConfig(x.shape[1]), layout).to(device)
     coder.mean.copy_(x.mean(0))
     coder.std.copy_(x.std(0) + 1e-4)
@@ -229,7 +252,8 @@ def train(
             slow = 0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * progress))
             group["lr"] = recipe.rate * min(1, step / 100 + 0.01) * slow
         pick = torch.randint(0, len(x), (recipe.batch,), device=device)
-        loss, judged, info = losses(coder, judge, chain, coder.standard(x[pick]), y[pick], joints[pick], recipe)
+        batch = coder.standard(x[pick]), y[pick], joints[pick]
+        loss, judged, info = losses(coder, judge, chain, *batch, recipe, known[pick])
         first.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(coder.parameters(), 1.0)
