@@ -58,6 +58,18 @@ class GltfScene:
             mesh = _join([self._colored(part, longest, stored=True) for part in parts])
             return Mesh(mesh.vertices, mesh.faces, None) if plain else mesh
 
+    def duration_s(self, animation: int) -> float:
+        """Length of an animation in seconds."""
+        with faults_in_one_line(self.path):
+            samplers = self._file.document["animations"][animation]["samplers"]
+            return max(float(self._file.array(s["input"])[-1, 0]) for s in samplers)
+
+    def node_places(self, animation: int, share: float) -> dict[str, np.ndarray]:
+        """World transforms [4, 4] of the scene's nodes by name at a share of an animation, in the file's units."""
+        with faults_in_one_line(self.path):
+            nodes = self._file.document["nodes"]
+            return {str(nodes[n].get("name", n)): place for n, place in self._pose(animation, share)[0].items()}
+
     # -- the pose ------------------------------------------------------------------------------------------------------
 
     def _pose(self, animation: int | None, share: float) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:

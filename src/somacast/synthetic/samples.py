@@ -154,8 +154,9 @@ class SyntheticPeople:
     def shoot(self, person: Person, rng: np.random.Generator, action: str | None = None) -> Sample:
         """One picture of the person in a drawn pose, camera, light and place."""
         config, size = self.config, self.config.size_px
-        pose, label = self.motions.draw(rng, action)
+        pose, label, known_curl = self.motions.draw_with_hands(rng, action)
         curl, jaw = rng.beta(1.2, 1.8, 2), float(rng.uniform(0, 0.3) if rng.random() < 0.3 else 0)
+        curl = curl if known_curl is None else known_curl
         rotations = (draw_view(rng, self.split) @ pose).astype(np.float32)
         jaw = jaw if person.has_jaw else 0.0
         xyz, joints = person.pose(rotations, curl, jaw)

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 FORMAT = "somacast synthetic people"
 FORMAT_VERSION = 1
 CONFIG_FILE, MANIFEST_FILE, PERSON_FILE = "config.json", "manifest.json", "person.json"
-BUILTIN_LICENCE = "CC0-1.0 (built-in wardrobe and motions of Somacast; body from anny, Apache-2.0)"
+BUILTIN_LICENCE = (
+    "CC0-1.0 (built-in wardrobe and motions of Somacast; body from anny, Apache-2.0; emotes, for training only, from "
+    "Decentraland, Apache-2.0)"
+)
 # Validation draws from the bodies and motions of training, but its people are numbered where no training set reaches.
 _VAL_FIRST = 1_000_000_000
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")

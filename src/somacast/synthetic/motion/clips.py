@@ -1,7 +1,7 @@
 """Motions: labelled clips in the canonical form, their split, and the perturbation of poses.
 
-A motion library draws (rotations [21, 3, 3], action). Clips of an asset folder and the built-in procedural
-motions stand behind the same call.
+A motion library draws (rotations [21, 3, 3], action). Clips of an asset folder, the built-in procedural motions and,
+for training, the emotes that ship in the package stand behind the same call.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from somacast.body.rotations import quaternion_to_matrix, rotvec_to_matrix
 from somacast.body.skeleton import local_rotations, mirror_pose, world_rotations
 from somacast.body.table import load_body
+from somacast.synthetic.motion.emotes import Emote, load_emotes
 
 ACTIONS = ("standing", "walking", "running", "jumping", "sitting")  # the five of the paper
 # Spread of the perturbation per joint in degrees, canonical joint order.
@@ -26,6 +27,7 @@ TEST_CLIPS = frozenset((
     "quaternius_f_Idle", "quaternius_m_Clapping", "quaternius_f_Clapping", "quaternius_m_RunningJump",
     "quaternius_f_RunningJump", "quaternius_m_Punch", "quaternius_f_Punch",
 ))  # fmt: skip
+_CURL_STD = 0.05  # by which the hands of an emote vary
 _NOT_MOTION = ("mh_tpose", "mh_benchmark")
 
 
@@ -79,15 +81,27 @@ def perturb(rotations: np.ndarray, rng: np.random.Generator, strength: float) ->
 
 
 class MotionLibrary:
-    """Poses of one split, from the built-in motions and, if given, the clips of an asset folder."""
+    """Poses of one split, from the built-in motions and, if given, the clips of an asset folder.
 
-    def __init__(self, split: str, assets: Path | None = None, builtin_share: float = 0.35, focus: float = 0.5):
+    `emote_share` of the poses of split "train" are those of emotes, whose hands are known.
+    """
+
+    def __init__(
+        self,
+        split: str,
+        assets: Path | None = None,
+        builtin_share: float = 0.35,
+        focus: float = 0.5,
+        emote_share: float = 0.08,
+    ):
         self.split, self.focus = split, focus
         self.clips = [c for c in read_clips(assets) if c.split == split] if assets else []
         self.builtin_share = builtin_share if self.clips else 1.0
         labels = [c.action for c in self.clips]
         weight = [max(5, min(len(c.rotations), 400)) ** 0.5 / labels.count(c.action) ** 0.4 for c in self.clips]
         self._weight = np.array(weight) / max(sum(weight), 1e-9)
+        self.emotes = load_emotes() if split == "train" and emote_share > 0 else ()
+        self.emote_share = emote_share
 
     def _from_clips(self, rng: np.random.Generator, action: str | None) -> tuple[np.ndarray, str]:
         weight = self._weight
@@ -106,13 +120,35 @@ class MotionLibrary:
         action = action or str(rng.choice(BUILTIN_ACTIONS))
         return draw_builtin_pose(rng, action, self.split), action
 
+    def _from_emotes(self, rng: np.random.Generator, emotes: list[Emote]) -> tuple[np.ndarray, str, np.ndarray]:
+        weight = np.array([len(e.rotations) for e in emotes]) ** 0.5
+        emote = emotes[rng.choice(len(emotes), p=weight / weight.sum())]
+        frame = rng.integers(len(emote.rotations))
+        pose, curl = emote.rotations[frame], emote.curl[frame]
+        if rng.random() < 0.5:
+            pose, curl = mirror_pose(pose), curl[::-1]
+        pose = perturb(pose, rng, rng.uniform(0, 0.4))  # arms stay where the hands' shape belongs
+        return pose.astype(np.float32), emote.action, np.clip(curl + rng.normal(0, _CURL_STD, 2), 0, 1)
+
     def draw(self, rng: np.random.Generator, action: str | None = None) -> tuple[np.ndarray, str]:
         """A pose [21, 3, 3] of the split, of the given action if any; training poses are mixed and perturbed.
 
         Without an action, `focus` of the draws are of ACTIONS, evenly: what people do most.
         """
+        return self.draw_with_hands(rng, action)[:2]
+
+    def draw_with_hands(
+        self, rng: np.random.Generator, action: str | None = None
+    ) -> tuple[np.ndarray, str, np.ndarray | None]:
+        """`draw` and the curl [2] in [0, 1] of the left and the right hand where the motion has them, else None."""
         if action is None and rng.random() < self.focus:
             action = str(rng.choice(ACTIONS))
+        emotes = [e for e in self.emotes if action in (None, e.action)]
+        if emotes and rng.random() < self.emote_share:
+            return self._from_emotes(rng, emotes)
+        return *self._draw_without_hands(rng, action), None
+
+    def _draw_without_hands(self, rng: np.random.Generator, action: str | None) -> tuple[np.ndarray, str]:
         builtin = not self.clips or rng.random() < self.builtin_share
         pose, label = (self._from_builtin if builtin else self._from_clips)(rng, action)
         if self.split == "train":
