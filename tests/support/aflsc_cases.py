@@ -57,7 +57,7 @@ def attribute_numbers(person_sample: Sample) -> np.ndarray:
 def poses() -> np.ndarray:
     """World rotations [160, 21, 3, 3] of built-in motions seen from training views."""
     rng = np.random.default_rng(SEED)
-    library = MotionLibrary("train")
+    library = MotionLibrary("train", emote_share=0)
     return np.stack([draw_view(rng, "train") @ library.draw(rng)[0] for _ in range(160)]).astype(np.float32)
 
 
