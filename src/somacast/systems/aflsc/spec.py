@@ -74,6 +74,11 @@ SPEC = SystemSpec(
     live=LiveSpec(_tracker, _coder, _body),
     trainers={
         "all": Trainer(f"{_TRAINING}.config:TrainConfig", f"{_TRAINING}.recipe:main", "all networks, from nothing"),
+        "sender": Trainer(
+            f"{_TRAINING}.config:SenderConfig",
+            f"{_TRAINING}.sender:main",
+            "the sender's networks, from those that ship",
+        ),
         "ablations": Trainer(
             f"{_TRAINING}.config:AblationConfig",
             f"{_TRAINING}.ablations:main",

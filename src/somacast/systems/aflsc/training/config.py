@@ -1,4 +1,4 @@
-"""Settings of `somacast train aflsc`, `train aflsc ablations` and `train aflsc motion`."""
+"""Settings of `somacast train aflsc` and of its stages `sender`, `ablations` and `motion`."""
 
 from __future__ import annotations
 
@@ -51,6 +51,48 @@ class TrainConfig:
         check_positive(
             minutes=self.minutes, threads=self.threads, producers=self.producers, charts=self.charts,
             pool_shards=self.pool_shards, fresh_shards=self.fresh_shards, focus=self.focus,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SenderConfig:
+    """Go on with the sender's networks of the package on people as they are made today; labels and receiver stay.
+
+    Streams are then the same as before: only what the sender sees in a picture is learnt again.
+
+    Example: somacast train aflsc sender --out runs/sender --assets assets --minutes 60
+    """
+
+    out: Path = Path("runs/sender")
+    """folder for the pool, checkpoints, curves and the ONNX file, made if needed"""
+    minutes: float = 60.0
+    """wall-clock time of the extractor"""
+    semantic_minutes: float = 8.0
+    """wall-clock time of the semantic coder"""
+    resume: bool = False
+    """go on from the checkpoints in the output folder"""
+    assets: Assets = None
+    """folder with an asset wardrobe, motions and rigged people; built-in ones if not given"""
+    seed: int = 0
+    """start of all randomness"""
+    threads: int = 1
+    """threads of the trainer"""
+    producers: int = 1
+    """processes that draw people beside the training"""
+    rate: float = 5e-4
+    """highest rate of AdamW"""
+    matrix_rate: float = 0.008
+    """highest rate of Muon"""
+    pool_shards: int = 60
+    """how many shards of pictures are learnt from at a time"""
+    focus: float = 1.6
+    """how much more often the five actions of the evaluation are drawn than others"""
+
+    def __post_init__(self) -> None:
+        check_positive(
+            minutes=self.minutes, semantic_minutes=self.semantic_minutes, threads=self.threads,
+            producers=self.producers, rate=self.rate, matrix_rate=self.matrix_rate, pool_shards=self.pool_shards,
+            focus=self.focus,
         )  # fmt: skip
 
 

@@ -33,15 +33,16 @@ CHECKPOINT = "checkpoint.safetensors"  # tables and networks in one file; what s
 SHARE = {"extract": 0.64, "receiver": 0.12, "fresh": 0.04, "semantic": 0.12}  # of the minutes
 
 
-def _scene(config: TrainConfig) -> SceneConfig:
-    rigged = config.assets is not None and (config.assets / RIGGED_FOLDER).is_dir()
+def scene_of(assets: Path | None) -> SceneConfig:
+    """How the pictures of training people are drawn; rigged people are among them where the asset folder has some."""
+    rigged = assets is not None and (assets / RIGGED_FOLDER).is_dir()
     share = RIGGED_SHARE if rigged else 0.0
     return SceneConfig(asset_share=0.55, views_per_person=8, spoilt_share=0.25, rigged_share=share)
 
 
 def _people(config: TrainConfig, split: str, seed: int) -> SyntheticPeople:
     """People for charts, which need a surface bound to the body table: none of the rigged ones."""
-    return SyntheticPeople(split, seed, config.assets, replace(_scene(config), rigged_share=0.0))
+    return SyntheticPeople(split, seed, config.assets, replace(scene_of(config.assets), rigged_share=0.0))
 
 
 def _after(folder: Path, name: str) -> list[Path]:
@@ -174,7 +175,7 @@ def main(config: TrainConfig) -> Path:
     (out / "config.json").write_text(json.dumps(described | {"processes": world}, indent=1))
     context = multiprocessing.get_context("spawn")
     assets = str(config.assets) if config.assets else None
-    pool_config = PoolConfig("train", config.seed, assets, _scene(config))
+    pool_config = PoolConfig("train", config.seed, assets, scene_of(config.assets))
     keep = config.pool_shards + config.fresh_shards
     workers = [
         context.Process(target=produce, args=(pool_config, out / "pool", 10**6, k, config.producers, keep), daemon=True)
@@ -189,7 +190,7 @@ def main(config: TrainConfig) -> Path:
     for worker in workers:
         worker.start()
     try:
-        produce(PoolConfig("train", config.seed + 1001, assets, _scene(config)), out / "held_out", 1)
+        produce(PoolConfig("train", config.seed + 1001, assets, scene_of(config.assets)), out / "held_out", 1)
         produce_charts(_people(config, "train", config.seed + 10), out / "charts", CHARTS_FIRST, config.charts)
         charts = load_charts(out / "charts")
         learn, watch = split_charts(charts)
@@ -239,7 +240,9 @@ def _extract_stage(config: TrainConfig, out: Path) -> list[str]:
 
     held = Pool(out / "held_out", 10**6)
     held.wait(1)
-    pool = Pool(out / "pool", config.pool_shards * SHARD_PEOPLE * _scene(config).views_per_person, config.focus)
+    pool = Pool(
+        out / "pool", config.pool_shards * SHARD_PEOPLE * scene_of(config.assets).views_per_person, config.focus
+    )
     pool.wait(2000)
     done = out / "extract.done.json"
     if config.resume and done.exists():
