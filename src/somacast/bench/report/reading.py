@@ -13,13 +13,20 @@ from somacast.weights.manifest import origins
 
 FOLDER = "results"
 # Names of result files, without ending; all others are called as their benchmark.
-FULL, SMALL, HEIGHT, OTHERS = DEFAULT, f"{DEFAULT}_small", f"{DEFAULT}_height", "others"
+FULL, SMALL, HEIGHT, RIGGED, OTHERS = (
+    DEFAULT,
+    f"{DEFAULT}_small",
+    f"{DEFAULT}_height",
+    f"{DEFAULT}_rigged",
+    "others",
+)
 _EVALUATE = f"somacast evaluate --system {DEFAULT}"
 # How to make a file that is not there, or that did not record its command.
 COMMANDS = {
     FULL: f"{_EVALUATE} --data synthetic-test --json results/stills/{FULL}.json",
     SMALL: f"{_EVALUATE} --data synthetic-test --budget-bytes N --json results/stills/{SMALL}.json",
     HEIGHT: f"{_EVALUATE} --data synthetic-test --tell-height --json results/stills/{HEIGHT}.json",
+    RIGGED: f"{_EVALUATE} --data rigged-test --assets ASSETS --json results/stills/{RIGGED}.json",
     OTHERS: f"{_EVALUATE} --data FOLDER --format meshes --json results/stills/{OTHERS}.json",
     "speed": "somacast bench speed --json results/stills/speed.json",
     "people": "somacast bench people --json results/stills/people.json",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from somacast.bench.report.figures import FIGURES
+from somacast.bench.report.people import people_lines
 from somacast.bench.report.reading import COMMANDS, FULL, HEIGHT, OTHERS, SMALL, Committed
 from somacast.bench.results import Result
 
@@ -81,14 +82,15 @@ def height_line(with_height: Committed, full: Committed) -> str:
 
 def still_lines(results: Mapping[str, Committed], links: Callable[[Path], str]) -> list[str]:
     """All lines about stills. links: from a path of the working copy to what the page calls it, "" if there is none."""
-    lines = ["## Stills", "", *table(results)]
+    lines = [*people_lines(results), "## Stills: floors, times, and the paper's figures", "", *table(results)]
     full = results.get(FULL)
     if full is not None:
         failed, people = full.result.results["failed"], full.result.results["people"]
         lines += actions_table(full.result)
         lines += [
             "",
-            f"{failed} of {people} people failed; no mean contains a failure. Totals are means over the actions.",
+            f"{failed} of {people} people failed; the grey mannequin stands for them in the means of figures. Totals "
+            "are means over the actions.",
         ]
     if "speed" in results:
         lines += ["", stages_line(results["speed"].result)]
