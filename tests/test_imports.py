@@ -36,6 +36,7 @@ USERS_OF_EXTRAS = {
     "aiortc": ("network/transport/webrtc/", "viewer/"),
     "av": ("capture/video.py",),
     "cryptography": ("network/keys.py", "network/transport/udp/"),
+    "dlib": ("metrics/identity.py",),
     "matplotlib": ("bench/", "systems/aflsc/ablation/show.py"),
     "onnx": ("training/", "weights/arrays.py", "metrics/perceptual.py"),
     "starlette": ("viewer/",),

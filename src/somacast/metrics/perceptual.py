@@ -70,7 +70,8 @@ def layers(images: np.ndarray, threads: int = 2) -> list[np.ndarray]:
     a pixel, then each channel times the root of its weight in the measure."""
     if images.ndim != 4 or images.shape[3] != 3 or min(images.shape[1:3]) < MIN_SIDE_PX:
         raise ValueError(f"expected pictures [N, H, W, 3] of at least {MIN_SIDE_PX} px, got shape {images.shape}")
-    return _session(threads).run(None, {"images": np.ascontiguousarray(images, np.float32)})
+    maps = _session(threads).run(None, {"images": np.ascontiguousarray(images, np.float32)})
+    return [np.asarray(values) for values in maps]
 
 
 def union_square(
