@@ -330,8 +330,8 @@ def _listing(folder: Path, format: str) -> list:
 def load_items(
     data: str, format: str = "synthetic", people: int | None = None, assets: Path | None = None, seed: int = 0
 ) -> Iterator[EvalItem]:
-    """Items of "synthetic-test", "rigged-test" or of a folder in one of FORMATS; of a folder the first `people` in order
-    of name, of a folder of meshes each from several sides."""
+    """Items of "synthetic-test", "rigged-test" or of a folder in one of FORMATS; of a folder the first `people` in
+    order of name, of a folder of meshes each from several sides."""
     if data in (SYNTHETIC_TEST, RIGGED_TEST):
         drawn = synthetic_test if data == SYNTHETIC_TEST else rigged_test
         return drawn(people or DEFAULT_PEOPLE, assets, seed)
