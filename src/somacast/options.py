@@ -17,7 +17,8 @@ import tyro
 from somacast.errors import SomacastError
 from somacast.files import check_output_path
 
-SYNTHETIC_TEST = "synthetic-test"
+SYNTHETIC_TEST = "synthetic-test"  # words that stand for test people who are drawn
+RIGGED_TEST = "rigged-test"
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,15 @@ class Written:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder to be read. content: what is expected in it; word: may stand in the place of a folder."""
+    """A folder to be read. content: what is expected in it; words: may stand in the place of a folder."""
 
     content: str = ""
-    word: str | None = None
+    words: tuple[str, ...] = ()
 
     def check(self, path: Path | str) -> None:
-        if str(path) != self.word and not Path(path).is_dir():
+        if str(path) not in self.words and not Path(path).is_dir():
             expected = f"; expected one with {self.content}" if self.content else ""
-            raise SomacastError(f"{path}: no such folder{expected}{f', or {self.word}' if self.word else ''}")
+            raise SomacastError(f"{path}: no such folder{expected}{''.join(f', or {word}' for word in self.words)}")
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ Device = Annotated[str, _DEVICE, RunsOn()]
 TrainingDevice = Annotated[str, _DEVICE, RunsOn(torch=True)]
 Json = Annotated[Path, tyro.conf.arg(name="json"), Written((".json",))]
 Assets = Annotated[Path | None, Folder("assets")]
-People = Annotated[str, Folder("people", SYNTHETIC_TEST)]
+People = Annotated[str, Folder("people", (SYNTHETIC_TEST, RIGGED_TEST))]
 PeopleFormat = Literal["thuman2", "meshes", "synthetic"]
 
 
@@ -83,6 +84,12 @@ def check_paths(config: Any) -> None:
     for _, value, declaration in declared(config):
         if value is not None and isinstance(declaration, Written | Folder | Existing):
             declaration.check(value)
+
+
+def check_people(data: str, assets: Path | None) -> None:
+    """Raise SomacastError where the people asked for need an asset folder and none is given."""
+    if data == RIGGED_TEST and assets is None:
+        raise SomacastError(f"--data {RIGGED_TEST}: expected --assets, a folder with rigged/ in it")
 
 
 def check_output(path: Path, suffixes: Sequence[str] = ()) -> Path:

@@ -130,12 +130,13 @@ class SyntheticPeople:
 
             self.sources.append((RiggedPeople(assets, texture_px(self.config.size_px)), self.config.rigged_share))
 
-    def _rng(self, index: int) -> np.random.Generator:
+    def rng(self, index: int) -> np.random.Generator:
+        """The generator that draws person number `index` and their pictures."""
         return np.random.default_rng([self.seed, index, 0 if self.split == "train" else 1])
 
     def person(self, index: int) -> tuple[Person, np.random.Generator]:
         """Person number `index` and the generator that draws their pictures."""
-        rng = self._rng(index)
+        rng = self.rng(index)
         share = np.array([s for _, s in self.sources])
         source = self.sources[rng.choice(len(share), p=share / share.sum())][0]
         return source.draw(rng, self.split), rng

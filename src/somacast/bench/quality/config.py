@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from somacast.metrics.config import ProtocolConfig
-from somacast.options import Assets, Device, Folder, Json, People, PeopleFormat, Written, check_positive
+from somacast.options import Assets, Device, Folder, Json, People, PeopleFormat, Written, check_people, check_positive
 from somacast.systems.registry import DEFAULT
 
 
@@ -17,7 +17,8 @@ from somacast.systems.registry import DEFAULT
 class EvaluateConfig:
     """Measure a system on test people and write the results as JSON.
 
-    Data is a folder, or synthetic-test for people made on the fly whose bodies and motions no training has seen.
+    Data is a folder, or synthetic-test for people made on the fly whose bodies and motions no training has seen, or
+    rigged-test for the rigged people of --assets with real faces and clothes that are kept for tests.
 
     Example: somacast evaluate --system aflsc --data synthetic-test --people 40 --json results/stills/aflsc.json
     """
@@ -25,7 +26,7 @@ class EvaluateConfig:
     system: str
     """system to measure"""
     data: People
-    """folder with people, or synthetic-test"""
+    """folder with people, or synthetic-test or rigged-test"""
     json_path: Json
     """file for the results"""
     format: PeopleFormat = "synthetic"
@@ -33,7 +34,7 @@ class EvaluateConfig:
     people: int | None = None
     """how many people; all of a folder if not given; a folder of meshes gives four pictures of each"""
     assets: Assets = None
-    """asset wardrobe and motions for synthetic-test"""
+    """asset wardrobe and motions for synthetic-test; rigged people and motions for rigged-test"""
     seed: int = 0
     """start of all randomness"""
     device: Device = "cpu"
@@ -50,6 +51,7 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         check_positive(people=self.people, budget_bytes=self.budget_bytes)
+        check_people(self.data, self.assets)
 
 
 @dataclass(frozen=True)

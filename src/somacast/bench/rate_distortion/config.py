@@ -14,6 +14,7 @@ from somacast.options import (
     Json,
     People,
     PeopleFormat,
+    check_people,
     check_positive,
 )
 
@@ -40,11 +41,11 @@ class RdConfig:
     people: int = 8
     """how many people"""
     data: People = SYNTHETIC_TEST
-    """folder with people, or synthetic-test"""
+    """folder with people, or synthetic-test or rigged-test"""
     format: PeopleFormat = "synthetic"
     """layout of the folder"""
     assets: Assets = None
-    """asset wardrobe and motions for synthetic-test"""
+    """asset wardrobe and motions for synthetic-test; rigged people and motions for rigged-test"""
     seed: int = 0
     """start of all randomness"""
     device: Device = "cpu"
@@ -59,6 +60,7 @@ class RdConfig:
 
     def __post_init__(self) -> None:
         check_positive(people=self.people, workers=self.workers)
+        check_people(self.data, self.assets)
         budgets = self.budgets_bytes
         if not budgets or min(budgets) < 1 or len(set(budgets)) != len(budgets):
             raise SomacastError(f"--budgets-bytes: expected different numbers of bytes above 0, got {list(budgets)}")

@@ -9,12 +9,16 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from somacast.errors import SomacastError
+from somacast.options import RIGGED_TEST, SYNTHETIC_TEST, check_people
 from somacast.types import Camera, Capture, Frame, Mesh
+
+if TYPE_CHECKING:
+    from somacast.synthetic.samples import Sample
 
 PICTURE_PX = 384
 FORMATS = ("synthetic", "thuman2", "meshes")
@@ -49,7 +53,8 @@ class EvalItem:
     mesh in the view frame, metres, with the pelvis at the origin, or the middle of its bounding box if there are no
     joints; truth_joints [21, 3] metres or None; yaw_deg: turn of the pelvis, 0 facing the camera, or None;
     silhouette [H, W] float32 in [0, 1]: where the person is in the picture, for benchmarks only, or None; height_m: of
-    the body standing upright, barefoot, or None.
+    the body standing upright, barefoot, or None; camera: of the picture, pose and subject: what is in front of it, or
+    None; identity: who it is, of people who may come more than once, or None; has_face: a real face, not a drawn one.
     """
 
     name: str
@@ -95,8 +100,6 @@ def _frame(image: np.ndarray) -> Frame:
 
 def synthetic_test(people: int = DEFAULT_PEOPLE, assets: Path | None = None, seed: int = 0) -> Iterator[EvalItem]:
     """Unseen people drawn on the fly, one picture each, the five actions of the paper in turn."""
-    from somacast.body.table import BODY_VERTICES
-    from somacast.synthetic.datasets.writer import camera_of
     from somacast.synthetic.motion.clips import ACTIONS
     from somacast.synthetic.samples import SceneConfig, SyntheticPeople
 
@@ -104,19 +107,61 @@ def synthetic_test(people: int = DEFAULT_PEOPLE, assets: Path | None = None, see
     source = SyntheticPeople("test", seed, assets, scene, actions=ACTIONS)
     for number in range(people):
         for sample in source.samples(number):
-            yield EvalItem(
-                f"{number:06d}",
-                sample.action,
-                _frame(sample.image),
-                sample.truth_mesh(),
-                sample.joints_m,
-                yaw_of(sample.rotations),
-                sample.silhouette.astype(np.float32) / 255,
-                float(np.ptp(sample.person.rest_body[:BODY_VERTICES, 1])),
-                camera_of(sample.shot, PICTURE_PX),
-                TruePose(sample.rotations, sample.curl, sample.jaw),
-                sample.person,
-            )
+            yield _sample_item(f"{number:06d}", sample)
+
+
+def _sample_item(name: str, sample: Sample) -> EvalItem:
+    from somacast.synthetic.datasets.writer import camera_of
+
+    person = sample.person
+    return EvalItem(
+        name,
+        sample.action,
+        _frame(sample.image),
+        sample.truth_mesh(),
+        sample.joints_m,
+        yaw_of(sample.rotations),
+        sample.silhouette.astype(np.float32) / 255,
+        person.height_m,
+        camera_of(sample.shot, len(sample.image)),
+        TruePose(sample.rotations, sample.curl, sample.jaw),
+        person,
+        person.identity or name,
+        person.has_face,
+    )
+
+
+def rigged_test(people: int = DEFAULT_PEOPLE, assets: Path | None = None, seed: int = 0) -> Iterator[EvalItem]:
+    """The rigged test people of an asset folder (`synthetic.rigged.reader.TEST_PERSONS`), one picture each: persons in
+    turn, each in their outfits in turn, every five of them in the five actions of the paper.
+
+    SomacastError before anything is drawn if there is no folder, or nobody in it.
+    """
+    from somacast.synthetic.motion.clips import ACTIONS
+    from somacast.synthetic.rigged.people import RiggedPeople
+    from somacast.synthetic.rigged.reader import list_figures
+    from somacast.synthetic.samples import SceneConfig, SyntheticPeople
+
+    check_people(RIGGED_TEST, assets)
+    assert assets is not None
+    list_figures(assets)
+    if not (assets / "poses" / "index.json").is_file():
+        raise SomacastError(f"{assets}: no poses/index.json; expected motions beside rigged people (docs/assets.md)")
+    scene = SceneConfig(size_px=PICTURE_PX, views_per_person=1, rigged_share=1.0)
+    source = SyntheticPeople("test", seed, assets, scene)
+    rigged = source.sources[0][0]
+    assert isinstance(rigged, RiggedPeople)
+    outfits = list(rigged.people("test").values())
+
+    def items() -> Iterator[EvalItem]:
+        for number in range(people):
+            turn, who = divmod(number, len(outfits))
+            path = outfits[who][turn % len(outfits[who])]
+            action = ACTIONS[(number + turn) % len(ACTIONS)]  # another one for each person every turn
+            sample = source.shoot(rigged.person(path), source.rng(number), action)
+            yield _sample_item(f"{number:06d}_{path.stem}", sample)
+
+    return items()
 
 
 def synthetic_set(folder: Path) -> list[tuple[Path, str, str]]:
@@ -268,7 +313,7 @@ def _load_figure(path: Path, folder: Path, number: int, seed: int) -> Iterator[E
 
 def count_items(data: str, format: str, people: int | None) -> int:
     """How many items `load_items` will yield; SomacastError if the folder has not the layout."""
-    if data == "synthetic-test":
+    if data in (SYNTHETIC_TEST, RIGGED_TEST):
         return people or DEFAULT_PEOPLE
     found = len(_listing(Path(data), format))
     return (min(found, people) if people else found) * (len(VIEW_YAWS_DEG) if format == "meshes" else 1)
@@ -285,12 +330,15 @@ def _listing(folder: Path, format: str) -> list:
 def load_items(
     data: str, format: str = "synthetic", people: int | None = None, assets: Path | None = None, seed: int = 0
 ) -> Iterator[EvalItem]:
-    """Items of "synthetic-test" or of a folder in one of FORMATS; of a folder the first `people` in order of name, of
-    a folder of meshes each from several sides."""
-    if data == "synthetic-test":
-        yield from synthetic_test(people or DEFAULT_PEOPLE, assets, seed)
-        return
-    folder = Path(data)
+    """Items of "synthetic-test", "rigged-test" or of a folder in one of FORMATS; of a folder the first `people` in
+    order of name, of a folder of meshes each from several sides."""
+    if data in (SYNTHETIC_TEST, RIGGED_TEST):
+        drawn = synthetic_test if data == SYNTHETIC_TEST else rigged_test
+        return drawn(people or DEFAULT_PEOPLE, assets, seed)
+    return _folder_items(Path(data), format, people, seed)
+
+
+def _folder_items(folder: Path, format: str, people: int | None, seed: int) -> Iterator[EvalItem]:
     for number, entry in enumerate(_listing(folder, format)[:people]):
         if format == "meshes":
             yield from _load_figure(entry, folder, number, seed)

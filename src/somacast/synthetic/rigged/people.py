@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from somacast.body.clothing import MATERIALS
-from somacast.body.skeleton import CANONICAL_JOINTS
 from somacast.body.table import BODY_VERTICES, load_body, skin_vertices
 from somacast.errors import SomacastError
 from somacast.synthetic.people import Person
 from somacast.synthetic.rigged.body_fit import BodyFit, fit_body, resized_shape
+from somacast.synthetic.rigged.dyes import draw_dye, dyed, hair_color, to_color
 from somacast.synthetic.rigged.proportions import draw_scale, resize
 from somacast.synthetic.rigged.reader import TEST_PERSONS, Figure, list_figures, read_figure
+from somacast.synthetic.rigged.regions import BOTTOM, HAIR, SHOES, SKIN, TOP, Regions, find_regions
 from somacast.synthetic.rigged.rig import Rig
 from somacast.synthetic.wardrobe.garments import Outfit, scale_matrix
 
@@ -57,25 +58,31 @@ class RiggedPerson(Person):
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What is worked out once for a figure: the body inside and the material [F] uint8 of the triangles."""
+    """What is worked out once for a figure: the body inside, the material [F] uint8 of the triangles, what the texture
+    shows where, and the brightness in [0, 255] of each texture."""
 
     figure: Figure
     fit: BodyFit
     material: np.ndarray
+    regions: Regions
+    brightness: list[float]
 
 
-def _materials(figure: Figure) -> np.ndarray:
-    """Material [F] uint8 of the triangles, numbers of MATERIALS, by the joint that moves them."""
+_MATERIAL = {SKIN: "skin", TOP: "top", BOTTOM: "bottom", SHOES: "shoes", HAIR: "hair"}
+
+
+def _materials(figure: Figure, regions: Regions) -> np.ndarray:
+    """Material [F] uint8 of the triangles, numbers of MATERIALS, by the region in their middle."""
     corner = figure.faces[:, 0]
     bone = figure.skin_index[corner, figure.skin_weight[corner].argmax(1)]
-    part = np.array(CANONICAL_JOINTS)[figure.rig.joint[bone]]
-    name = np.full(len(part), "top", dtype="<U6")
-    for piece, material in (("leg", "bottom"), ("pelvis", "bottom"), ("foot", "shoes"), ("toe", "shoes"),
-                            ("hand", "skin"), ("neck", "skin"), ("head", "skin")):  # fmt: skip
-        name[np.char.find(part, piece) >= 0] = material
-    name[figure.rig.eyes[bone]] = "eyes"
-    name[figure.face_layer > 0] = "hair"
-    return np.array([MATERIALS.index(n) for n in name], np.uint8)
+    middle = figure.uvs[figure.face_uvs].mean(1)
+    edge = len(regions.region)
+    texel = (np.stack([1 - middle[:, 1], middle[:, 0]], 1) * (edge - 1)).astype(int)
+    number = np.array([MATERIALS.index(_MATERIAL[k]) for k in range(len(_MATERIAL))], np.uint8)
+    material = number[regions.region[texel[:, 0], texel[:, 1]]]
+    material[figure.rig.eyes[bone]] = MATERIALS.index("eyes")
+    material[figure.face_layer > 0] = MATERIALS.index("hair")
+    return material
 
 
 class RiggedPeople:
@@ -93,14 +100,16 @@ class RiggedPeople:
         }
         self._folder = assets
         self._texture_px = texture_px
-        self._fits: dict[Path, BodyFit] = {}
+        self._known: dict[Path, tuple[BodyFit, Regions]] = {}
         self._prepared = lru_cache(_KEPT if texture_px <= 512 else _KEPT // 4)(self._prepare)
 
     def _prepare(self, path: Path) -> _Prepared:
         figure = read_figure(path, self._texture_px)
-        if path not in self._fits:  # fits take longest and are small: all are kept
-            self._fits[path] = fit_body(figure)
-        return _Prepared(figure, self._fits[path], _materials(figure))
+        if path not in self._known:  # what takes longest is small: all is kept
+            self._known[path] = fit_body(figure), find_regions(figure)
+        fit, regions = self._known[path]
+        brightness = [float(np.median(t[..., :3])) for t in figure.textures]
+        return _Prepared(figure, fit, _materials(figure, regions), regions, brightness)
 
     def people(self, split: str) -> dict[str, list[Path]]:
         """Files of the people of a split by person; SomacastError if there is nobody."""
@@ -152,10 +161,21 @@ def as_person(prepared: _Prepared) -> RiggedPerson:
 
 
 def _varied(prepared: _Prepared, rng: np.random.Generator) -> RiggedPerson:
-    """Somebody alike of another build."""
+    """Somebody of the same face, of another build, in other clothes, now and then with other hair."""
     person, figure = as_person(prepared), prepared.figure
     scale = draw_scale(rng)
     resized = resize(figure, scale, prepared.fit.joints)
     at = figure.rig.joint_bone
     shape = resized_shape(prepared.fit, figure.heads[at], resized.heads[at], scale)
-    return replace(person, vertices=resized.vertices, bones=resized.heads, anchors=resized.anchors, shape=shape)
+    hair = hair_color(rng)
+    dye = draw_dye(rng, prepared.regions, hair)
+    textures = figure.textures.copy()
+    textures[0] = dyed(figure.textures[0], prepared.regions, dye)
+    matrices = person.matrices.copy()
+    if hair is not None:
+        for layer in range(1, len(matrices)):
+            matrices[layer] = to_color(hair, prepared.brightness[layer])
+    return replace(
+        person, vertices=resized.vertices, bones=resized.heads, anchors=resized.anchors, shape=shape,
+        textures=textures, matrices=matrices,
+    )  # fmt: skip
