@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from somacast.body.skeleton import JOINT_COUNT
 from somacast.capture.landmarks import (
@@ -16,19 +17,21 @@ from somacast.capture.landmarks import (
     LANDMARK_COUNT,
     MIRRORED,
     box_of_landmarks,
+    find_body,
     find_landmarks,
     mirror_landmarks,
 )
 from somacast.synthetic import samples as synthetic
 from somacast.synthetic import scenes as scene
 from somacast.synthetic.samples import Sample, SceneConfig, SyntheticPeople
-from somacast.systems.aflsc.networks.extract import ExtractConfig, MultiTaskViT
+from somacast.systems.aflsc.networks.extract import POSE_HIDDEN, ExtractConfig, Hint, MultiTaskViT
 from somacast.systems.aflsc.training.extract_losses import to_tensors
 from somacast.training.pools import picture_landmarks
 from support.landmark_cases import JOINTS, LANDMARKS, SHAPE, random_landmarks
 
 SMALL = ExtractConfig(size_px=64, stem=8, middle=12, dim=24, heads=3)
 OTHER_SIDE = np.arange(len(JOINTS)) ^ 1
+AXIS = (torch.arange(16) + 0.5) / 16 - 0.5
 YAWS_DEG = (0, 0, -60, 60)
 FRONT = 2  # the first two face the camera
 
@@ -99,6 +102,17 @@ def test_batch_equals_singles_and_the_pool_keeps_them_in_16_bit() -> None:
     kept = picture_landmarks(np.stack([s.image for s in samples()]))
     assert kept.dtype == np.float16
     np.testing.assert_allclose(kept, singles, atol=3e-3)
+
+
+def test_masks_are_the_silhouettes_and_cost_the_landmarks_nothing() -> None:
+    hints = find_body(crops())
+    np.testing.assert_array_equal(hints.landmarks, found())
+    assert hints.masks.shape == (len(YAWS_DEG), INPUT_PX, INPUT_PX) and hints.masks.dtype == np.float32
+    for sample, mask in zip(samples(), hints.masks, strict=True):
+        edge = (INPUT_PX, INPUT_PX)
+        true = np.asarray(Image.fromarray(sample.silhouette).resize(edge, Image.Resampling.BILINEAR)) > 127
+        assert ((mask > 0.5) & true).sum() / ((mask > 0.5) | true).sum() > 0.9
+    assert hints.masks.min() >= 0 and hints.masks.max() <= 1
 
 
 def test_people_score_high_and_noise_low() -> None:
@@ -176,6 +190,37 @@ def test_training_mirrors_landmarks_with_the_joints() -> None:
 
 
 # --- the hint ------------------------------------------------------------------------------------------------------
+
+
+def blob(channel: int, landmarks: Tensor) -> Tensor:
+    """What the hint paints [G, G] into one of its 66 channels."""
+    hint = Hint(1, 4, POSE_HIDDEN)
+    with torch.no_grad():
+        hint.to_map.weight[0, channel] = 1
+        return hint(landmarks[None], AXIS)[0][0, 0]
+
+
+def test_a_blob_sits_where_the_landmark_is() -> None:
+    row, column, k = 3, 11, 16
+    landmarks = torch.from_numpy(random_landmarks(1)[0])
+    landmarks[k] = torch.tensor([AXIS[column], AXIS[row], 0, 0.8, 1, 0, 0, -0.25])
+    seen = blob(k, landmarks)
+    assert divmod(int(seen.argmax()), 16) == (row, column)
+    rows, columns = torch.meshgrid(torch.arange(16), torch.arange(16), indexing="ij")
+    bell = torch.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * 1.2**2))
+    torch.testing.assert_close(seen, 0.8 * bell)  # as high as it is visible
+    torch.testing.assert_close(blob(LANDMARK_COUNT + k, landmarks), -0.4 * bell)  # twice its metres to the camera
+    assert not torch.allclose(blob(k + 1, landmarks), seen)
+
+
+def test_what_is_not_visible_leaves_no_blob() -> None:
+    landmarks = torch.from_numpy(random_landmarks(1)[0]).abs()
+    landmarks[5, 3] = 0
+    assert not blob(5, landmarks).any() and not blob(LANDMARK_COUNT + 5, landmarks).any()
+    assert blob(6, landmarks).max() > 0
+    off = landmarks.clone()
+    off[6, :2] = 3.0  # far outside the crop
+    assert blob(6, off).max() < 1e-6
 
 
 def fresh_net(**change: bool) -> MultiTaskViT:

@@ -1,4 +1,4 @@
-"""Shared by test_landmarks.py and test_landmark_conversion.py."""
+"""Shared by tests of landmarks."""
 
 from __future__ import annotations
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from somacast.body.skeleton import JOINT_COUNT
-from somacast.capture.cropping import SquareBox
+from somacast.capture.cropping import SquareBox, square_crop
 from somacast.capture.detector import NO_PERSON, Detection
 from somacast.errors import SomacastError
 from somacast.systems.aflsc.live.tracker import Tracker
 from somacast.systems.aflsc.sender.detection import DETECTED, DOUBTED, Criterion, Sighting, locate
 from somacast.systems.aflsc.sender.encoder import Encoder
-from somacast.systems.aflsc.sender.look import Look, closer_box
+from somacast.systems.aflsc.sender.look import Look, closer_box, merge_masks
 from somacast.types import Capture, Frame
 from support import aflsc_cases as cases
 
@@ -35,10 +35,9 @@ def look(confidence: float, silhouette: np.ndarray | None = None, joints: np.nda
     seen = np.zeros((100, 100)) if silhouette is None else silhouette
     out = {
         "confidence": np.full(JOINT_COUNT, confidence),
-        "silhouette": np.where(seen > 0, 9.0, -9.0),
         "joints": np.zeros((JOINT_COUNT, 2)) if joints is None else joints,
     }
-    return Look(BOX, np.zeros((100, 100, 3), np.float32), out, np.zeros(1), np.zeros(1))
+    return Look(BOX, np.zeros((100, 100, 3), np.float32), seen.astype(np.float32), out, np.zeros(1), np.zeros(1))
 
 
 @pytest.mark.parametrize(
@@ -107,3 +106,26 @@ def test_stills_and_live_take_the_same_first_crop() -> None:
     sighting = encoder().detect(person())
     assert seen.look.box == sighting.look.box and seen.confidence == sighting.look.confidence
     assert tracker.notes == sighting.detection.notes
+
+
+def test_the_mask_decides_and_the_extractor_where_it_saw_nobody() -> None:
+    mask = np.zeros((8, 8), np.float32)
+    mask[:4], mask[4] = 1.0, 0.5
+    own = np.full((4, 4), 9.0)
+    own[:, 2:] = -9.0
+    sure, unsure = merge_masks(mask, 1.0, own), merge_masks(mask, 0.0, own)
+    assert sure.dtype == np.float32 and sure.shape == mask.shape
+    np.testing.assert_array_equal(sure[:4] > 0.5, True)
+    np.testing.assert_array_equal(sure[5:] > 0.5, False)
+    assert (sure[4, :3] > 0.5).all() and (sure[4, 5:] < 0.5).all()  # undecided: as the extractor says
+    np.testing.assert_array_equal(unsure[:, :3] > 0.99, True)
+    np.testing.assert_array_equal(unsure[:, 5:] < 0.01, True)
+
+
+def test_the_silhouette_is_the_persons() -> None:
+    sighting = encoder().detect(person())
+    seen = sighting.look
+    true = square_crop(cases.sample(0).silhouette.astype(np.float32) / 255, seen.box, len(seen.mask)) > 0.5
+    assert ((seen.mask > 0.5) & true).sum() / ((seen.mask > 0.5) | true).sum() > 0.93
+    assert seen.silhouette.shape == seen.image.shape[:2]
+    assert abs(seen.silhouette.mean() - seen.mask.mean()) < 1e-3

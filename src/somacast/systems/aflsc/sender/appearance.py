@@ -88,11 +88,12 @@ class CodeFit:
     the offsets that are seen; made once for all colours that are tried."""
 
     def __init__(self, space: LabelSpace, seen: Seen, rows: np.ndarray, offset_evidence: OffsetEvidence | None = None):
-        basis = rows.reshape(-1, rows.shape[-1])
         self.space, self.mean = space, space.appearance.mean[seen.index, :3]
-        self.weighted = basis * np.repeat(seen.weight * (TEXEL_SHARE / TEXEL_NOISE**2), 3).astype(np.float32)[:, None]
-        self.precision = (self.weighted.T @ basis).astype(np.float64) + np.eye(basis.shape[1])
-        self.evidence = np.zeros(basis.shape[1])
+        self.root = np.repeat(np.sqrt(seen.weight * (TEXEL_SHARE / TEXEL_NOISE**2)), 3).astype(np.float32)
+        self.weighted = rows.reshape(-1, rows.shape[-1]) * self.root[:, None]
+        # a matrix times its own transpose: BLAS makes half of it
+        self.precision = (self.weighted.T @ self.weighted).astype(np.float64) + np.eye(rows.shape[-1])
+        self.evidence = np.zeros(rows.shape[-1])
         if offset_evidence is not None and len(offset_evidence.index):
             slopes = (space.appearance.basis[:, offset_evidence.index, 3] * space.appearance.std[:, None]).astype(
                 np.float64
@@ -106,7 +107,7 @@ class CodeFit:
     def __call__(self, color: np.ndarray) -> np.ndarray:
         """Colours [M, 3] in [0, 1] of the texels to codes [K]."""
         residual = (color / COLOR_UNIT - self.mean).reshape(-1).astype(np.float32)
-        unit = np.linalg.solve(self.precision, self.weighted.T @ residual + self.evidence)
+        unit = np.linalg.solve(self.precision, self.weighted.T @ (self.root * residual) + self.evidence)
         return (unit * self.space.appearance.std).astype(np.float32)
 
 

@@ -11,7 +11,7 @@ from somacast.body.skeleton import CANONICAL_JOINTS
 from somacast.body.table import load_body
 from somacast.capture.cropping import SquareBox, square_crop
 from somacast.capture.detector import find_person
-from somacast.capture.landmarks import INPUT_PX, find_landmarks
+from somacast.capture.landmarks import INPUT_PX, find_body, find_landmarks
 from somacast.extras import require
 from somacast.systems.aflsc.config import EncoderConfig
 from somacast.systems.aflsc.labels.layout import DEPTH_OFFSET_M, LabelLayout
@@ -22,7 +22,7 @@ from somacast.systems.aflsc.sender.appearance import read_appearance
 from somacast.systems.aflsc.sender.detection import Sighting, locate
 from somacast.systems.aflsc.sender.evidence import evidence_of
 from somacast.systems.aflsc.sender.known_height import check_height, standing_height, with_height
-from somacast.systems.aflsc.sender.look import Look, closer_box, coded_labels, merge_mirrored
+from somacast.systems.aflsc.sender.look import Look, closer_box, coded_labels, merge_masks, merge_mirrored
 from somacast.systems.aflsc.sender.refine import Refined, Refiner
 from somacast.systems.aflsc.sender.rendered_body import RenderedBody, WeakCamera
 from somacast.systems.aflsc.sender.silhouette_alignment import align_silhouette
@@ -135,19 +135,21 @@ class Encoder:
         image in little more than half of the time. landmarks [33, 8] of this crop, if they are known."""
         image = square_crop(frame.image, box, self.crop_px).astype(np.float32)
         large = square_crop(frame.image, box, INPUT_PX).astype(np.float32)
-        if not mirrored:
-            hint = find_landmarks(large[None])[0] if landmarks is None else landmarks[None]
-        elif landmarks is None:
-            hint, _ = find_landmarks(np.stack([large, large[:, ::-1]]))
-        else:
-            hint = np.concatenate([landmarks[None], find_landmarks(large[None, :, ::-1])[0]])
+        hint = find_landmarks(large[None])[0] if landmarks is None else landmarks[None]
+        other = None
+        if mirrored:  # one mask is enough: that of both gains 0.002 of IoU
+            other = find_body(large[None, :, ::-1])
+            hint = np.concatenate([hint, other.landmarks])
         with stage("networks"):
             out, coded = self.networks(image, hint)
         merged = merge_mirrored(out, SHAPE_LABELS)
         if frame.mask is not None:  # the user's mask is used as it is
-            mask = np.clip(square_crop(frame.mask, box, self.crop_px), 1e-3, 1 - 1e-3)
-            merged["silhouette"] = np.log(mask / (1 - mask)).astype(np.float32)
-        return Look(box, image, merged, *coded_labels(self.space, self.layout, coded))
+            mask = square_crop(frame.mask, box, INPUT_PX)
+        elif other is not None:
+            mask = merge_masks(other.masks[0, :, ::-1], float(other.scores[0]), merged["silhouette"])
+        else:
+            mask = 1 / (1 + np.exp(-merged["silhouette"]))
+        return Look(box, image, mask, merged, *coded_labels(self.space, self.layout, coded))
 
     def distance_scale(self, frame: Frame, box: SquareBox) -> tuple[float, float]:
         """Focal length in pixels of the picture, and in crop sides."""
@@ -168,7 +170,7 @@ class Encoder:
             factor = height_m / standing_height(self.space.state(refined.values).shape)
             refined = self._of_height(refined, height_m, factor)
             evidence, distance = evidence._replace(points=evidence.points * factor), refined.camera.distance_m
-        silhouette = look.silhouette.astype(np.float32)
+        silhouette = look.silhouette
         offset = self.space.appearance.offset_map(np.zeros(len(self.space.appearance.std), np.float32))
         for _ in range(alignment_rounds):
             posed = self.refiner.joints(refined.parameters)
@@ -195,9 +197,7 @@ class Encoder:
         prior."""
         state = self.space.state(values)
         image = square_crop(frame.image, look.box, LOOK_PX)
-        size = self.crop_px
-        silhouette = square_crop(look.silhouette.astype(np.float32), SquareBox(size / 2, size / 2, size), LOOK_PX)
-        codes, share = read_appearance(self.space, state, camera, image, silhouette)
+        codes, share = read_appearance(self.space, state, camera, image, look.silhouette_at(LOOK_PX))
         refined = values.copy()
         refined[self.space.parts["codes"].labels] = codes[self.space.parts["codes"].numbers]
         refined[self.space.vocabulary.group_indices("camera")] = self.place(frame, look, camera)

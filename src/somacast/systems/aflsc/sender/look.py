@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from somacast.body.skeleton import CANONICAL_JOINTS, JOINT_COUNT, MIRROR
-from somacast.capture.cropping import SquareBox
+from somacast.capture.cropping import SquareBox, square_crop
 from somacast.systems.aflsc.labels.layout import LabelLayout, label_values
 from somacast.systems.aflsc.labels.space import LabelSpace
 
@@ -18,24 +19,33 @@ MIN_PERSON_PX = 12  # pixels of a silhouette under which it says nothing about w
 # Mean peak of the heat maps of these joints tells people from other things better than that of all.
 TRUNK = [CANONICAL_JOINTS.index(n) for n in ("pelvis", "spine", "chest", "neck", "head", "l_upper_leg", "r_upper_leg")]
 LOGISTIC_STD = 1.8  # standard deviation of a logistic distribution over its scale: pi / sqrt(3)
+# Weight of the extractor's silhouette beside the landmark network's, which weighs its score: it decides only where
+# that one is undecided or saw nobody. Chosen on people of the training split.
+OWN_SILHOUETTE = 0.2
 ANGLE_STD = 0.35  # radians, of label values that are angles
 
 
 @dataclass
 class Look:
     """What the networks say about one crop, NumPy: image [S, S, 3]; `out` as of MultiTaskViT, mirror image merged in;
-    label values [L] and their standard deviations [L]."""
+    mask [M, M] float32 in [0, 1], where the person is, finer than the image; label values [L] and their standard
+    deviations [L]."""
 
     box: SquareBox
     image: np.ndarray
+    mask: np.ndarray
     out: dict[str, np.ndarray]
     values: np.ndarray
     value_std: np.ndarray
 
-    @property
+    @cached_property
     def silhouette(self) -> np.ndarray:
-        """Silhouette [S, S] in [0, 1]."""
-        return 1 / (1 + np.exp(-self.out["silhouette"]))
+        """The mask at the size of the image, [S, S] float32."""
+        return self.silhouette_at(len(self.image))
+
+    def silhouette_at(self, size_px: int) -> np.ndarray:
+        """The mask of another size, [size_px, size_px] float32 in [0, 1]."""
+        return _resized(self.mask, size_px)
 
     @property
     def confidence(self) -> float:
@@ -58,6 +68,18 @@ def closer_box(look: Look) -> SquareBox | None:
         return None
     place = look.box.to_picture(centre, size)
     return SquareBox(float(place[0]), float(place[1]), side * look.box.side / size)
+
+
+def merge_masks(mask: np.ndarray, score: float, own: np.ndarray) -> np.ndarray:
+    """Where the person of a crop is, [M, M] float32 in [0, 1]: the landmark network's mask [M, M] with its score, and
+    a little of the extractor's silhouette `own` [S, S], logits."""
+    own = 1 / (1 + np.exp(-_resized(own, len(mask))))
+    return ((score * mask + OWN_SILHOUETTE * own) / (score + OWN_SILHOUETTE)).astype(np.float32)
+
+
+def _resized(square: np.ndarray, size_px: int) -> np.ndarray:
+    size = len(square)
+    return square if size == size_px else square_crop(square, SquareBox(size / 2, size / 2, size), size_px)
 
 
 def coded_labels(space: LabelSpace, layout: LabelLayout, coded: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Landmarks as the extractor sees them, and the conversion of the network that finds them."""
+"""Networks of others: from TensorFlow Lite to ONNX, operator by operator."""
 
 from __future__ import annotations
 
@@ -7,51 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor
 
-from somacast.capture.landmarks import (
-    LANDMARK_COUNT,
-)
-from somacast.systems.aflsc.networks.extract import POSE_HIDDEN, Hint
-from somacast.training.landmark_conversion import OUTPUTS, convert
-from support.landmark_cases import random_landmarks
-
-AXIS = (torch.arange(16) + 0.5) / 16 - 0.5
-
-
-def blob(channel: int, landmarks: Tensor) -> Tensor:
-    """What the hint paints [G, G] into one of its 66 channels."""
-    hint = Hint(1, 4, POSE_HIDDEN)
-    with torch.no_grad():
-        hint.to_map.weight[0, channel] = 1
-        return hint(landmarks[None], AXIS)[0][0, 0]
-
-
-def test_a_blob_sits_where_the_landmark_is() -> None:
-    row, column, k = 3, 11, 16
-    landmarks = torch.from_numpy(random_landmarks(1)[0])
-    landmarks[k] = torch.tensor([AXIS[column], AXIS[row], 0, 0.8, 1, 0, 0, -0.25])
-    seen = blob(k, landmarks)
-    assert divmod(int(seen.argmax()), 16) == (row, column)
-    rows, columns = torch.meshgrid(torch.arange(16), torch.arange(16), indexing="ij")
-    bell = torch.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * 1.2**2))
-    torch.testing.assert_close(seen, 0.8 * bell)  # as high as it is visible
-    torch.testing.assert_close(blob(LANDMARK_COUNT + k, landmarks), -0.4 * bell)  # twice its metres to the camera
-    assert not torch.allclose(blob(k + 1, landmarks), seen)
-
-
-def test_what_is_not_visible_leaves_no_blob() -> None:
-    landmarks = torch.from_numpy(random_landmarks(1)[0]).abs()
-    landmarks[5, 3] = 0
-    assert not blob(5, landmarks).any() and not blob(LANDMARK_COUNT + 5, landmarks).any()
-    assert blob(6, landmarks).max() > 0
-    off = landmarks.clone()
-    off[6, :2] = 3.0  # far outside the crop
-    assert blob(6, off).max() < 1e-6
-
-
-# --- from TensorFlow Lite to ONNX ----------------------------------------------------------------------------------
+from somacast.training.tflite_conversion import LANDMARKS, convert
 
 RELU, RELU6 = 1, 3
 SAME, VALID = 0, 1
@@ -162,10 +119,14 @@ def enlarged(x: np.ndarray) -> np.ndarray:
     return x
 
 
-def run_onnx(path: Path, images: np.ndarray) -> list[np.ndarray]:
+OUTPUTS = LANDMARKS.outputs
+
+
+def run_onnx(path: Path, images: np.ndarray, with_mask: bool = False) -> list[np.ndarray]:
     from onnxruntime import InferenceSession
 
-    return [np.asarray(x) for x in InferenceSession(str(path)).run(list(OUTPUTS), {"image": images})]
+    fed = {"image": images, "with_mask": np.array([with_mask])}
+    return [np.asarray(x) for x in InferenceSession(str(path)).run([*OUTPUTS, "mask"], fed)]
 
 
 def tiny_weights() -> dict[str, np.ndarray]:
@@ -208,16 +169,19 @@ def tiny_file(path: Path, weights: dict[str, np.ndarray]) -> Path:
             head = lite.operator("LOGISTIC", [head], lite.tensor("share", (1, 1, 1, len(bias))))
         fed = [head, lite.constant(np.array([1, len(bias)], np.int32))]
         flat.append(lite.operator("RESHAPE", fed, lite.tensor(name, (1, len(bias))), "ReshapeOptions"))
-    unused = lite.operator("LOGISTIC", [large], lite.tensor("Identity_2", (1, 4, 4, 6)))  # nobody asks for it
-    return lite.save(path, image, [unused, *flat[::-1]])
+    unused = lite.operator("TANH", [large], lite.tensor("Identity_3", (1, 4, 4, 6)))  # nobody asks for it
+    mask = lite.operator("LOGISTIC", [large], lite.tensor("Identity_2", (1, 4, 4, 6)))  # made only on request
+    return lite.save(path, image, [unused, mask, *flat[::-1]])
 
 
 def test_converted_network_computes_what_the_file_says(tmp_path: Path) -> None:
     weights = tiny_weights()
-    convert(tiny_file(tmp_path / "net.tflite", weights), tmp_path / "net.onnx")
+    convert(tiny_file(tmp_path / "net.tflite", weights), tmp_path / "net.onnx", LANDMARKS)
     images = np.random.default_rng(1).uniform(0, 1, (3, 3, 8, 8)).astype(np.float32)
-    got = run_onnx(tmp_path / "net.onnx", images)
-    assert [x.shape for x in got] == [(3, 5), (3, 2), (3, 1)]
+    *got, mask = run_onnx(tmp_path / "net.onnx", images, with_mask=True)
+    assert [x.shape for x in got] == [(3, 5), (3, 2), (3, 1)] and mask.shape == (3, 6, 4, 4)
+    *same, nothing = run_onnx(tmp_path / "net.onnx", images)
+    assert nothing.shape == (0, 6, 4, 4) and all(np.array_equal(a, b) for a, b in zip(got, same, strict=True))
     for row, picture in enumerate(images.transpose(0, 2, 3, 1).astype(np.float64)):
         one = np.einsum("hwcij,oijc->hwo", windows(same_padded(picture, 3, 2), 3, 2), weights["one"])
         one = one + weights["one_bias"]
@@ -228,6 +192,8 @@ def test_converted_network_computes_what_the_file_says(tmp_path: Path) -> None:
         assert two.min() < 0 and two.max() > 6  # both ends of the clip are met
         total = one + two.clip(0, 6)
         pooled = windows(np.pad(total, ((0, 0), (0, 0), (0, 2))), 2, 2).max((-2, -1))
+        expected = 1 / (1 + np.exp(-enlarged(pooled))).transpose(2, 0, 1)
+        np.testing.assert_allclose(mask[row], expected, rtol=1e-4, atol=1e-4)
         for out, name in zip(got, OUTPUTS.values(), strict=True):
             expected = np.einsum("hwc,ohwc->o", enlarged(pooled), weights[name]) + weights[f"{name}_bias"]
             if name == "Identity_1":
@@ -239,10 +205,9 @@ def test_an_unknown_operator_is_named(tmp_path: Path) -> None:
     lite = Lite()
     image = lite.tensor("input", (1, 1, 1, 4))
     one = lite.operator("TANH", [image], lite.tensor("one", (1, 1, 1, 4)))
-    outputs = [
-        lite.operator("RESHAPE", [one], lite.tensor(name, (1, 4)), "ReshapeOptions") for name in OUTPUTS.values()
-    ]
+    names = [*OUTPUTS.values(), *LANDMARKS.on_request.values()]
+    outputs = [lite.operator("RESHAPE", [one], lite.tensor(name, (1, 4)), "ReshapeOptions") for name in names]
     source = lite.save(tmp_path / "net.tflite", image, outputs)
     with pytest.raises(ValueError, match="expected a network of convolutions, got the operator TANH"):
-        convert(source, tmp_path / "net.onnx")
+        convert(source, tmp_path / "net.onnx", LANDMARKS)
     assert not (tmp_path / "net.onnx").exists()
