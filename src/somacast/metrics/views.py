@@ -22,14 +22,14 @@ _SEARCH_PX = 256
 class Truth:
     """What is true about a person, in the view frame, metres. mesh: with colours; joints [21, 3] or None; camera: of
     the picture, or None (then nobody knows what the picture showed); lens: the camera that the sender takes the
-    picture to be from, in pixels of the same picture (`types.Frame.lens`), at the origin; None: as `camera`; head
-    [3, 3]: world rotation of the head, or None."""
+    picture to be from, in pixels of the same picture (`types.Frame.lens`), at the origin; None: as `camera`;
+    rotations [21, 3, 3]: world rotations of the joints, or None."""
 
     mesh: Mesh
     joints: np.ndarray | None = None
     camera: Camera | None = None
     lens: Camera | None = None
-    head: np.ndarray | None = None
+    rotations: np.ndarray | None = None
 
 
 def side_name(azimuth_deg: float) -> str:

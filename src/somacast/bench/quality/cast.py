@@ -9,8 +9,17 @@ from functools import lru_cache
 import numpy as np
 
 from somacast.extras import installed
+from somacast.geometry.preview import to_bytes_image
 from somacast.geometry.reconstruction import Reconstruction
-from somacast.metrics.identity import NO_FACE_DISTANCE, FaceIdentity, embed, embedding_distances, head_camera
+from somacast.metrics.identity import (
+    Face,
+    FaceIdentity,
+    embed,
+    face_box,
+    face_distance,
+    head_camera,
+    nearest_rank,
+)
 from somacast.metrics.perceptual import union_square
 from somacast.metrics.protocol import Reference
 from somacast.metrics.views import INPUT, Truth
@@ -22,8 +31,8 @@ GALLERY = 20  # people among whom the right one must be found; chance finds it o
 
 def truth_of(item: EvalItem) -> Truth:
     """What the protocol needs of an item."""
-    head = None if item.pose is None else item.pose.rotations[4]
-    return Truth(item.truth, item.truth_joints, item.camera, item.frame.lens if item.camera else None, head)
+    lens = None if item.camera is None else item.frame.lens
+    return Truth(item.truth, item.truth_joints, item.camera, lens, None if item.pose is None else item.pose.rotations)
 
 
 @dataclass(frozen=True)
@@ -51,11 +60,12 @@ class Cast:
         return [member for member in order if member.name != item.name][: GALLERY - 1]
 
     def double(self, item: EvalItem) -> Mesh | None:
-        """Another person in the item's pose; None if there is nobody, or nobody knows the pose."""
+        """Another person in the item's pose, the one half of the cast away, whose clothes are as different as chance
+        makes them; None if there is nobody, or nobody knows the pose."""
         if item.pose is None:
             return None
         different = [m for m in self.others(item) if m.identity != (item.identity or item.name)]
-        return different[0].subject.posed_mesh(item.pose) if different else None
+        return different[len(different) // 2].subject.posed_mesh(item.pose) if different else None
 
 
 class Lineup:
@@ -68,17 +78,17 @@ class Lineup:
         pose: TruePose = item.pose
         people = [Reconstruction(m.subject.posed_mesh(pose)) for m in cast.others(item)]
         shown = [reference.renderings[INPUT], *(p.render(camera, reference.config.background) for p in people)]
-        self.gallery = embed(np.stack([_square(one.rgb, one.mask) for one in shown]))
+        self.everybody = np.any([one.mask for one in shown], axis=0)
+        self.gallery = embed(np.stack([self._cut(one.rgb) for one in shown]))
+
+    def _cut(self, rgb: np.ndarray) -> np.ndarray:
+        """The box around everybody in the gallery."""
+        return union_square(rgb, rgb, self.everybody, background=self.reference.config.background)[0]
 
     def rank(self, person: Reconstruction, camera: Camera) -> int:
         """1 if a person looks most like the right one, from a camera; 2 if one other is nearer, and so on."""
         seen = person.render(camera, self.reference.config.background)
-        distances = embedding_distances(embed(_square(seen.rgb, seen.mask)[None])[0], self.gallery)
-        return 1 + int((distances[1:] <= distances[0]).sum())
-
-
-def _square(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    return union_square(rgb, rgb, mask)[0]
+        return nearest_rank(embed(self._cut(seen.rgb)[None])[0], self.gallery, 0)
 
 
 @lru_cache(maxsize=1)
@@ -91,21 +101,18 @@ class FaceLineup:
     """The true face of a person, seen from the front of the head."""
 
     def __init__(self, reference: Reference):
-        truth = reference.truth
-        assert truth.joints is not None and truth.head is not None
-        self.reference, faces = reference, _faces()
-        self.true = faces.embed(self._head(reference.person, truth.joints, truth.head)) if faces else None
+        self.reference, self.faces = reference, _faces()
+        self.true = self._face(reference.person)
 
-    def _head(self, person: Reconstruction, joints: np.ndarray, rotation: np.ndarray) -> np.ndarray:
-        return person.render(head_camera(joints, rotation), self.reference.config.background).rgb
+    def _face(self, person: Reconstruction) -> Face | None:
+        truth = self.reference.truth
+        joints = truth.joints if person.joints is None else person.joints
+        rotations = truth.rotations if person.rotations is None else person.rotations
+        if self.faces is None or joints is None or rotations is None:
+            return None
+        seen = person.render(head_camera(joints, rotations), self.reference.config.background)
+        return self.faces.embed(to_bytes_image(seen.rgb), face_box())
 
     def distance(self, person: Reconstruction) -> float | None:
-        """Of a face to the true one (dlib's embedding), NO_FACE_DISTANCE if none is found; None if there is nothing to
-        compare with or the person has no joints."""
-        truth, faces = self.reference.truth, _faces()
-        if self.true is None or faces is None or truth.head is None or truth.joints is None:
-            return None
-        joints = person.joints if person.joints is not None else truth.joints
-        rotation = person.rotations[4] if person.rotations is not None else truth.head
-        found = faces.embed(self._head(person, joints, rotation))
-        return NO_FACE_DISTANCE if found is None else float(np.linalg.norm(found - self.true))
+        """Of a face to the true one (dlib's embedding); None if there is nothing to compare with."""
+        return None if self.true is None else face_distance(self.true, self._face(person))
