@@ -88,6 +88,20 @@ def list_figures(assets: Path) -> dict[str, list[Path]]:
     return people
 
 
+def check_rigged(assets: Path) -> list[str]:
+    """Every fault of the rigged people of an asset folder as one line that names the file; empty where there are none
+    of them or all is well."""
+    faults = []
+    for path in sorted((assets / FOLDER).glob("*.npz")):
+        try:
+            read_figure(path, 64)
+            if not person_of(path.stem):
+                faults.append(f"{FOLDER}/{path.name}: expected the name PERSON_OUTFIT.npz")
+        except SomacastError as fault:
+            faults.append(f"{FOLDER}/{path.name}" + str(fault).removeprefix(str(path)))
+    return faults
+
+
 def read_figure(path: Path, texture_px: int) -> Figure:
     """One file, its textures brought to texture_px; SomacastError in one line that names the file and the fault."""
     lacks = _missing(path)
