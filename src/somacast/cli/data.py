@@ -50,9 +50,10 @@ def synth(config: SynthConfig) -> int:
 def check(arguments: CheckAssets) -> int:
     """Check, list the faults."""
     arguments = checked(arguments)
+    from somacast.synthetic.rigged.reader import check_rigged
     from somacast.synthetic.wardrobe.assets import check_assets
 
-    faults = check_assets(arguments.folder)
+    faults = check_assets(arguments.folder) + check_rigged(arguments.folder)
     for fault in faults:
         print(fault)
     if faults:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from somacast.errors import SomacastError
 from somacast.options import Folder, check_positive
 
 
@@ -33,6 +34,8 @@ class SynthConfig:
     """a second picture beside each, as a rectified pair"""
     assets: Annotated[Path | None, Folder()] = None
     """folder with an asset wardrobe and motions in the format of docs/assets.md; built-in ones if not given"""
+    rigged_share: float = 0.0
+    """share of people who are the rigged ones of --assets, with real faces, 0 to 1"""
     backgrounds: Annotated[Path | None, Folder()] = None
     """folder with pictures to stand people in front of"""
     seed: int = 0
@@ -42,3 +45,7 @@ class SynthConfig:
 
     def __post_init__(self) -> None:
         check_positive(people=self.people, views=self.views, size_px=self.size_px, processes=self.processes)
+        if not 0 <= self.rigged_share <= 1:
+            raise SomacastError(f"--rigged-share {self.rigged_share}: expected a share from 0 to 1")
+        if self.rigged_share and self.assets is None:
+            raise SomacastError(f"--rigged-share {self.rigged_share}: expected --assets, a folder with rigged/ in it")

@@ -333,8 +333,8 @@ def load_items(
     """Items of "synthetic-test", "rigged-test" or of a folder in one of FORMATS; of a folder the first `people` in
     order of name, of a folder of meshes each from several sides."""
     if data in (SYNTHETIC_TEST, RIGGED_TEST):
-        drawn = synthetic_test if data == SYNTHETIC_TEST else rigged_test
-        return drawn(people or DEFAULT_PEOPLE, assets, seed)
+        source = synthetic_test if data == SYNTHETIC_TEST else rigged_test
+        return source(people or DEFAULT_PEOPLE, assets, seed)
     return _folder_items(Path(data), format, people, seed)
 
 

@@ -117,10 +117,10 @@ def sample_arrays(sample: Sample, person: int, stereo_baseline_m: float | None) 
         "camera_translation_m": np.stack([c.translation for c in cameras]),
         "camera_focal_px": np.array([[c.fx, c.fy] for c in cameras]),
         "camera_center_px": np.array([[c.cx, c.cy] for c in cameras]),
-        "attribute_names": np.array(list(attributes)),
-        "attribute_values": np.array(list(attributes.values())),
-        "phenotype_names": np.array(list(sample.person.phenotype)),
-        "phenotype_values": np.array(list(sample.person.phenotype.values())),
+        "attribute_names": np.array(list(attributes), str),
+        "attribute_values": np.array(list(attributes.values()), str),
+        "phenotype_names": np.array(list(sample.person.phenotype), str),
+        "phenotype_values": np.array(list(sample.person.phenotype.values()), np.float64),
         "action": np.array(sample.action),
         "person": np.array(person, np.int64),
     }
@@ -175,7 +175,9 @@ def _to_json(value: Any) -> bytes:
 def _source(config: SynthConfig) -> SyntheticPeople:
     from somacast.synthetic.samples import SceneConfig, SyntheticPeople
 
-    scene = SceneConfig(size_px=config.size_px, views_per_person=config.views, stereo=config.stereo)
+    scene = SceneConfig(
+        size_px=config.size_px, views_per_person=config.views, stereo=config.stereo, rigged_share=config.rigged_share
+    )
     pictures = _pictures(config.backgrounds) if config.backgrounds else None
     split = "test" if config.split == "test" else "train"
     return SyntheticPeople(split, config.seed, config.assets, scene, pictures)
@@ -275,14 +277,16 @@ def folder_digest(folder: Path, files: list[Path] | None = None) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _licences(assets: Path | None, backgrounds: Path | None) -> list[str]:
-    found = {BUILTIN_LICENCE}
+def _licences(config: SynthConfig) -> list[str]:
+    found, assets = {BUILTIN_LICENCE}, config.assets
+    if config.rigged_share:
+        found.add("rigged people: as the LICENSE in their folder states (VALID: MIT, (c) 2022 Tiffany Do)")
     if assets:
         found.add("assets: CC0-1.0 as their folder states, unless listed otherwise")
         index = assets / "poses" / "index.json"
         for entry in json.loads(index.read_text()) if index.is_file() else []:
             found.add(f"motions: {entry.get('license') or entry.get('licence') or 'not stated'}")
-    if backgrounds:
+    if config.backgrounds:
         found.add("backgrounds: pictures of the user's, under the terms the user has them")
     return sorted(found)
 
@@ -292,7 +296,8 @@ def _identity(config: SynthConfig) -> dict[str, Any]:
     from somacast.body.table import BODY_TABLE
 
     packages = {name: version(name) for name in ("numpy", "numba", "pillow")}
-    return {
+    rigged = {"rigged_share": config.rigged_share} if config.rigged_share else {}
+    return rigged | {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "seed": config.seed,
@@ -376,7 +381,7 @@ def synthesise(config: SynthConfig) -> dict[str, Any]:
     manifest = {
         **identity,
         "people_count": config.people,
-        "licences": _licences(config.assets, config.backgrounds),
+        "licences": _licences(config),
         "people": people,
         "files": files,
         "sha256": hashlib.sha256(lines.encode()).hexdigest(),

@@ -88,6 +88,20 @@ def list_figures(assets: Path) -> dict[str, list[Path]]:
     return people
 
 
+def check_rigged(assets: Path) -> list[str]:
+    """Every fault of the rigged people of an asset folder as one line that names the file; empty where there are none
+    of them or all is well."""
+    faults = []
+    for path in sorted((assets / FOLDER).glob("*.npz")):
+        try:
+            read_figure(path, 64)
+            if not person_of(path.stem):
+                faults.append(f"{FOLDER}/{path.name}: expected the name PERSON_OUTFIT.npz")
+        except SomacastError as fault:
+            faults.append(f"{FOLDER}/{path.name}" + str(fault).removeprefix(str(path)))
+    return faults
+
+
 def read_figure(path: Path, texture_px: int) -> Figure:
     """One file, its textures brought to texture_px; SomacastError in one line that names the file and the fault."""
     lacks = _missing(path)
@@ -136,10 +150,22 @@ def _texture(data: np.ndarray, size_px: int) -> np.ndarray:
     return np.asarray(picture)
 
 
+def _shared(raw: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """First row of each place that bones move alike, and its number [V] int32 for every row."""
+    place = raw["vertices_u16"].astype(np.uint64) << np.array([0, 16, 32], np.uint64)
+    moved = np.ascontiguousarray(np.concatenate([raw["joint"], raw["weight_u8"]], 1), np.uint8).view(np.uint64)[:, 0]
+    key = place.sum(1, dtype=np.uint64)
+    order = np.lexsort((moved, key))
+    new = np.ones(len(order), bool)
+    new[1:] = (np.diff(key[order]) != 0) | (np.diff(moved[order]) != 0)
+    same = np.empty(len(order), np.int32)
+    same[order] = np.cumsum(new) - 1
+    return order[new], same
+
+
 def _figure(path: Path, raw: dict[str, np.ndarray], texture_px: int) -> Figure:
     # the file holds a vertex once for each of its texture coordinates: shared again, so that normals have no seams
-    places, first, same = np.unique(raw["vertices_u16"], axis=0, return_index=True, return_inverse=True)
-    same = same.reshape(-1).astype(np.int32)
+    first, same = _shared(raw)
     weight = raw["weight_u8"][first].astype(np.float32)
     corners = raw["faces"].astype(np.int32)
     uv = raw["uv_i16"].astype(np.float32) / _UV_STEPS
@@ -151,7 +177,7 @@ def _figure(path: Path, raw: dict[str, np.ndarray], texture_px: int) -> Figure:
         raise SomacastError(f"{path}: {fault}") from fault
     return Figure(
         name=path.stem,
-        vertices=(raw["vertices_low_m"] + places * raw["vertices_step_m"]).astype(np.float32),
+        vertices=(raw["vertices_low_m"] + raw["vertices_u16"][first] * raw["vertices_step_m"]).astype(np.float32),
         skin_index=raw["joint"][first].astype(np.int32),
         skin_weight=weight / np.maximum(weight.sum(1, keepdims=True), 1),
         rig=rig,

@@ -62,7 +62,7 @@ def find_regions(figure: Figure) -> Regions:
                    _joints("l_upper_leg", "l_lower_leg"), _joints("r_upper_leg", "r_lower_leg")):  # fmt: skip
         _whole_rings(region, np.isin(part, sleeve), way[..., 0])
     region = _majority(region)
-    _spread(triangle >= 0, region, way)
+    _dilate(triangle >= 0, region, way)
     shade = image.mean(2)
     texels = [shade[region == k] for k in range(len(REGIONS))]
     brightness = np.array([float(np.median(t)) if len(t) else 128.0 for t in texels])
@@ -157,7 +157,7 @@ def _majority(region):
 
 
 @nb.njit(cache=True, nogil=True)
-def _spread(known, region, way):
+def _dilate(known, region, way):
     """Carry the texels of triangles over the next four around them, which filtering touches."""
     edge = known.shape[0]
     for _ in range(4):
