@@ -11,6 +11,7 @@ from somacast.body.clothing import MATERIALS
 from somacast.body.table import Body, hand_and_jaw_rotations, load_body, skin_vertices, vertex_normals
 from somacast.geometry.rasteriser import MIN_ALPHA
 from somacast.synthetic.wardrobe.garments import Garment, Outfit, Wardrobe
+from somacast.synthetic.wardrobe.looks import embellish
 from somacast.types import Mesh
 
 if TYPE_CHECKING:
@@ -230,7 +231,10 @@ def _dense_weights(body: Body) -> np.ndarray:
     return _DENSE[id(body)]
 
 
-def draw_person(rng: np.random.Generator, wardrobe: Wardrobe, split: str) -> Person:
-    """One dressed person of the given split ("train" or "test")."""
+def draw_person(rng: np.random.Generator, wardrobe: Wardrobe, split: str, varied: bool = False) -> Person:
+    """One dressed person of the given split ("train" or "test"); varied: with the looks of `wardrobe.looks`."""
     shape, phenotype = draw_shape(rng, load_body(), split)
-    return dress(shape, phenotype, wardrobe.outfit(rng, phenotype, split))
+    outfit = wardrobe.outfit(rng, phenotype, split)
+    if varied:  # a generator of its own: rng goes on as without
+        outfit = embellish(rng.spawn(1)[0], outfit, phenotype, split)
+    return dress(shape, phenotype, outfit)

@@ -10,8 +10,10 @@ import numpy as np
 
 from somacast.body.table import hand_and_jaw_rotations, load_body
 from somacast.geometry.rasteriser import Atlas
+from somacast.synthetic.lighting import draw_look, vary_light
 from somacast.synthetic.motion.clips import MotionLibrary
 from somacast.synthetic.people import Person, draw_person
+from somacast.synthetic.places import vary_background
 from somacast.synthetic.rendering import Cloth, bounds, halve, shade, visible
 from somacast.synthetic.scenes import Light, Shot, draw_background, draw_light, draw_view
 from somacast.synthetic.wardrobe.garments import Wardrobe
@@ -31,6 +33,7 @@ class SceneConfig:
     views_per_person: int = 6
     stereo: bool = False
     camera_distance_m: tuple[float, float] = (2.4, 6.5)
+    varied: bool | None = None  # stronger looks, light and places; None: for split "train" alone
     spoilt_share: float = 0.0  # of the pictures in training pools: coded at a low rate (compression.spoil)
 
 
@@ -101,6 +104,7 @@ class SyntheticPeople:
         actions: tuple[str, ...] | None = None,
     ):
         self.split, self.seed, self.config = split, seed, config or SceneConfig()
+        self.varied = split == "train" if self.config.varied is None else self.config.varied
         self.motions = MotionLibrary(split, assets)
         self.backgrounds = backgrounds
         self.actions = actions
@@ -123,7 +127,7 @@ class SyntheticPeople:
         rng = self._rng(index)
         share = np.array([s for _, s in self.wardrobes])
         wardrobe = self.wardrobes[rng.choice(len(share), p=share / share.sum())][0]
-        return draw_person(rng, wardrobe, self.split), rng
+        return draw_person(rng, wardrobe, self.split, self.varied), rng
 
     def samples(self, index: int) -> Iterator[Sample]:
         """All pictures of person number `index`."""
@@ -150,16 +154,24 @@ class SyntheticPeople:
         shift = rng.uniform(-config.jitter, config.jitter, 2) * side
         shot = Shot(distance, (x0 + x1) / 2 + shift[0], (y0 + y1) / 2 + shift[1], size / side)
         light = draw_light(rng)
+        more = rng.spawn(1)[0] if self.varied else None  # draws nothing from rng: poses and cameras stay as they are
+        if more:
+            light = vary_light(more, light)
         if self.wardrobes and hasattr(self.wardrobes[0][0], "background_textures"):
             textures = self.wardrobes[0][0].background_textures()  # type: ignore[attr-defined]
         else:
             textures = person.textures
         background = draw_background(rng, 2 * size, textures, self.backgrounds)
+        if more:
+            background = vary_background(more, background, 0.3 if self.backgrounds else 0.6)
         right = None
         if config.stereo:
             moved = xyz - np.array([STEREO_BASELINE_M, 0, 0], np.float32)
             right = paint(person, moved, normals, shot, size, background.copy(), light)[0]
         image, mask, inverse, triangle = paint(person, xyz, normals, shot, size, background, light)
+        if more:
+            look = draw_look(more)
+            image, right = look.develop(image), None if right is None else look.develop(right)
         truth = self._truth(person, normals, inverse[::2, ::2], triangle[::2, ::2], distance)
         return Sample(
             image=image, silhouette=mask, **truth, joints_px=shot.project(joints, size).astype(np.float32),
