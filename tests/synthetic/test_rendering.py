@@ -25,8 +25,13 @@ def scene():
     return points, faces, normals, atlas, Cloth(matrices, np.array([False, True, True])), light
 
 
-def test_shade_matches_its_readable_twin(scene):
+@pytest.mark.parametrize("lamps", [1, 2])
+def test_shade_matches_its_readable_twin(scene, lamps):
     points, faces, normals, atlas, cloth, light = scene
+    if lamps == 2:
+        colors = {"sky": [1.2, 1.1, 1.3], "ground": [0.4, 0.5, 0.3], "fill_color": [0.5, 0.2, 0.1]}
+        colors = {name: np.array(value, np.float32) for name, value in colors.items()}
+        light = light._replace(fill_direction=np.array([-0.8, -0.6, 0], np.float32), **colors)
     _, triangle, weights = visible(points, faces, atlas, 48)
     image = np.full((48, 48, 3), 7, np.float32)
     expected = image.copy()

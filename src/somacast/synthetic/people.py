@@ -12,6 +12,7 @@ from somacast.body.clothing import MATERIALS
 from somacast.body.table import BODY_VERTICES, Body, hand_and_jaw_rotations, load_body, skin_vertices, vertex_normals
 from somacast.geometry.rasteriser import MIN_ALPHA
 from somacast.synthetic.wardrobe.garments import Garment, Outfit, Wardrobe
+from somacast.synthetic.wardrobe.looks import embellish
 from somacast.types import Mesh
 
 if TYPE_CHECKING:
@@ -260,18 +261,22 @@ def _dense_weights(body: Body) -> np.ndarray:
     return _DENSE[id(body)]
 
 
-def draw_person(rng: np.random.Generator, wardrobe: Wardrobe, split: str) -> Person:
-    """One dressed person of the given split ("train" or "test")."""
+def draw_person(rng: np.random.Generator, wardrobe: Wardrobe, split: str, varied: bool = False) -> Person:
+    """One dressed person of the given split ("train" or "test"); varied: with the looks of `wardrobe.looks`."""
     shape, phenotype = draw_shape(rng, load_body(), split)
-    return dress(shape, phenotype, wardrobe.outfit(rng, phenotype, split))
+    outfit = wardrobe.outfit(rng, phenotype, split)
+    if varied:  # a generator of its own: rng goes on as without
+        outfit = embellish(rng.spawn(1)[0], outfit, phenotype, split)
+    return dress(shape, phenotype, outfit)
 
 
 @dataclass(frozen=True)
 class WardrobePeople:
-    """Bodies of the body table in clothes of a wardrobe."""
+    """Bodies of the body table in clothes of a wardrobe; varied: with the looks of `wardrobe.looks`."""
 
     wardrobe: Wardrobe
+    varied: bool = False
 
     def draw(self, rng: np.random.Generator, split: str) -> Person:
         """See PersonSource."""
-        return draw_person(rng, self.wardrobe, split)
+        return draw_person(rng, self.wardrobe, split, self.varied)

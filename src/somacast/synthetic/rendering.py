@@ -1,4 +1,4 @@
-"""Drawing dressed people: textures with holes, two-sided cloth, one light; four samples a pixel."""
+"""Drawing dressed people: textures with holes, two-sided cloth, two lamps under a sky; four samples a pixel."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def shade(atlas, cloth, light, faces, normals, triangle, weights, image):
     pixels, uvs, face_uvs, face_layer = atlas.textures, atlas.uvs, atlas.face_uvs, atlas.face_layer
     matrices, two_sided, ambient = cloth.matrices, cloth.two_sided, light.ambient
     dx, dy, dz = light.direction[0], light.direction[1], light.direction[2]
-    color = light.color
+    fx, fy, fz = light.fill_direction[0], light.fill_direction[1], light.fill_direction[2]
+    color, sky, ground, fill = light.color, light.sky, light.ground, light.fill_color
     rgb = np.empty(3)
     for row in range(size):
         for column in range(size):
@@ -50,11 +51,13 @@ def shade(atlas, cloth, light, faces, normals, triangle, weights, image):
             nx = w * normals[a, 0] + u * normals[b, 0] + v * normals[c, 0]
             ny = w * normals[a, 1] + u * normals[b, 1] + v * normals[c, 1]
             nz = w * normals[a, 2] + u * normals[b, 2] + v * normals[c, 2]
-            lit = (nx * dx + ny * dy + nz * dz) / (np.sqrt(nx * nx + ny * ny + nz * nz) + 1e-12)
             layer = face_layer[t]
+            turn = 1 / (np.sqrt(nx * nx + ny * ny + nz * nz) + 1e-12)
             if two_sided[layer] and nz < 0:
-                lit = -lit
-            lit = ambient + (1 - ambient) * max(lit, 0.0)
+                turn = -turn
+            lamp = (1 - ambient) * max((nx * dx + ny * dy + nz * dz) * turn, 0.0)
+            second = max((nx * fx + ny * fy + nz * fz) * turn, 0.0)
+            above = 0.5 + 0.5 * ny * turn
             top, left, below, right, x, y = texel_weights(uvs, face_uvs[t], u, v, pixels.shape[1])
             for n in range(3):
                 upper = (1 - x) * pixels[layer, top, left, n] + x * pixels[layer, top, right, n]
@@ -64,7 +67,8 @@ def shade(atlas, cloth, light, faces, normals, triangle, weights, image):
                 albedo = matrices[layer, k, 3]
                 for n in range(3):
                     albedo += matrices[layer, k, n] * rgb[n]
-                image[row, column, k] = min(255.0, lit * color[k] * min(255.0, max(0.0, albedo)))
+                lit = color[k] * (ambient * (ground[k] + (sky[k] - ground[k]) * above) + lamp) + fill[k] * second
+                image[row, column, k] = min(255.0, lit * min(255.0, max(0.0, albedo)))
 
 
 def shade_reference(atlas, cloth, light, faces, normals, triangle, weights, image):
@@ -73,12 +77,15 @@ def shade_reference(atlas, cloth, light, faces, normals, triangle, weights, imag
     face, layer = triangle[seen], atlas.face_layer[triangle[seen]]
     share = np.concatenate([1 - weights[seen].sum(1, keepdims=True), weights[seen]], 1)
     normal = (normals[faces[face]] * share[..., None]).sum(1)
-    lit = normal @ light.direction / np.linalg.norm(normal, axis=1)
-    lit = np.where(cloth.two_sided[layer] & (normal[:, 2] < 0), -lit, lit)
-    lit = light.ambient + (1 - light.ambient) * np.maximum(lit, 0)
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    normal = np.where((cloth.two_sided[layer] & (normal[:, 2] < 0))[:, None], -normal, normal)
+    lamp = (1 - light.ambient) * np.maximum(normal @ light.direction, 0)[:, None]
+    above = (1 + normal[:, 1:2]) / 2
+    ambient = light.ambient * (above * light.sky + (1 - above) * light.ground)
+    lit = light.color * (ambient + lamp) + np.maximum(normal @ light.fill_direction, 0)[:, None] * light.fill_color
     rgb1 = np.concatenate([texels_reference(atlas, face, share)[:, :3], np.ones((len(face), 1))], 1)
     albedo = np.clip(np.einsum("nij,nj->ni", cloth.matrices[layer], rgb1), 0, 255)
-    image[seen] = np.minimum(lit[:, None] * light.color * albedo, 255)
+    image[seen] = np.minimum(lit * albedo, 255)
 
 
 @nb.njit(cache=True, nogil=True)

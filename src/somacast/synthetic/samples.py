@@ -10,8 +10,10 @@ import numpy as np
 
 from somacast.errors import SomacastError
 from somacast.geometry.rasteriser import Atlas
+from somacast.synthetic.lighting import draw_look, vary_light
 from somacast.synthetic.motion.clips import MotionLibrary
 from somacast.synthetic.people import Person, PersonSource, WardrobePeople
+from somacast.synthetic.places import vary_background
 from somacast.synthetic.rendering import Cloth, bounds, halve, shade, visible
 from somacast.synthetic.scenes import Light, Shot, draw_background, draw_light, draw_view
 from somacast.types import Mesh
@@ -39,6 +41,7 @@ class SceneConfig:
     views_per_person: int = 6
     stereo: bool = False
     camera_distance_m: tuple[float, float] = (2.4, 6.5)
+    varied: bool | None = None  # stronger looks, light and places; None: for split "train" alone
     spoilt_share: float = 0.0  # of the pictures in training pools: coded at a low rate (compression.spoil)
 
 
@@ -109,6 +112,7 @@ class SyntheticPeople:
         actions: tuple[str, ...] | None = None,
     ):
         self.split, self.seed, self.config = split, seed, config or SceneConfig()
+        self.varied = split == "train" if self.config.varied is None else self.config.varied
         self.motions = MotionLibrary(split, assets)
         self.backgrounds = backgrounds
         self.actions = actions
@@ -117,12 +121,12 @@ class SyntheticPeople:
         if assets and dressed > 0:
             from somacast.synthetic.wardrobe.assets import AssetWardrobe
 
-            self.sources.append((WardrobePeople(AssetWardrobe(assets)), dressed * self.config.asset_share))
+            self.sources.append((WardrobePeople(AssetWardrobe(assets), self.varied), dressed * self.config.asset_share))
         rest = dressed - sum(share for _, share in self.sources)
         if rest > 0:
             from somacast.synthetic.wardrobe.builtin import BuiltinWardrobe
 
-            self.sources.append((WardrobePeople(BuiltinWardrobe()), rest))
+            self.sources.append((WardrobePeople(BuiltinWardrobe(), self.varied), rest))
         if self.config.rigged_share > 0:
             if not assets:
                 raise SomacastError("rigged people: expected --assets, a folder with rigged/ in it")
@@ -168,14 +172,22 @@ class SyntheticPeople:
         shift = rng.uniform(-config.jitter, config.jitter, 2) * side
         shot = Shot(distance, (x0 + x1) / 2 + shift[0], (y0 + y1) / 2 + shift[1], size / side)
         light = draw_light(rng)
+        more = rng.spawn(1)[0] if self.varied else None  # draws nothing from rng: poses and cameras stay as they are
+        if more:
+            light = vary_light(more, light)
         # nobody's face hangs on the wall behind them
         textures = None if person.has_face else person.textures
         background = draw_background(rng, 2 * size, textures, self.backgrounds)
+        if more:
+            background = vary_background(more, background, 0.3 if self.backgrounds else 0.6)
         right = None
         if config.stereo:
             moved = xyz - np.array([STEREO_BASELINE_M, 0, 0], np.float32)
             right = paint(person, moved, normals, shot, size, background.copy(), light)[0]
         image, mask, inverse, triangle = paint(person, xyz, normals, shot, size, background, light)
+        if more:
+            look = draw_look(more)
+            image, right = look.develop(image), None if right is None else look.develop(right)
         truth = self._truth(person, normals, inverse[::2, ::2], triangle[::2, ::2], distance)
         return Sample(
             image=image, silhouette=mask, **truth, joints_px=shot.project(joints, size).astype(np.float32),

@@ -30,11 +30,19 @@ class Shot:
 
 
 class Light(NamedTuple):
-    """One light: direction [3] float32 towards it in view axes, ambient: share from everywhere, color [3] float64."""
+    """A lamp, the light from everywhere, and a second lamp; directions [3] float32 towards them in view axes.
+
+    color [3]: of all but the second lamp; ambient: the share of it that comes from everywhere, times sky [3] float32
+    from above and ground [3] float32 from below; fill_color [3] float32: of the second lamp, 0 is none.
+    """
 
     direction: np.ndarray
     ambient: float
     color: np.ndarray
+    sky: np.ndarray = np.ones(3, np.float32)
+    ground: np.ndarray = np.ones(3, np.float32)
+    fill_direction: np.ndarray = np.array([0, 0, 1], np.float32)
+    fill_color: np.ndarray = np.zeros(3, np.float32)
 
 
 def draw_view(rng: np.random.Generator, split: str, yaw_deg: float | None = None) -> np.ndarray:

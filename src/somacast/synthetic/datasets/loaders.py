@@ -264,7 +264,7 @@ def photograph(
     side = max(x1 - x0, y1 - y0) * rng.uniform(*scene.margin)
     shift = rng.uniform(-scene.jitter, scene.jitter, 2) * side
     center = ((x0 + x1) / 2 + shift[0], (y0 + y1) / 2 + shift[1])
-    towards, ambient, tint = draw_light(rng)
+    towards, ambient, tint = draw_light(rng)[:3]
     background = draw_background(rng, 2 * size_px)
     fine = camera_of(Shot(distance, *center, 2 * size_px / side), 2 * size_px)
     seen = render_camera(turned, fine, background=background / 255)

@@ -133,3 +133,32 @@ def skin_texture(rng: np.random.Generator, person: dict[str, float], hair: np.nd
     blend("scalp", 0.35, hair * 0.7)
     blend("pants", 1.0, random_color(rng))
     return opaque(image)
+
+
+def shade_beard(rng: np.random.Generator, skin: np.ndarray, hair: np.ndarray) -> np.ndarray:
+    """A copy of any skin [256, 256, 4] uint8 with stubble, moustache or beard in the colour `hair` [3] in [0, 255]."""
+    texel, share = _skin_masks()["beard"]
+    place = skin_places().reshape(-1, 3)[texel]
+    if rng.random() < 0.2:  # chin or upper lip alone
+        upper = place[:, 1] > np.average(place[:, 1], weights=share)
+        share = share * (upper if rng.random() < 0.5 else ~upper) * (np.abs(place[:, 0]) < 0.035)
+    grain = np.clip(0.75 + 0.35 * noise(rng, 100, 100).reshape(-1)[texel], 0, 1)
+    blend = (np.clip(1.3 * share, 0, 1) * grain * np.float32(rng.choice([0.2, 0.35, 0.6, 0.9])))[:, None]
+    out = skin.copy()
+    flat = out.reshape(-1, 4)
+    flat[texel, :3] = flat[texel, :3] * (1 - blend) + np.asarray(hair, np.float32) * 0.7 * blend
+    return out
+
+
+def tattoo(rng: np.random.Generator, skin: np.ndarray) -> np.ndarray:
+    """A copy of any skin with dark figures on one or both arms."""
+    place = skin_places()
+    arm = np.abs(place[..., 0]) > rng.uniform(0.24, 0.36)
+    if rng.random() < 0.6:
+        arm &= (place[..., 0] > 0) == bool(rng.random() < 0.5)
+    lines = np.abs(noise(rng, 22, 22)) < rng.uniform(0.06, 0.2)
+    where = arm & lines & (noise(rng, 7, 7) > rng.uniform(-0.3, 0.2))
+    out = skin.copy()
+    ink = np.array([35, 45, 60]) if rng.random() < 0.8 else rng.uniform(20, 160, 3)
+    out[where, :3] = out[where, :3] * 0.35 + ink * 0.65
+    return out

@@ -92,8 +92,8 @@ def _hem(layout: str, shade: np.ndarray, marks: tuple[float, ...]) -> None:
             shade[row - 1] *= 1.06
 
 
-def _pattern(rng: np.random.Generator, name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Share [256, 256] of the second colour in [0, 1]."""
+def pattern_share(rng: np.random.Generator, name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Share [256, 256] of the second colour in [0, 1]; x, y: metres across and up from 0 at each texel."""
     two_pi = 2 * np.pi
     if name == "stripes":
         period = rng.uniform(0.03, 0.12)
@@ -241,7 +241,7 @@ def cloth(rng: np.random.Generator, layout: str, pattern: str, split: str, detai
         image = np.empty((_N, _N, 3), np.float32)
         image[:] = first
         if pattern not in ("plain", "print"):
-            image += _pattern(rng, pattern, x, y).astype(np.float32)[..., None] * (second - first)
+            image += pattern_share(rng, pattern, x, y).astype(np.float32)[..., None] * (second - first)
     if pattern == "print":
         _print(rng, image, layout)
     number = int(rng.integers(_FOLD_BANK)) + (_FOLD_BANK if split == "test" else 0)
