@@ -15,7 +15,12 @@ from somacast.cli.common import check_device
 from somacast.errors import SomacastError
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
-DISTRIBUTION = {"imageio_ffmpeg": "imageio-ffmpeg", "warp": "anny"}  # where it has another name, or who brings it
+DISTRIBUTION = {  # where it has another name, or who brings it
+    "dlib": "dlib-bin", "face_recognition_models": "face-recognition-models", "imageio_ffmpeg": "imageio-ffmpeg",
+    "stlpips_pytorch": "stlpips-pytorch", "warp": "anny",
+}  # fmt: skip
+# anny is large; dlib has wheels for some machines only, and the models of faces have none
+NOT_IN_DEV = ("anny", "warp", "dlib", "face_recognition_models")
 
 
 @pytest.fixture
@@ -29,9 +34,13 @@ def test_every_package_is_in_the_extra_that_is_named():
     brought = {extra: " ".join(lines) for extra, lines in project["optional-dependencies"].items()}
     for package, extra in extras.EXTRA_OF_PACKAGE.items():
         assert DISTRIBUTION.get(package, package) in brought[extra], f"{package} in {extra}"
-        assert DISTRIBUTION.get(package, package) in brought["dev"] or package in ("anny", "warp")
+        assert DISTRIBUTION.get(package, package) in brought["dev"] or package in NOT_IN_DEV
     plain = " ".join(project["dependencies"])
-    assert not [name for name in ("torch", "scipy", "scikit-image", "anny", "av>", "matplotlib") if name in plain]
+    assert not [
+        name
+        for name in ("torch", "scipy", "scikit-image", "anny", "av>", "matplotlib", "onnx>", "dlib")
+        if name in plain
+    ]
 
 
 def test_what_is_lacking_is_named(bare):

@@ -37,7 +37,7 @@ USERS_OF_EXTRAS = {
     "av": ("capture/video.py",),
     "cryptography": ("network/keys.py", "network/transport/udp/"),
     "matplotlib": ("bench/", "systems/aflsc/ablation/show.py"),
-    "onnx": ("training/", "weights/arrays.py"),
+    "onnx": ("training/", "weights/arrays.py", "metrics/perceptual.py"),
     "starlette": ("viewer/",),
     "uvicorn": ("viewer/",),
     "zenoh": ("network/transport/zenoh/",),

@@ -21,8 +21,11 @@ EXTRA_OF_PACKAGE = {
     "aiortc": "webrtc",
     "sionna": "symbol",
     "DracoPy": "bench",
+    "dlib": "bench",
+    "face_recognition_models": "bench",
     "imageio_ffmpeg": "bench",
     "matplotlib": "bench",
+    "stlpips_pytorch": "bench",
 }
 
 
@@ -31,12 +34,12 @@ def installed(package: str) -> bool:
     return find_spec(package) is not None
 
 
-def lacking(what: str, package: str) -> str:
-    """One line that says what needs the package and how to get it."""
-    return f"{what} needs the package {package}: pip install 'somacast[{EXTRA_OF_PACKAGE[package]}]'"
+def lacking(what: str, package: str, extra: str | None = None) -> str:
+    """One line that says what needs the package and how to get it. extra: for a package that several extras bring."""
+    return f"{what} needs the package {package}: pip install 'somacast[{extra or EXTRA_OF_PACKAGE[package]}]'"
 
 
-def require(package: str, what: str) -> None:
-    """Raise SomacastError if a package of EXTRA_OF_PACKAGE is not installed; `what` needs it."""
+def require(package: str, what: str, extra: str | None = None) -> None:
+    """Raise SomacastError if a package of EXTRA_OF_PACKAGE is not installed; `what` needs it. extra: see `lacking`."""
     if not installed(package):
-        raise SomacastError(lacking(what, package))
+        raise SomacastError(lacking(what, package, extra))

@@ -1,10 +1,12 @@
-"""How far one picture is from another: MSE, PSNR and SSIM, inside a silhouette, a box or everywhere (eq. 29, 30)."""
+"""How far one picture is from another: MSE, PSNR and SSIM, inside a silhouette, a box or everywhere (eq. 29, 30), and
+normals where both show the person."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from somacast.geometry.gaussian import gaussian_filter
+from somacast.geometry.rasteriser import Rendering
 
 PSNR_CAP_DB = 100.0  # equal pictures would be infinite, which JSON cannot hold and a mean does not survive
 SSIM_WINDOW = 11
@@ -81,3 +83,16 @@ def iou(truth: np.ndarray, result: np.ndarray) -> float:
     """Intersection over union of two silhouettes [H, W] bool; 1 if both are empty."""
     union = np.count_nonzero(truth | result)
     return np.count_nonzero(truth & result) / union if union else 1.0
+
+
+def normal_error_deg(truth: Rendering, result: Rendering) -> float | None:
+    """Mean angle in degrees [0, 180] between the normals of two renderings of one size at the pixels where both show
+    the person; None where there is no such pixel."""
+    _same_shape(truth.normals, result.normals)
+    both = truth.mask & result.mask
+    if not both.any():
+        return None
+    a, b = truth.normals[both].astype(np.float64), result.normals[both].astype(np.float64)
+    # The arc tangent keeps small angles that the arc cosine rounds away.
+    angle = np.arctan2(np.linalg.norm(np.cross(a, b), axis=1), (a * b).sum(1))
+    return float(np.degrees(angle).mean())

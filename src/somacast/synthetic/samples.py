@@ -31,6 +31,7 @@ class SceneConfig:
     views_per_person: int = 6
     stereo: bool = False
     camera_distance_m: tuple[float, float] = (2.4, 6.5)
+    spoilt_share: float = 0.0  # of the pictures in training pools: coded at a low rate (compression.spoil)
 
 
 @dataclass

@@ -15,10 +15,12 @@ from PIL import Image
 
 from somacast.body.clothing import ATTRIBUTES
 from somacast.capture.landmarks import INPUT_PX, find_landmarks
+from somacast.synthetic.compression import spoil
 from somacast.synthetic.motion.clips import ACTIONS
 from somacast.synthetic.samples import SceneConfig, SyntheticPeople
 
 SHARD_PEOPLE = 128
+_SPOIL_STREAM = 0xC0DEC  # what codecs do is drawn apart from the samples, so that it changes none of them
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,19 @@ def picture_landmarks(images: np.ndarray) -> np.ndarray:
 
 
 def pack_samples(people: SyntheticPeople, first: int, count: int) -> dict[str, np.ndarray]:
-    """Arrays of all samples of people first .. first+count-1, small enough to keep tens of thousands in memory."""
+    """Arrays of all samples of people first .. first+count-1, small enough to keep tens of thousands in memory.
+
+    Of the pictures the scene's `spoilt_share` has gone through a codec; landmarks are those of what is left.
+    """
     rows: list[dict] = []
     for index in range(first, first + count):
-        for s in people.samples(index):
+        for view, s in enumerate(people.samples(index)):
+            rng = np.random.default_rng([people.seed, index, view, _SPOIL_STREAM])
             size = s.image.shape[0]
             depth = s.depth_m[::2, ::2]
             rows.append(
                 {
-                    "image": s.image,
+                    "image": spoil(s.image, rng, people.config.spoilt_share, s.silhouette),
                     "silhouette": np.packbits(s.silhouette >= 128, axis=1),
                     "depth": np.where(np.isnan(depth), 9, depth).astype(np.float16),
                     "parts": s.part[size // 64 :: size // 32, size // 64 :: size // 32],

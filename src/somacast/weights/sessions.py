@@ -20,6 +20,11 @@ CUDA = "CUDAExecutionProvider"
 def open_session(name: str, device: str = "cpu", threads: int = 2) -> InferenceSession:
     """The network of a weights file, checked against the manifest. device: "cpu", "cuda" or "cuda:N"; threads: at
     most, and one where OMP_NUM_THREADS is 1."""
+    return session_of(str(weights_path(name)), device, threads)
+
+
+def session_of(model: str | bytes, device: str = "cpu", threads: int = 2) -> InferenceSession:
+    """A network by its path, or as the bytes of an ONNX model; device and threads as of `open_session`."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -28,7 +33,7 @@ def open_session(name: str, device: str = "cpu", threads: int = 2) -> InferenceS
     # Threads that wait busily for more keep the next network, and NumPy, from the cores: twice the time of encoding.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(weights_path(name)), options, providers=providers(device))
+    return onnxruntime.InferenceSession(model, options, providers=providers(device))
 
 
 def providers(device: str) -> list:

@@ -32,7 +32,7 @@ SHARE = {"extract": 0.64, "receiver": 0.12, "fresh": 0.04, "semantic": 0.12}  # 
 
 
 def _scene(config: TrainConfig) -> SceneConfig:
-    return SceneConfig(asset_share=0.55, views_per_person=8)
+    return SceneConfig(asset_share=0.55, views_per_person=8, spoilt_share=0.25)
 
 
 def _people(config: TrainConfig, split: str, seed: int) -> SyntheticPeople:
