@@ -68,8 +68,8 @@ def test_the_background_reaches_no_point_of_the_mesh(camera, shift_px):
     image, mask = np.roll(seen.rgb, shift_px, 1), np.roll(seen.mask, shift_px, 1)
     result = project_picture(grey(body(1.7)), image, camera, mask)
     assert result.colors is not None
-    spread = np.ptp(result.colors, axis=1)
-    assert spread.max() < 0.02, "a tint of green: neither the picture's person nor the mesh has any"
+    tint = np.ptp(result.colors, axis=1)
+    assert tint.max() < 0.02, "a tint of green: neither the picture's person nor the mesh has any"
     assert result.colors.max() > 0.78
 
 

@@ -20,7 +20,7 @@ _FAR_M = 1e6
 class ProjectionConfig:
     """longest_m: edge of a triangle that is seen; behind_m: how far behind the surface a point may lie and be seen;
     jump_m: a step in depth between neighbouring pixels that is an edge; edge: what is not believed along edges, as a
-    share of the picture's side; spread: how far the person's colours are carried on beyond the silhouette, likewise;
+    share of the picture's side; beyond: how far the person's colours are carried on beyond the silhouette, likewise;
     grazing, facing: cosines of the viewing angle at which the picture counts for nothing, and for all.
 
     tone_m, tone: how near, in metres and in colour, a seen point must be to set the tone of an unseen one.
@@ -30,7 +30,7 @@ class ProjectionConfig:
     behind_m: float = 0.012
     jump_m: float = 0.05
     edge: float = 0.006
-    spread: float = 0.03
+    beyond: float = 0.03
     grazing: float = 0.1
     facing: float = 0.45
     tone_m: float = 0.15
@@ -76,7 +76,7 @@ def project_picture(
     weights *= seen
     tone = _tone(mesh.vertices, np.asarray(base, np.float32), colors, weights, config)
     columns = np.concatenate([mesh.vertices, base, tone, normals], 1).astype(np.float32)
-    columns, faces = refine(columns, faces, config.longest_m, seen[faces].any(1))
+    columns, faces = refine(columns, faces, config.longest_m, np.asarray(seen[faces].any(1)))
     points, own = columns[:, :3], columns[:, 3:6] + columns[:, 6:9]
     # What was cut out of a triangle with an unseen corner is looked at anew.
     colors, weights = view.look(points, columns[:, 9:])
@@ -151,17 +151,17 @@ def _believed(
     """The picture with the person's own colours carried on over all else, and how far each pixel is to be believed."""
     side = max(image.shape[:2])
     edge = max(1, round(config.edge * side))
-    spread = max(1.0, config.spread * side)
+    beyond = max(1.0, config.beyond * side)
     sure = ~_grown(~inside, edge)
     colors = np.where(sure[..., None], image, 0).astype(np.float32)
     known = sure.astype(np.float32)
     for reach in (0.15, 0.5, 2.0):  # near colours where there are any, else those from farther away
-        sigma = max(0.7, reach * spread)
+        sigma = max(0.7, reach * beyond)
         stack = np.concatenate([colors, known[..., None]], 2)
         blurred = gaussian_filter(stack, sigma, int(3 * sigma) + 1, (0, 1))
         fill = (known < 1) & (blurred[..., 3] > 0.02)
         colors[fill], known[fill] = blurred[fill][:, :3] / blurred[fill][:, 3:], 1
-    near = gaussian_filter(sure.astype(np.float32), spread / 2, int(1.5 * spread) + 1, (0, 1))
+    near = gaussian_filter(sure.astype(np.float32), beyond / 2, int(1.5 * beyond) + 1, (0, 1))
     trust = np.where(sure, 1.0, _ramp(near, 0.0, 0.35)) * (known > 0)
 
     # An edge in depth within the mesh: the picture's own edge may lie beside it.

@@ -20,12 +20,15 @@ def refine(
     """
     faces = np.asarray(faces, np.int64)
     chosen = np.ones(len(faces), bool) if chosen is None else np.asarray(chosen, bool)
-    while len(faces) <= MAX_REFINED_FACES:
+    done: list[np.ndarray] = []  # triangles without a long edge
+    while len(faces) + sum(map(len, done)) <= MAX_REFINED_FACES:
+        corner = points[:, :3][faces]
+        step = corner - corner[:, [1, 2, 0]]
+        long = np.einsum("fek,fek->fe", step, step) > longest * longest
+        unfinished = long.any(1)
+        done.append(faces[~unfinished])
+        faces, chosen, long = faces[unfinished], chosen[unfinished], long[unfinished]
         ends = faces[:, [[0, 1], [1, 2], [2, 0]]]
-        step = points[ends[..., 0], :3] - points[ends[..., 1], :3]
-        long = np.square(step).sum(-1) > longest * longest
-        if not long.any():
-            break
         low, high = np.sort(ends[long], 1).T
         keys, which = np.unique(low * len(points) + high, return_inverse=True)
         asked = np.zeros(len(keys), bool)
@@ -40,7 +43,7 @@ def refine(
         points = np.concatenate([points, points[edges].mean(1).astype(points.dtype)])
         faces, parent = _split(faces, middle, long)
         chosen = chosen[parent]
-    return points, faces
+    return points, np.concatenate([*done, faces])
 
 
 def _split(faces: np.ndarray, middle: np.ndarray, long: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -31,7 +31,7 @@ class PictureDecoder:
             picture = enlarged(decode_picture(self.codec, data))
         except SomacastError as fault:
             raise BitstreamError(f"{self.codec}: expected a picture of this codec ({fault})") from fault
-        human = rebuild(self.default, place, picture, self.config.projected)
+        human = rebuild(self.default, place, picture, self.config.projected).human
         human.image = picture
         human.info = {**human.info, "setting": setting_of(data)}
         if human.pelvis_m is not None:

@@ -31,6 +31,7 @@ class PictureEncoder:
         self.criterion: Criterion = structure_distance
         self._search: PictureSearch | None = None
         self._tried: dict[tuple[bytes, bool], float | None] = {}
+        self._wanted: np.ndarray | None = None
 
     def encode(self, capture: Capture, budget_bytes: int | None = None, network_state: int = 0) -> Encoded:
         """One layer: place of the square, settings, coded picture. Without a budget, the lowest quality that is good.
@@ -95,7 +96,7 @@ class PictureEncoder:
         silhouette, notes = (frame.mask, []) if frame.mask is not None else self._silhouette(frame)
         crop = PersonCrop.of(frame.image, silhouette, self.config.sides_px, self.config.flat)
         if self._search is None or not self._search.crop.shows_the_same(crop):
-            self._search, self._tried = PictureSearch(self.codec, crop), {}
+            self._search, self._tried, self._wanted = PictureSearch(self.codec, crop), {}, None
         return self._search, notes
 
     def _silhouette(self, frame: Frame) -> tuple[np.ndarray, list[str]]:
@@ -109,7 +110,7 @@ class PictureEncoder:
         return silhouette, notes
 
     def _error(self, frame: Frame, crop: PersonCrop, candidate: Candidate, compare: bool) -> float | None:
-        """How far the person whom the receiver will rebuild looks from the sender's picture, 0 if they are not to be
+        """How far the person whom the receiver will rebuild looks from `_target`, 0 if they are not to be
         compared; None if the receiver will see nobody."""
         place = CropPlace.unpack(CropPlace.of(crop.box, frame).pack())
         key = (place.pack() + candidate.data, compare)
@@ -122,13 +123,23 @@ class PictureEncoder:
             if not compare:
                 self.eyes.encoder.encode(Capture([place.frame(candidate.picture)]))
                 return 0.0
-            human = rebuild(self.eyes, place, candidate.picture, self.config.projected)
+            seen = rebuild(self.eyes, place, candidate.picture, self.config.projected)
         except SomacastError:
             return None
-        if human.pelvis_m is None:  # a system that does not say where the person stands cannot be compared
+        if seen.camera is None:  # a system that does not say where the person stands cannot be compared
             return 0.0
-        camera = place.camera_at(human.pelvis_m, len(candidate.picture))
-        return self.criterion(crop.alone(MID_GREY), human.render(camera, MID_GREY).rgb)
+        return self.criterion(self._target(crop, place), seen.human.render(seen.camera, MID_GREY).rgb)
+
+    def _target(self, crop: PersonCrop, place: CropPlace) -> np.ndarray:
+        """What a rebuilt person should look like, [256, 256, 3] float32: the sender's own picture of the person without
+        its light, on grey."""
+        if self._wanted is None:
+            try:
+                image = rebuild(self.eyes, place, crop.reference, projected=False).unlit
+            except SomacastError:
+                image = crop.reference / np.float32(255)
+            self._wanted = np.where(crop.inside[..., None], image, np.float32(MID_GREY))
+        return self._wanted
 
     def _encoded(self, frame: Frame, crop: PersonCrop, candidate: Candidate, notes: list[str], refused: int) -> Encoded:
         """A file's layer and what is told of it; refused: how many pictures before it were of no use."""

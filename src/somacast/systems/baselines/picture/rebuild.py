@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,22 +10,40 @@ from somacast.capture.cropping import SquareBox, square_crop
 from somacast.geometry.projection import project_picture
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.systems.baselines.default_system import DefaultSystem
+from somacast.systems.baselines.picture.light import without_light
 from somacast.systems.baselines.picture.place import CropPlace
-from somacast.types import Capture, Encoded
+from somacast.types import Camera, Capture, Encoded
 
 _EVEN = 0.04  # of colours in [0, 1]: what a codec leaves of one colour
 _REACH = 0.03  # of the picture's side: as far a silhouette may lie outside of the person
 
 
-def rebuild(default: DefaultSystem, place: CropPlace, picture: np.ndarray, projected: bool) -> Reconstruction:
-    """The person whom the default system sees in a decoded picture [S, S, 3] uint8, the pelvis in the camera of
-    `CropPlace.frame`; projected: with the picture on its surface. SomacastError if nobody is seen."""
+@dataclass(frozen=True)
+class Rebuilt:
+    """human: the pelvis in the camera of `CropPlace.frame`; camera: that one in the view frame, None if nobody knows
+    where the person stands; unlit [S, S, 3] float32: the picture without its light, as far as that is known."""
+
+    human: Reconstruction
+    camera: Camera | None
+    unlit: np.ndarray
+
+
+def rebuild(default: DefaultSystem, place: CropPlace, picture: np.ndarray, projected: bool) -> Rebuilt:
+    """The person whom the default system sees in a decoded picture [S, S, 3] uint8; projected: with the picture, less
+    its light, on the surface. SomacastError if nobody is seen."""
     frame = place.frame(picture)
     human, encoded = default.rebuild(Capture([frame]))
-    if not projected or human.mesh is None or human.pelvis_m is None:
-        return human
+    if human.mesh is None or human.pelvis_m is None:
+        return Rebuilt(human, None, frame.image)
     camera = place.camera_at(human.pelvis_m, len(picture))
-    return replace(human, mesh=project_picture(human.mesh, frame.image, camera, shown(frame.image, encoded)))
+    base = human.render(camera)
+    inside = shown(frame.image, encoded)
+    if inside is None:
+        inside = base.mask
+    unlit = without_light(frame.image, inside, base)
+    if projected:
+        human = replace(human, mesh=project_picture(human.mesh, unlit, camera, inside))
+    return Rebuilt(human, camera, unlit)
 
 
 def seen_silhouette(encoded: Encoded, height: int, width: int) -> np.ndarray | None:

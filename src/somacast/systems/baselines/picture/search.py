@@ -58,10 +58,6 @@ class PersonCrop:
             and np.array_equal(self.inside, other.inside)
         )
 
-    def alone(self, background: float) -> np.ndarray:
-        """The person of the reference over an even grey, [256, 256, 3] float32 in [0, 1]."""
-        return np.where(self.inside[..., None], self.reference / np.float32(255), np.float32(background))
-
     def psnr_db(self, picture: np.ndarray) -> float:
         """Of a picture at REFERENCE_PX, inside the silhouette; at most 100."""
         gap = picture[self.inside].astype(np.float64) - self.reference[self.inside]
