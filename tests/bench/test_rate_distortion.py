@@ -16,7 +16,14 @@ from somacast.bench.rate_distortion import curves as rd_curves
 from somacast.bench.rate_distortion import measure as rd
 from somacast.bench.rate_distortion.figures import report_lines
 from somacast.bench.rate_distortion.person import PersonBench, PersonConfig, known_settings, load_systems
-from somacast.bench.rate_distortion.systems import check_systems, default_systems, sends_pictures, title_of
+from somacast.bench.rate_distortion.systems import (
+    check_systems,
+    default_systems,
+    looks_apart,
+    measures_looks,
+    sends_pictures,
+    title_of,
+)
 from somacast.bench.results import read_result
 from somacast.cli import main as cli
 from somacast.errors import SomacastError
@@ -113,7 +120,7 @@ def test_a_stopped_run_goes_on_and_other_settings_start_anew(toys, tmp_path, mon
     assert measured == [1, 1]
     keys = {
         rd.cache_key(toy_config(tmp_path, **c))
-        for c in ({}, {"seed": 1}, {"systems": ("jpeg:flat",)}, {"budgets_bytes": (60,)})
+        for c in ({}, {"seed": 1}, {"systems": ("jpeg:plain",)}, {"budgets_bytes": (60,)})
     }
     assert len(keys) == 4
     assert rd.cache_key(toy_config(tmp_path, people=7, workers=2)) == rd.cache_key(toy_config(tmp_path))
@@ -137,6 +144,20 @@ def test_who_cannot_be_sent_counts_for_nobody_and_who_is_not_rebuilt_is_counted(
     row = found.rows["jpeg"]["150"]
     assert row is not None and row["failed"] == "no such body" and row["bytes"] <= 150 and "px" in row["setting"]
     assert rd_curves.mean_rows([row])["failed"] == 1
+
+
+def test_who_chooses_by_looks_is_given_the_measure_of_the_results(toy, monkeypatch):
+    names = (OURS, "jpeg", "jpeg:plain")
+    for there in (True, False):
+        monkeypatch.setattr("somacast.bench.rate_distortion.person.measures_looks", lambda there=there: there)
+        given = {n: getattr(h[0].encoder, "criterion", None) for n, h in load_systems(names, "cpu").items()}
+        assert given[OURS] is None
+        assert (given["jpeg"] is given["jpeg:plain"] is looks_apart) == there
+        assert given["jpeg"] is not None
+    if measures_looks():
+        image = np.zeros((64, 64, 3), np.float32)
+        image[16:48, 24:40] = 0.8
+        assert looks_apart(image, image) == 0 < looks_apart(image, np.roll(image, 8, 1))
 
 
 def test_a_silhouette_is_needed_or_follows_from_the_camera():
@@ -208,10 +229,10 @@ def test_a_missing_package_is_one_line_with_the_remedy(package, system, tmp_path
 def test_the_systems_that_are_offered_exist():
     names = default_systems()
     assert names[0] == OURS and f"{OURS}:literal" in names and {"jpeg", "avif", "vvc", "svt_av1", "draco"} <= set(names)
-    assert "jpeg:flat" not in names
-    check_systems([OURS, "jpeg", "webp:flat"])
-    assert [title_of(name) for name in ("jpeg:flat", "svt_av1", "what was")] == ["JPEG, flat", "SVT-AV1", "what was"]
-    assert sends_pictures("vvc:flat") and not sends_pictures("draco") and not sends_pictures("best picture codec")
+    assert "jpeg:plain" not in names
+    check_systems([OURS, "jpeg", "webp:plain"])
+    assert [title_of(name) for name in ("jpeg:plain", "svt_av1", "what was")] == ["JPEG, plain", "SVT-AV1", "what was"]
+    assert sends_pictures("vvc:plain") and not sends_pictures("draco") and not sends_pictures("best picture codec")
 
 
 def test_a_system_that_needs_more_than_a_picture_is_not_offered(monkeypatch):
@@ -226,10 +247,10 @@ def test_a_system_that_needs_more_than_a_picture_is_not_offered(monkeypatch):
 
 
 def test_lines_of_a_report_name_systems_by_their_titles(toys, tmp_path):
-    result = rd.measure_rd(toy_config(tmp_path, budgets_bytes=(60, 100, 400), systems=(OURS, "jpeg", "jpeg:flat")))
+    result = rd.measure_rd(toy_config(tmp_path, budgets_bytes=(60, 100, 400), systems=(OURS, "jpeg", "jpeg:plain")))
     text = "\n".join(report_lines(result, "rd.png", "rd_pictures.png"))
     assert "## Against other ways to send the person" in text and "![Quality against bytes](rd.png)" in text
-    assert "| BD-rate of Toy against | SSIM box |" in text and "| JPEG, flat |" in text
+    assert "| BD-rate of Toy against | SSIM box |" in text and "| JPEG, plain |" in text
     assert "![Toy beside the best picture codec at the same number of bytes](rd_pictures.png)" in text
     assert "rd_pictures" not in "\n".join(report_lines(result, "rd.png", None))
 

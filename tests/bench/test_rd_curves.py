@@ -6,6 +6,8 @@ import pytest
 
 from somacast.bench.rate_distortion import curves as rd_curves
 
+SSIM = next(q for q in rd_curves.QUALITIES if q.key == "ssim_box")
+
 
 def test_half_the_bytes_are_minus_fifty_percent():
     baseline = [(100.0 * 2**k, 0.5 + 0.05 * k) for k in range(6)]
@@ -53,7 +55,7 @@ def test_means_say_who_is_missing_and_points_are_of_everybody():
     assert mean["bytes"] == 95 and mean["ssim_box"] == pytest.approx(0.55) and "setting" not in mean
     assert "ssim_box" not in rd_curves.mean_rows([None, None])
     table = {"100": mean, "200": rd_curves.mean_rows([figures(190, 0.7), figures(200, 0.7)])}
-    assert rd_curves.points_of(table, rd_curves.QUALITIES[0]) == [(195, pytest.approx(0.7))]
+    assert rd_curves.points_of(table, SSIM) == [(195, pytest.approx(0.7))]
 
 
 def curve_table(scale: float) -> dict:
@@ -65,7 +67,7 @@ def curve_table(scale: float) -> dict:
 def test_the_best_picture_codec_is_the_upper_envelope():
     tables = {"ours": curve_table(0.5), "jpeg": curve_table(1), "vvc": curve_table(1)}
     tables["jpeg"]["100"]["ssim_box"] = 0.54
-    best = rd_curves.best_of({n: tables[n] for n in ("jpeg", "vvc")}, rd_curves.QUALITIES[0])
+    best = rd_curves.best_of({n: tables[n] for n in ("jpeg", "vvc")}, SSIM)
     assert best == [(100, 0.54), (200, pytest.approx(0.55)), (400, pytest.approx(0.6)), (800, pytest.approx(0.65))]
     found = rd_curves.compare_all(tables, "ours", ["jpeg", "vvc"])
     assert found["bd_rate"]["centred_chamfer_m"]["vvc"]["bd_rate_percent"] == pytest.approx(-50)
@@ -74,3 +76,23 @@ def test_the_best_picture_codec_is_the_upper_envelope():
     assert found["bytes_for_quality"]["ssim_box"]["ours"]["0.6"] == pytest.approx(200)
     first = found["at_our_quality"]["ssim_box"][1]
     assert first["bytes"] == 100 and first["others_bytes"]["vvc"] == pytest.approx(200)
+
+
+def test_only_what_was_measured_is_compared_and_the_first_of_it_decides():
+    tables = {"ours": curve_table(0.5), "jpeg": curve_table(1)}
+    assert [q.key for q in rd_curves.measured(tables)] == ["ssim_box", "centred_chamfer_m", "psnr_db"]
+    assert "input_stlpips" not in rd_curves.compare_all(tables, "ours", ["jpeg"])["bd_rate"]
+    for row in tables["jpeg"].values():
+        row["input_stlpips"] = 0.2
+    assert rd_curves.measured(tables)[0].key == "input_stlpips"
+    assert "input_stlpips" in rd_curves.compare_all(tables, "ours", ["jpeg"])["bd_rate"]
+
+
+def test_the_best_is_found_by_looks_if_all_have_them():
+    rows = {"jpeg": {"ssim_box": 0.7, "input_stlpips": 0.2}, "vvc": {"ssim_box": 0.6, "input_stlpips": 0.1}}
+    best, quality = rd_curves.best_by(rows)
+    assert (best, quality.key) == ("vvc", "input_stlpips")
+    del rows["vvc"]["input_stlpips"]
+    best, quality = rd_curves.best_by(rows)
+    assert (best, quality.key) == ("jpeg", "ssim_box")
+    assert rd_curves.best_by({})[0] is None

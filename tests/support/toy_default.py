@@ -67,7 +67,10 @@ def toy_default(monkeypatch: pytest.MonkeyPatch, **specs: SystemSpec) -> Iterato
         if name in specs or name == registry.DEFAULT:
             return specs.get(name, spec)
         known = real(name)
-        quick = {"config": lambda: QUICK, "variants": {"flat": replace(QUICK, flat=True)}}
+        quick = {
+            "config": lambda: QUICK,
+            "variants": {"plain": replace(QUICK, flat=False, projected=False, rendered=False)},
+        }
         return replace(known, **quick) if Kind.IMAGE in known.outputs else known
 
     monkeypatch.setattr(registry, "_spec", found)

@@ -28,12 +28,28 @@ class Quality:
     digits: int = 3
 
 
+# The first that was measured is the one that systems are told apart by.
 QUALITIES = (
+    Quality("input_stlpips", "ST-LPIPS, input camera", -1, (0.20, 0.18, 0.16, 0.14, 0.12)),
+    Quality("input_iou", "IoU, input camera", 1, (0.75, 0.80, 0.85, 0.90, 0.95)),
     Quality("ssim_box", "SSIM box", 1, (0.55, 0.60, 0.65, 0.70, 0.75)),
-    Quality("ssim_whole", "SSIM whole", 1, (0.86, 0.88, 0.90, 0.92, 0.94)),
     Quality("centred_chamfer_m", "Chamfer cm", -1, (0.08, 0.06, 0.045, 0.032, 0.02), 100, 2),
     Quality("psnr_db", "PSNR dB", 1, (12.0, 13.0, 14.0, 16.0, 18.0), 1, 1),
 )
+
+
+def measured(tables: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[Quality]:
+    """The QUALITIES that any system has at any budget: some need a camera, or a package that is not there."""
+    rows = [row for table in tables.values() for row in table.values()]
+    return [quality for quality in QUALITIES if any(row.get(quality.key) is not None for row in rows)]
+
+
+def best_by(rows: Mapping[str, Mapping[str, Any]]) -> tuple[str | None, Quality]:
+    """Of rows by name the best one by the first of QUALITIES that all have, None if there are no rows; and that
+    quality."""
+    shared = [q for q in QUALITIES if all(row.get(q.key) is not None for row in rows.values())]
+    quality = (shared or QUALITIES)[0]
+    return max(rows, key=lambda name: quality.sign * rows[name].get(quality.key, 0), default=None), quality
 
 
 def mean_rows(rows: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
@@ -137,7 +153,7 @@ def compare_all(
     Values of a figure are given as it is measured (Chamfer in metres, less is better), ranges from worst to best.
     """
     found: dict[str, Any] = {"bd_rate": {}, "bytes_for_quality": {}, "at_our_quality": {}}
-    for quality in QUALITIES:
+    for quality in measured(tables):
         curves = {name: points_of(table, quality) for name, table in tables.items()}
         shown = [name for name in pictures if name in tables]
         if shown:

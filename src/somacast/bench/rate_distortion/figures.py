@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from somacast.bench.rate_distortion.curves import BEST_PICTURE, QUALITIES, Quality, points_of
+from somacast.bench.rate_distortion.curves import BEST_PICTURE, QUALITIES, Quality, best_by, measured, points_of
 from somacast.bench.rate_distortion.person import PersonResult
 from somacast.bench.rate_distortion.systems import sends_pictures, title_of
 from somacast.bench.results import Result
@@ -43,11 +43,11 @@ def draw_rd(result: Result) -> bytes:
     from matplotlib.figure import Figure
 
     found, ours = result.results["systems"], str(result.provenance.system)
-    figure = Figure(figsize=(11, 8), layout="constrained", dpi=110)
+    figure = Figure(figsize=(14, 8), layout="constrained", dpi=110)
     FigureCanvasAgg(figure)
     baselines = [name for name in found if name.partition(":")[0] != ours]
-    for panel, quality in enumerate(QUALITIES):
-        axes = figure.add_subplot(2, 2, panel + 1)
+    for panel, quality in enumerate(measured(found)):
+        axes = figure.add_subplot(2, 3, panel + 1)
         for name, table in found.items():
             points = points_of(table, quality)
             if points:
@@ -69,7 +69,7 @@ def draw_rd(result: Result) -> bytes:
 
 def draw_sheet(item: EvalItem, result: PersonResult) -> bytes:
     """A PNG: the truth, then for each budget kept the default system's result beside that of the best picture codec (by
-    SSIM in the box), each with the picture that was sent and four views of the person."""
+    the first of `curves.QUALITIES` that all have), each with the picture that was sent and four views of the person."""
     from somacast.capture.cropping import box_of_mask, square_crop
     from somacast.geometry.preview import contact_sheet, encode_png, person_views, to_bytes_image
 
@@ -85,14 +85,15 @@ def draw_sheet(item: EvalItem, result: PersonResult) -> bytes:
              ("", np.concatenate([blank] * 5, 1))]  # fmt: skip
     for budget in sorted({budget for _, budget in result.kept}):
         pictures = [name for name, at in result.kept if at == budget and sends_pictures(name)]
-        best = max(pictures, key=lambda name: result.kept[name, budget].row["ssim_box"], default=None)
+        best, quality = best_by({name: result.kept[name, budget].row for name in pictures})
         ours = registry.DEFAULT
         for name, caption in ((ours, title_of(ours)), (best, f"{BEST_PICTURE}, {title_of(best or 'none')}")):
             kept = result.kept.get((name, budget)) if name else None
             if kept is None:
                 tiles.append((f"{budget} B, {caption}: nothing fits", np.concatenate([blank] * 5, 1)))
                 continue
-            caption_text = f"{budget} B, {caption}: {kept.row['bytes']} B, SSIM box {kept.row['ssim_box']:.3f}"
+            figure = f"{quality.title} {quality.factor * kept.row.get(quality.key, 0):.{quality.digits}f}"
+            caption_text = f"{budget} B, {caption}: {kept.row['bytes']} B, {figure}"
             tiles.append((caption_text, strip(kept.human.image, kept.human)))
     return encode_png(contact_sheet(tiles, columns=2))
 
@@ -120,7 +121,7 @@ def print_rd(result: Result) -> None:
     from rich.table import Table
 
     found, console = result.results, Console()
-    for quality in QUALITIES[:3]:
+    for quality in measured(found["systems"])[:3]:
         table = Table(title=f"{quality.title}, {found['people'] - found['failed']} people", box=SIMPLE, padding=0)
         budgets = [str(b) for b in sorted(result.provenance.config["budgets_bytes"])]
         for heading in ("bytes", *map(title_of, found["systems"])):
@@ -142,11 +143,13 @@ def report_lines(result: Result, figure: str, sheet: str | None) -> list[str]:
     """Markdown of a result: means at some budgets, delta rates, the curves; paths of the pictures as links."""
     found, config, ours = result.results, result.provenance.config, title_of(str(result.provenance.system))
     budgets = [b for b in SHOWN_BUDGETS_BYTES if b in config["budgets_bytes"]] or config["budgets_bytes"][:6]
-    quality = QUALITIES[0]
+    shown = measured(found["systems"]) or list(QUALITIES)
+    quality = shown[0]
     lines = ["", "## Against other ways to send the person", ""]
+    sense = " (less is better)" if quality.sign < 0 else ""
     lines.append(
-        f"{quality.title}, mean of {found['people'] - found['failed']} people, at some budgets (coded pictures are "
-        f"rebuilt by our own networks at the receiver; `-`: nothing fits; "
+        f"{quality.title}{sense}, mean of {found['people'] - found['failed']} people, at some budgets (coded pictures "
+        f"are rebuilt by our own networks at the receiver, and lie over the surface; `-`: nothing fits; "
         f"{config['protocol']['samples']:,} samples on each surface):"
     )
     heads = ["system", *(f"{b} B" for b in budgets)]
@@ -155,7 +158,7 @@ def report_lines(result: Result, figure: str, sheet: str | None) -> list[str]:
         lines.append(f"| {' | '.join([title_of(name), *(_value(rows.get(str(b)), quality) for b in budgets)])} |")
     rates = found.get("bd_rate", {})
     if rates:
-        shown = [q for q in QUALITIES if q.key in rates]
+        shown = [q for q in shown if q.key in rates]
         heads = [f"BD-rate of {ours} against", *(q.title.split(" cm")[0].split(" dB")[0] for q in shown)]
         lines += ["", f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
         notes: list[str] = []

@@ -22,7 +22,7 @@ from somacast.bench.rate_distortion.person import (
     load_systems,
     own_budgets,
 )
-from somacast.bench.rate_distortion.systems import check_systems, default_systems, sends_pictures
+from somacast.bench.rate_distortion.systems import check_systems, default_systems, measures_looks, sends_pictures
 from somacast.bench.results import Result, describe_run, read_result, rounded, weights_digests, write_result
 from somacast.errors import SomacastError
 from somacast.extras import require
@@ -31,7 +31,7 @@ from somacast.synthetic.datasets.loaders import EvalItem, count_items, load_item
 from somacast.systems import registry
 
 CODERS = ("imageio-ffmpeg", "DracoPy")  # packages that code the baselines' files
-CACHE_VERSION = 3  # to be raised when rows of the same config would come out otherwise
+CACHE_VERSION = 4  # to be raised when rows of the same config would come out otherwise
 SHEET_BUDGETS_BYTES = (100, 400, 1600)
 
 
@@ -77,7 +77,7 @@ def cache_key(config: RdConfig) -> str:
     settings = {
         k: v for k, v in asdict(config).items() if k not in ("json_path", "workers", "cache", "people", "known")
     }
-    settings |= {"weights": weights_digests(), "version": CACHE_VERSION}
+    settings |= {"weights": weights_digests(), "version": CACHE_VERSION, "looks": measures_looks()}
     return hashlib.sha256(json.dumps(rounded(settings), sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from somacast.bench.quality.evaluate import load_halves
+from somacast.bench.rate_distortion.systems import Choosy, looks_apart, measures_looks
 from somacast.errors import SomacastError
 from somacast.files import write_atomically
 from somacast.geometry.reconstruction import Reconstruction
@@ -19,15 +20,22 @@ from somacast.systems import registry
 from somacast.systems.spec import SearchingEncoder
 from somacast.weights.sessions import one_blas_thread
 
-SHOWN = ("bytes", "ssim_whole", "ssim_box", "psnr_db", "mse", "iou", "centred_chamfer_m", "centred_normal_consistency",
+SHOWN = ("bytes", "input_stlpips", "input_iou", "input_ssim_box", "input_psnr_db", "input_delta_e", "input_normal_deg",
+         "sides_stlpips", "sides_iou", "unseen_delta_e",
+         "ssim_whole", "ssim_box", "psnr_db", "mse", "iou", "centred_chamfer_m", "centred_normal_consistency",
          "mpjpe_m", "pa_mpjpe_m")  # fmt: skip
 Halves = Mapping[str, tuple[Any, Any]]  # sender and receiver of every system by name, that of the default among them
 Known = dict[str, dict[int, tuple[str, int]]]  # system -> budget -> setting that an earlier search took, bytes
 
 
 def load_systems(names: Sequence[str], device: str) -> Halves:
-    """Both halves of every system, and of the default system."""
-    return {name: load_halves(name, device) for name in dict.fromkeys([registry.DEFAULT, *names])}
+    """Both halves of every system, and of the default system. Who chooses by looks is given the measure that results
+    are judged by, if it is installed."""
+    halves = {name: load_halves(name, device) for name in dict.fromkeys([registry.DEFAULT, *names])}
+    for sender, _ in halves.values():
+        if isinstance(sender.encoder, Choosy) and measures_looks():
+            sender.encoder.criterion = looks_apart
+    return halves
 
 
 @dataclass(frozen=True)

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from somacast.bitstream.container import packed_bytes
-from somacast.capture.cropping import SquareBox, square_crop
 from somacast.capture.detector import find_person
 from somacast.errors import SomacastError
+from somacast.geometry.rasteriser import MID_GREY
 from somacast.systems.baselines.default_system import default_system
 from somacast.systems.baselines.picture.codecs import SETTING_BYTES, check_codec, setting_of
 from somacast.systems.baselines.picture.config import PictureConfig
+from somacast.systems.baselines.picture.criterion import Criterion, structure_distance
 from somacast.systems.baselines.picture.place import PLACE_BYTES, CropPlace
+from somacast.systems.baselines.picture.rebuild import over_picture, rebuild, seen_silhouette
 from somacast.systems.baselines.picture.search import Candidate, PersonCrop, PictureSearch
 from somacast.types import Capture, Encoded, Frame
 
 
 class PictureEncoder:
-    """Holds what the last picture's search found, so that further budgets of the same person share its trials."""
+    """Holds what the last picture's search found, so that further budgets of the same person share its trials.
+    criterion: by which candidates are chosen, to be replaced by whoever has a better one."""
 
     def __init__(self, codec: str, config: PictureConfig, device: str):
         check_codec(codec)
         self.codec, self.config = codec, config
         self.eyes = default_system(device)  # the receiver's, which must see the person in what is sent
+        self.criterion: Criterion = structure_distance
         self._search: PictureSearch | None = None
-        self._seen: dict[bytes, bool] = {}
+        self._tried: dict[tuple[bytes, bool], float | None] = {}
+        self._wanted: np.ndarray | None = None
 
     def encode(self, capture: Capture, budget_bytes: int | None = None, network_state: int = 0) -> Encoded:
         """One layer: place of the square, settings, coded picture. Without a budget, the lowest quality that is good.
@@ -35,21 +40,29 @@ class PictureEncoder:
         """
         search, notes = self._look(capture.frame)
         if budget_bytes is None:
-            candidates = iter([search.good(self.config.good_psnr_db)])
+            batches: Iterable[list[Candidate]] = [[search.good(self.config.good_psnr_db)]]
         else:
-            candidates = self._fitting(search, self._room(budget_bytes))
-        tried = 0
-        for attempt, candidate in enumerate(candidates):
-            tried += 1
-            encoded = self._encoded(capture.frame, search.crop, candidate)
-            if encoded is not None:
-                encoded.report |= {"notes": notes, "search": encoded.report["search"] | {"attempt": attempt}}
-                return encoded
+            batches = self._fitting(search, self._room(budget_bytes))
+        refused = 0
+        for batch in batches:
+            compare = self.config.rendered and len(batch) > 1
+            found: list[tuple[float, Candidate]] = []
+            for candidate in batch:
+                error = self._error(capture.frame, search.crop, candidate, compare)
+                if error is None:
+                    refused += 1
+                    continue
+                found.append((error, candidate))
+                if not compare:
+                    break
+            if found:
+                best = min(found, key=lambda pair: pair[0])[1]
+                return self._encoded(capture.frame, search.crop, best, notes, refused)
         if budget_bytes is None:
             raise SomacastError(f"{self.codec}: the receiver would see nobody in the coded picture of the person")
         raise SomacastError(
             f"a budget of {budget_bytes} bytes is too small for {self.codec}: "
-            + ("the receiver would see nobody in any picture of that size" if tried else "no picture fits")
+            + ("the receiver would see nobody in any picture of that size" if refused else "no picture fits")
         )
 
     def encode_again(self, capture: Capture, setting: str, budget_bytes: int) -> Encoded | None:
@@ -58,19 +71,18 @@ class PictureEncoder:
         candidate = search.again(setting)
         if candidate is None or len(candidate.data) > self._room(budget_bytes):
             return None
-        encoded = self._encoded(capture.frame, search.crop, candidate)
-        if encoded is not None:
-            encoded.report |= {"notes": notes, "search": encoded.report["search"] | {"attempt": 0}}
-        return encoded
+        if self._error(capture.frame, search.crop, candidate, False) is None:
+            return None
+        return self._encoded(capture.frame, search.crop, candidate, notes, 0)
 
-    def _fitting(self, search: PictureSearch, room: int) -> Iterator[Candidate]:
-        """The best pictures that fit into `room` bytes; then those into less of it: networks may see nobody in a
-        picture, and somebody in a coarser one."""
+    def _fitting(self, search: PictureSearch, room: int) -> Iterator[list[Candidate]]:
+        """The best pictures by PSNR that fit into `room` bytes; then those into less of it: networks may see nobody in
+        a picture, and somebody in a coarser one."""
         for share in self.config.shares:
             best = search.best(int(share * room)) if share * room > SETTING_BYTES else []
-            yield from best[: self.config.attempts]
             if not best:
                 return
+            yield best[: self.config.attempts]
 
     def _room(self, budget_bytes: int) -> int:
         """Bytes that are left for the coded picture in a file of a budget."""
@@ -84,7 +96,7 @@ class PictureEncoder:
         silhouette, notes = (frame.mask, []) if frame.mask is not None else self._silhouette(frame)
         crop = PersonCrop.of(frame.image, silhouette, self.config.sides_px, self.config.flat)
         if self._search is None or not self._search.crop.shows_the_same(crop):
-            self._search, self._seen = PictureSearch(self.codec, crop), {}
+            self._search, self._tried, self._wanted = PictureSearch(self.codec, crop), {}, None
         return self._search, notes
 
     def _silhouette(self, frame: Frame) -> tuple[np.ndarray, list[str]]:
@@ -92,38 +104,54 @@ class PictureEncoder:
         found = self.eyes.encoder.encode(Capture([frame]))
         notes = list(found.report.get("notes", []))
         height, width = frame.image.shape[:2]
-        box, silhouette = found.report.get("person_box_px"), found.maps.get("silhouette")
-        if box is None or silhouette is None or not (silhouette > 0.5).any():
-            square = find_person(frame).box
-            silhouette = np.ones((64, 64), np.float32)
-        else:
-            square = SquareBox((box[0] + box[2]) / 2, (box[1] + box[3]) / 2, box[2] - box[0])
-        side, size = len(silhouette), max(height, width)
-        # The map of the square, empty around, brought to the pixels of the frame.
-        middle = square.to_crop(np.array([size / 2, size / 2]), side) + 1
-        plane = np.pad(np.asarray(silhouette, np.float32), 1)
-        return square_crop(plane, (*middle, size * side / square.side), size)[:height, :width], notes
+        silhouette = seen_silhouette(found, height, width)
+        if silhouette is None:
+            silhouette = over_picture(np.ones((64, 64), np.float32), find_person(frame).box, height, width)
+        return silhouette, notes
 
-    def _encoded(self, frame: Frame, crop: PersonCrop, candidate: Candidate) -> Encoded | None:
-        """A file's layer and what is told of it; None if the receiver would see nobody."""
-        place = CropPlace.of(crop.box, frame).pack()
-        layer = place + candidate.data
-        if layer not in self._seen:
-            try:
-                self.eyes.encoder.encode(Capture([CropPlace.unpack(place).frame(candidate.picture)]))
-                self._seen[layer] = True
-            except SomacastError:
-                self._seen[layer] = False
-        if not self._seen[layer]:
+    def _error(self, frame: Frame, crop: PersonCrop, candidate: Candidate, compare: bool) -> float | None:
+        """How far the person whom the receiver will rebuild looks from `_target`, 0 if they are not to be
+        compared; None if the receiver will see nobody."""
+        place = CropPlace.unpack(CropPlace.of(crop.box, frame).pack())
+        key = (place.pack() + candidate.data, compare)
+        if key not in self._tried:
+            self._tried[key] = self._errs(crop, place, candidate, compare)
+        return self._tried[key]
+
+    def _errs(self, crop: PersonCrop, place: CropPlace, candidate: Candidate, compare: bool) -> float | None:
+        try:
+            if not compare:
+                self.eyes.encoder.encode(Capture([place.frame(candidate.picture)]))
+                return 0.0
+            seen = rebuild(self.eyes, place, candidate.picture, self.config.projected)
+        except SomacastError:
             return None
+        if seen.camera is None:  # a system that does not say where the person stands cannot be compared
+            return 0.0
+        return self.criterion(self._target(crop, place), seen.human.render(seen.camera, MID_GREY).rgb)
+
+    def _target(self, crop: PersonCrop, place: CropPlace) -> np.ndarray:
+        """What a rebuilt person should look like, [256, 256, 3] float32: the sender's own picture of the person without
+        its light, on grey."""
+        if self._wanted is None:
+            try:
+                image = rebuild(self.eyes, place, crop.reference, projected=False).unlit
+            except SomacastError:
+                image = crop.reference / np.float32(255)
+            self._wanted = np.where(crop.inside[..., None], image, np.float32(MID_GREY))
+        return self._wanted
+
+    def _encoded(self, frame: Frame, crop: PersonCrop, candidate: Candidate, notes: list[str], refused: int) -> Encoded:
+        """A file's layer and what is told of it; refused: how many pictures before it were of no use."""
         box = crop.box
         report = {
             "person_box_px": [float(v) for v in (*box.corner, *(box.corner + box.side))],
             "setting": setting_of(candidate.data),
-            "search": {"picture_psnr_db": candidate.psnr_db},
+            "search": {"picture_psnr_db": candidate.psnr_db, "attempt": refused},
+            "notes": notes,
         }
         return Encoded(
-            [layer],
+            [CropPlace.of(box, frame).pack() + candidate.data],
             report,
             {"image": candidate.picture / np.float32(255), "silhouette": crop.inside.astype(np.float32)},
         )

@@ -1,4 +1,4 @@
-"""Where in the sender's view a coded square lay, in three bytes: what a receiver needs to see it with a camera."""
+"""Where in the sender's view a coded square lay, in four bytes: what a receiver needs to see it with a camera."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from somacast.capture.cropping import SquareBox
 from somacast.errors import BitstreamError
 from somacast.types import Camera, Frame
 
-PLACE_BYTES = 3
+PLACE_BYTES = 4
 DEFAULT_FOCAL = 1.2  # over the longer side: docs/conventions.md, of a picture without a camera
-_MIN_FOCAL, _STEPS_PER_DOUBLING = 0.25, 32  # of the focal length over the square's side: steps of 2 percent
-_STEPS_PER_TANGENT = 100  # 2 cm at 4 m
+_MIN_FOCAL, _STEPS_PER_DOUBLING = 0.25, 128  # of the focal length over the square's side: steps of half a percent
+_STEPS_PER_TANGENT = 800  # 5 mm at 4 m
+_FOCAL_BITS, _TANGENT_BITS = 10, 11
 
 
 @dataclass(frozen=True)
@@ -36,18 +37,22 @@ class CropPlace:
         return cls(focal / box.side, (box.cx - cx) / focal, (box.cy - cy) / focal)
 
     def pack(self) -> bytes:
-        """Three bytes, as near as they can say it."""
+        """Four bytes, as near as they can say it."""
         focal = round(_STEPS_PER_DOUBLING * math.log2(self.focal / _MIN_FOCAL))
-        tangents = [min(max(round(_STEPS_PER_TANGENT * t), -128), 127) for t in (self.across, self.down)]
-        return bytes([min(max(focal, 0), 255), *(t + 128 for t in tangents)])
+        word, half = min(max(focal, 0), 2**_FOCAL_BITS - 1), 2 ** (_TANGENT_BITS - 1)
+        for tangent in (self.across, self.down):
+            step = min(max(round(_STEPS_PER_TANGENT * tangent), -half), half - 1)
+            word = word << _TANGENT_BITS | step + half
+        return word.to_bytes(PLACE_BYTES, "big")
 
     @classmethod
     def unpack(cls, data: bytes) -> CropPlace:
         """Inverse of `pack`; BitstreamError for another number of bytes."""
         if len(data) != PLACE_BYTES:
             raise BitstreamError(f"place of the picture: expected {PLACE_BYTES} bytes, got {len(data)}")
-        focal = _MIN_FOCAL * 2 ** (data[0] / _STEPS_PER_DOUBLING)
-        return cls(focal, (data[1] - 128) / _STEPS_PER_TANGENT, (data[2] - 128) / _STEPS_PER_TANGENT)
+        word, half = int.from_bytes(data, "big"), 2 ** (_TANGENT_BITS - 1)
+        across, down = (((word >> shift) % (2 * half) - half) / _STEPS_PER_TANGENT for shift in (_TANGENT_BITS, 0))
+        return cls(_MIN_FOCAL * 2 ** ((word >> 2 * _TANGENT_BITS) / _STEPS_PER_DOUBLING), across, down)
 
     def frame(self, picture: np.ndarray) -> Frame:
         """The square [S, S, 3] uint8 as a frame of a camera of its own that looks at the square's middle."""
@@ -55,6 +60,13 @@ class CropPlace:
         focal = self.focal * side
         camera = Camera(np.eye(3), np.zeros(3), focal, focal, side / 2, side / 2, side, side)
         return Frame(picture.astype(np.float32) / 255, camera=camera)
+
+    def camera_at(self, pelvis_m: np.ndarray, side: int) -> Camera:
+        """The camera of `frame` as it stands in the view frame (x right, y up, z towards it, the pelvis at the origin)
+        of somebody whose pelvis [3] it sees at pelvis_m; for pictures of another side too."""
+        turn = np.diag([1.0, -1.0, -1.0])
+        focal = self.focal * side
+        return Camera(turn, np.asarray(pelvis_m, np.float64), focal, focal, side / 2, side / 2, side, side)
 
     def from_the_whole(self, pelvis_m: np.ndarray) -> np.ndarray:
         """A place [3] in that camera to the same place in the sender's, for directions that lie near each other."""

@@ -13,6 +13,7 @@ from somacast.geometry.preview import to_bytes_image
 from somacast.systems.baselines.picture.codecs import PICTURE_CODECS, decode_picture, encode_picture, parse_setting
 
 REFERENCE_PX = 256  # the crop that decoded pictures are enlarged to, compared with, and rebuilt from
+SEAM = 0.01  # of the square's side: what is kept of the background around the person before it becomes one colour
 MARGIN = 0.05  # around the true person's box, each side
 FULL_ENOUGH = 0.97  # a file that fills this share of its budget is taken without looking for a larger one
 # Bits per pixel outside of which a side is never the best one: not tried at all, which saves most of the time.
@@ -40,10 +41,10 @@ class PersonCrop:
     @classmethod
     def of(cls, image: np.ndarray, silhouette: np.ndarray, sides_px: Sequence[int], flat: bool = False) -> PersonCrop:
         """From image [H, W, 3] and silhouette [H, W], floats in [0, 1]. flat: everything but the person, with a seam of
-        2 percent, becomes one colour, the mean of what was there."""
+        SEAM, becomes one colour, the mean of what was there."""
         box = box_of_mask(silhouette, MARGIN)
         if flat:
-            image = _flattened(image, silhouette, max(1, round(0.02 * box.side)))
+            image = _flattened(image, silhouette, max(1, round(SEAM * box.side)))
         by_side = {side: to_bytes_image(square_crop(image, box, side)) for side in sides_px}
         reference = to_bytes_image(square_crop(image, box, REFERENCE_PX))
         return cls(box, by_side, reference, square_crop(silhouette, box, REFERENCE_PX) > 0.5)

@@ -26,7 +26,7 @@ def picture_spec(name: str, title: str, packages: tuple[str, ...] = (), everyday
     def decoder(config: PictureConfig, device: str) -> PictureDecoder:
         from somacast.systems.baselines.picture.decoder import PictureDecoder
 
-        return PictureDecoder(name, device)
+        return PictureDecoder(name, config, device)
 
     def describe(payload: Payload) -> dict[str, Any]:
         from somacast.systems.baselines.picture.decoder import describe

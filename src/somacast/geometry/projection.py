@@ -1,0 +1,203 @@
+"""A picture on the surface that its camera saw: colours for what can be seen, and their tone for all the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from somacast.body.table import vertex_normals
+from somacast.geometry.gaussian import gaussian_filter
+from somacast.geometry.rasteriser import Rendering, render_camera, sample_texture
+from somacast.geometry.sampling import DEFAULT_COLOR
+from somacast.geometry.subdivision import refine
+from somacast.types import Camera, Mesh
+
+_FAR_M = 1e6
+
+
+@dataclass(frozen=True)
+class ProjectionConfig:
+    """longest_m: edge of a triangle that is seen; behind_m: how far behind the surface a point may lie and be seen;
+    jump_m: a step in depth between neighbouring pixels that is an edge; edge: what is not believed along edges, as a
+    share of the picture's side; beyond: how far the person's colours are carried on beyond the silhouette, likewise;
+    grazing, facing: cosines of the viewing angle at which the picture counts for nothing, and for all.
+
+    tone_m, tone: how near, in metres and in colour, a seen point must be to set the tone of an unseen one.
+    """
+
+    longest_m: float = 0.006
+    behind_m: float = 0.012
+    jump_m: float = 0.05
+    edge: float = 0.006
+    beyond: float = 0.03
+    grazing: float = 0.1
+    facing: float = 0.45
+    tone_m: float = 0.15
+    tone: float = 0.12
+
+
+def project_picture(
+    mesh: Mesh,
+    image: np.ndarray,
+    camera: Camera,
+    silhouette: np.ndarray | None = None,
+    config: ProjectionConfig | None = None,
+) -> Mesh:
+    """The mesh with the picture on what `camera` sees of it, finer there; world and metres of the mesh.
+
+    Parameters
+    ----------
+    image
+        [H, W, 3] float32 sRGB in [0, 1], of the camera's size.
+    silhouette
+        [H, W] float32 in [0, 1] or bool, where the picture shows the mesh (default: where the mesh is seen). Nothing of
+        what lies outside reaches the mesh: along the border the person's own colours are carried on.
+
+    What the camera does not see, or sees at a grazing angle or beside an edge in depth, keeps the mesh's own colours,
+    moved by the difference between picture and mesh at seen points near by that had a like colour. A mesh of which
+    nothing is seen comes back as it is.
+    """
+    config = config or ProjectionConfig()
+    if image.shape != (camera.height, camera.width, 3):
+        raise ValueError(f"expected a picture of {camera.height} x {camera.width} x 3, got {image.shape}")
+    faces = np.ascontiguousarray(mesh.faces, np.int32)
+    base = mesh.colors if mesh.colors is not None else np.broadcast_to(DEFAULT_COLOR, mesh.vertices.shape)
+    normals = np.empty((len(mesh.vertices), 3), np.float32)
+    vertex_normals(np.ascontiguousarray(mesh.vertices, np.float32), faces, normals)
+    rendering = render_camera(mesh, camera)
+    inside = rendering.mask if silhouette is None else np.asarray(silhouette) > 0.5
+    view = _View(camera, *_believed(image, inside, rendering, config), rendering, config)
+
+    seen = view.sees(mesh.vertices)
+    if not seen.any():
+        return mesh
+    colors, weights = view.look(mesh.vertices, normals)
+    weights *= seen
+    tone = _tone(mesh.vertices, np.asarray(base, np.float32), colors, weights, config)
+    columns = np.concatenate([mesh.vertices, base, tone, normals], 1).astype(np.float32)
+    columns, faces = refine(columns, faces, config.longest_m, np.asarray(seen[faces].any(1)))
+    points, own = columns[:, :3], columns[:, 3:6] + columns[:, 6:9]
+    # What was cut out of a triangle with an unseen corner is looked at anew.
+    colors, weights = view.look(points, columns[:, 9:])
+    weights *= view.sees(points)
+    blended = own + weights[:, None] * (colors - own)
+    return Mesh(np.ascontiguousarray(points), faces.astype(np.int32), np.clip(blended, 0, 1).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class _View:
+    """What one camera knows: picture [H, W, 3] without its background, trust [H, W] in it, what the mesh looks like."""
+
+    camera: Camera
+    picture: np.ndarray
+    trust: np.ndarray
+    rendering: Rendering
+    config: ProjectionConfig
+
+    def sees(self, points: np.ndarray) -> np.ndarray:
+        """Which points [N, 3] lie on the surface that is nearest to the camera, [N] bool: a pixel's nearest surface may
+        be that of its neighbours, as it was looked at in its middle only."""
+        depth = np.where(self.rendering.mask, self.rendering.depth, 0)
+        reach = _largest(depth)
+        px = self.camera.project(points.astype(np.float64))
+        columns, rows = np.floor(px[:, 0]).astype(int), np.floor(px[:, 1]).astype(int)
+        height, width = depth.shape
+        framed = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width) & (px[:, 2] > 0)
+        out = np.zeros(len(points), bool)
+        out[framed] = px[framed, 2] < reach[rows[framed], columns[framed]] + self.config.behind_m
+        return out
+
+    def look(self, points: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Colours [N, 3] of the picture at points with normals [N, 3], and how much they count, [N] in [0, 1]."""
+        camera = self.camera
+        px = camera.project(points.astype(np.float64))
+        uv = np.stack([px[:, 0] / camera.width, 1 - px[:, 1] / camera.height], 1)
+        found = sample_texture(np.concatenate([self.picture, self.trust[..., None]], 2), np.clip(uv, 0, 1))
+        if camera.orthographic:
+            towards = -camera.rotation[2]
+        else:
+            towards = -camera.rotation.T @ camera.translation - points
+            towards /= np.maximum(np.linalg.norm(towards, axis=1, keepdims=True), 1e-9)
+        length = np.maximum(np.linalg.norm(normals, axis=1), 1e-9)
+        cosine = (normals * towards).sum(1) / length
+        return found[:, :3], (found[:, 3] * _ramp(cosine, self.config.grazing, self.config.facing)).astype(np.float32)
+
+
+def _ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """0 below `low`, 1 above `high`, smooth between."""
+    t = np.clip((values - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def _largest(plane: np.ndarray) -> np.ndarray:
+    """Largest value of each pixel [H, W] and its eight neighbours; the border goes on."""
+    for axis in (0, 1):
+        moved = np.pad(plane, [(1, 1) if a == axis else (0, 0) for a in (0, 1)], "edge")
+        parts = [np.take(moved, np.arange(plane.shape[axis]) + k, axis) for k in range(3)]
+        plane = np.maximum(np.maximum(parts[0], parts[1]), parts[2])
+    return plane
+
+
+def _grown(mask: np.ndarray, steps: int) -> np.ndarray:
+    for _ in range(steps):
+        mask = _largest(mask)
+    return mask
+
+
+def _believed(
+    image: np.ndarray, inside: np.ndarray, rendering: Rendering, config: ProjectionConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """The picture with the person's own colours carried on over all else, and how far each pixel is to be believed."""
+    side = max(image.shape[:2])
+    edge = max(1, round(config.edge * side))
+    beyond = max(1.0, config.beyond * side)
+    sure = ~_grown(~inside, edge)
+    colors = np.where(sure[..., None], image, 0).astype(np.float32)
+    known = sure.astype(np.float32)
+    for reach in (0.15, 0.5, 2.0):  # near colours where there are any, else those from farther away
+        sigma = max(0.7, reach * beyond)
+        stack = np.concatenate([colors, known[..., None]], 2)
+        blurred = gaussian_filter(stack, sigma, int(3 * sigma) + 1, (0, 1))
+        fill = (known < 1) & (blurred[..., 3] > 0.02)
+        colors[fill], known[fill] = blurred[fill][:, :3] / blurred[fill][:, 3:], 1
+    near = gaussian_filter(sure.astype(np.float32), beyond / 2, int(1.5 * beyond) + 1, (0, 1))
+    trust = np.where(sure, 1.0, _ramp(near, 0.0, 0.35)) * (known > 0)
+
+    # An edge in depth within the mesh: the picture's own edge may lie beside it.
+    far = np.where(rendering.mask, rendering.depth, -_FAR_M)
+    close = -_largest(np.where(rendering.mask, -rendering.depth, -_FAR_M))
+    jump = (_largest(far) - close > config.jump_m) & rendering.mask
+    soft = gaussian_filter(_grown(jump, edge - 1).astype(np.float32), 0.7 * edge, 2 * edge, (0, 1))
+    return colors, (trust * (1 - np.clip(2 * soft, 0, 1))).astype(np.float32)
+
+
+def _tone(
+    points: np.ndarray, base: np.ndarray, colors: np.ndarray, weights: np.ndarray, config: ProjectionConfig
+) -> np.ndarray:
+    """How the mesh's own colours [V, 3] are to be moved, from what the picture moves at the points it shows: a mean
+    over those near in space and in colour, by a bell with long ends, so that there is always one."""
+    places = np.concatenate([points / config.tone_m, base / config.tone], 1).astype(np.float32)
+    # Cells of a bell's width stand for all points in them.
+    cells = np.floor(places).astype(np.int64)
+    cells -= cells.min(0)
+    key = np.ravel_multi_index(tuple(cells.T), tuple(cells.max(0) + 1))
+    _, which = np.unique(key, return_inverse=True)
+
+    def means(values: np.ndarray, by: np.ndarray) -> np.ndarray:
+        total = np.bincount(which, by)
+        sums = np.stack([np.bincount(which, by * column) for column in values.T], 1)
+        return sums / np.maximum(total, 1e-9)[:, None]
+
+    total = np.bincount(which, weights)
+    has = total > 0.05
+    if not has.any():
+        return np.zeros_like(base)
+    anchors = means(places, weights)[has].astype(np.float32)
+    moved = means(colors - base, weights)[has].astype(np.float32)
+    near = places @ (-2 * anchors.T)
+    near += (1 + (places**2).sum(1))[:, None]
+    near += (anchors**2).sum(1)
+    np.divide(np.cbrt(total[has]).astype(np.float32), np.maximum(near, 1, out=near), out=near)
+    near *= near * near
+    return near @ moved / near.sum(1, keepdims=True)
