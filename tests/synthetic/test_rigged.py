@@ -170,7 +170,7 @@ def test_hands_close_by_curl(person):
     np.testing.assert_array_equal(jaw, open_hand)
 
 
-# -- the split and what is drawn of it --------------------------------------------------------------------------------
+# -- the split and who is drawn of it ---------------------------------------------------------------------------------
 
 
 def test_the_splits_share_nobody(source):
@@ -183,10 +183,10 @@ def test_the_splits_share_nobody(source):
 
 def test_test_people_come_as_they_are_and_training_people_change(source, assets):
     plain = source.person(assets / "rigged" / "White_F_1_Busi.npz")
-    drawn = source.draw(np.random.default_rng(0), "test")
-    same = source.person(assets / "rigged" / f"{drawn.identity}_Busi.npz")
-    np.testing.assert_array_equal(drawn.vertices, same.vertices)
-    np.testing.assert_array_equal(drawn.textures, same.textures)
+    somebody = source.draw(np.random.default_rng(0), "test")
+    same = source.person(assets / "rigged" / f"{somebody.identity}_Busi.npz")
+    np.testing.assert_array_equal(somebody.vertices, same.vertices)
+    np.testing.assert_array_equal(somebody.textures, same.textures)
     first, second = (source.draw(np.random.default_rng(k), "train") for k in (3, 4))
     assert np.abs(first.vertices - plain.vertices).max() > 0.01
     assert np.abs(first.textures.astype(int) - second.textures).max() > 20
@@ -215,12 +215,12 @@ def test_the_same_sample_whatever_came_before(assets):
 
 def test_people_without_rigged_ones_are_drawn_as_before():
     """One choice of the source and then the person, from the generator of the number."""
-    drawn, rng = SyntheticPeople("train", 5).person(3)
+    somebody, rng = SyntheticPeople("train", 5).person(3)
     before = np.random.default_rng([5, 3, 0])
     before.choice(1, p=[1.0])
     expected = draw_person(before, BuiltinWardrobe(), "train")
-    np.testing.assert_array_equal(drawn.vertices, expected.vertices)
-    assert rng.bit_generator.state == before.bit_generator.state and drawn.identity is None and not drawn.has_face
+    np.testing.assert_array_equal(somebody.vertices, expected.vertices)
+    assert rng.bit_generator.state == before.bit_generator.state and somebody.identity is None and not somebody.has_face
     with pytest.raises(SomacastError, match="--assets"):
         SyntheticPeople("train", 5, None, SceneConfig(rigged_share=0.5))
 
