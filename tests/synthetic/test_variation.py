@@ -13,7 +13,7 @@ from somacast.body.table import TPOSE, load_body
 from somacast.errors import SomacastError
 from somacast.synthetic import compression
 from somacast.synthetic.compression import encode, flatten_background, spoil
-from somacast.synthetic.lighting import Look, draw_look, vary_light
+from somacast.synthetic.lighting import Look, brightness, draw_look, vary_light
 from somacast.synthetic.people import Person, draw_shape, dress
 from somacast.synthetic.places import PLACES, vary_background
 from somacast.synthetic.samples import SceneConfig, SyntheticPeople, paint
@@ -93,7 +93,7 @@ def test_varied_light_stays_light():
     rng = np.random.default_rng(0)
     lights = [vary_light(rng, draw_light(rng)) for _ in range(200)]
     for light in lights:
-        assert 0.2 <= light.ambient < 0.86
+        assert 0.2 <= light.ambient < 0.86 and 0.49 < brightness(light) < 1.16
         for direction in (light.direction, light.fill_direction):
             assert direction.dtype == np.float32 and abs(np.linalg.norm(direction) - 1) < 1e-5
         assert min(light.color.min(), light.sky.min(), light.ground.min()) > 0 and light.fill_color.min() >= 0

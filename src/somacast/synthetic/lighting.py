@@ -9,6 +9,8 @@ import numpy as np
 from somacast.synthetic.scenes import Light
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_SEEN = np.array([[0, 0, 1], [0.7, 0, 0.7], [-0.7, 0, 0.7], [0, 0.7, 0.7], [0, -0.7, 0.7]], np.float32)  # normals
+_BRIGHT = (0.5, 1.15)  # what a white surface towards the camera gets on the whole; beyond it nothing can be seen
 
 
 def _tint(rng: np.random.Generator, strength: float) -> np.ndarray:
@@ -44,7 +46,18 @@ def vary_light(rng: np.random.Generator, light: Light) -> Light:
         fill = (_any_color(rng) if rng.random() < 0.5 else _tint(rng, 0.2)) * rng.uniform(0.1, 0.5)
         unit = (towards / np.linalg.norm(towards)).astype(np.float32)
         varied = varied._replace(fill_direction=unit, fill_color=fill.astype(np.float32))
-    return varied
+    bright = brightness(varied)
+    gain = np.float32(np.clip(bright, *_BRIGHT) / bright)
+    return varied._replace(color=varied.color * gain, fill_color=varied.fill_color * gain)
+
+
+def brightness(light: Light) -> float:
+    """Luma that a white person seen from the front has on the average; 1 is white."""
+    above = (1 + _SEEN[:, 1:2]) / 2
+    ambient = light.ambient * (above * light.sky + (1 - above) * light.ground)
+    lamp = (1 - light.ambient) * np.maximum(_SEEN @ light.direction, 0)[:, None]
+    second = np.maximum(_SEEN @ light.fill_direction, 0)[:, None] * light.fill_color
+    return float(((light.color * (ambient + lamp) + second) @ _LUMA).mean())
 
 
 @dataclass(frozen=True)
@@ -78,13 +91,13 @@ def draw_look(rng: np.random.Generator) -> Look:
     """Under- or over-exposed, flat or steep, warm or cold, pale or colourful, darker in the corners: each by chance."""
     gain, gamma, black = np.ones(3), 1.0, 0.0
     if rng.random() < 0.45:
-        gain = gain * 2 ** rng.normal(0, 0.4)
+        gain = gain * 2 ** rng.normal(0, 0.33)
     if rng.random() < 0.35:
         gain = gain * _tint(rng, 0.08)
     if rng.random() < 0.35:
         gamma = float(np.exp(rng.normal(0, 0.22)))
     if rng.random() < 0.25:  # haze, or blacks that are cut off
-        black = float(rng.uniform(-0.08, 0.15))
+        black = float(rng.uniform(-0.04, 0.15))
     tone = np.linspace(0, 1, 256) ** gamma * (1 - black) + black
     curves = np.clip(tone[None] * gain[:, None] * 255, 0, 255).astype(np.uint8)
     saturation = float(rng.uniform(0.3, 1.4)) if rng.random() < 0.3 else 1.0
