@@ -149,7 +149,7 @@ def report_lines(result: Result, figure: str, sheet: str | None) -> list[str]:
     sense = " (less is better)" if quality.sign < 0 else ""
     lines.append(
         f"{quality.title}{sense}, mean of {found['people'] - found['failed']} people, at some budgets (coded pictures "
-        f"are rebuilt by our own networks at the receiver, and lie over the surface; `-`: nothing fits; "
+        f"are rebuilt by our own networks at the receiver; `-`: nothing fits; "
         f"{config['protocol']['samples']:,} samples on each surface):"
     )
     heads = ["system", *(f"{b} B" for b in budgets)]

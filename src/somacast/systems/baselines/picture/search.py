@@ -13,7 +13,7 @@ from somacast.geometry.preview import to_bytes_image
 from somacast.systems.baselines.picture.codecs import PICTURE_CODECS, decode_picture, encode_picture, parse_setting
 
 REFERENCE_PX = 256  # the crop that decoded pictures are enlarged to, compared with, and rebuilt from
-SEAM = 0.01  # of the square's side: what is kept of the background around the person before it becomes one colour
+SEAM = 0.004  # of the square's side: what is kept of the background around the person before it becomes one colour
 MARGIN = 0.05  # around the true person's box, each side
 FULL_ENOUGH = 0.97  # a file that fills this share of its budget is taken without looking for a larger one
 # Bits per pixel outside of which a side is never the best one: not tried at all, which saves most of the time.
