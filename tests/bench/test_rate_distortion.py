@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from somacast import extras
+from somacast.bench.halves import looks_apart, measures_looks
 from somacast.bench.rate_distortion import curves as rd_curves
 from somacast.bench.rate_distortion import measure as rd
 from somacast.bench.rate_distortion.figures import report_lines
@@ -19,8 +20,6 @@ from somacast.bench.rate_distortion.person import PersonBench, PersonConfig, kno
 from somacast.bench.rate_distortion.systems import (
     check_systems,
     default_systems,
-    looks_apart,
-    measures_looks,
     sends_pictures,
     title_of,
 )
@@ -149,7 +148,7 @@ def test_who_cannot_be_sent_counts_for_nobody_and_who_is_not_rebuilt_is_counted(
 def test_who_chooses_by_looks_is_given_the_measure_of_the_results(toy, monkeypatch):
     names = (OURS, "jpeg", "jpeg:plain")
     for there in (True, False):
-        monkeypatch.setattr("somacast.bench.rate_distortion.person.measures_looks", lambda there=there: there)
+        monkeypatch.setattr("somacast.bench.halves.measures_looks", lambda there=there: there)
         given = {n: getattr(h[0].encoder, "criterion", None) for n, h in load_systems(names, "cpu").items()}
         assert given[OURS] is None
         assert (given["jpeg"] is given["jpeg:plain"] is looks_apart) == there

@@ -15,6 +15,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from somacast.bench.halves import load_halves
 from somacast.bench.progress import Progress, settings_key
 from somacast.bench.quality.cast import GALLERY, Cast, FaceLineup, Lineup, truth_of
 from somacast.bench.quality.config import EvaluateConfig
@@ -205,18 +206,6 @@ def progress_of(config: EvaluateConfig) -> Progress:
     settings = asdict(config) | {"weights": weights_digests(), "sheet": bool(config.sheet), "json_path": None}
     folder = config.json_path.with_name(f".{config.json_path.stem}.unfinished")
     return Progress(folder, settings_key({k: v for k, v in settings.items() if k != "people"}))
-
-
-def load_halves(system: str, device: str) -> tuple[Any, Any]:
-    """Sender and receiver of a system, loaded."""
-    from somacast.pipeline.still.receiver import Receiver
-    from somacast.pipeline.still.sender import Sender
-
-    sender = Sender(system, device)
-    base = sender.system.spec.name
-    receiver = Receiver(device, {base: system})
-    receiver.load(base)
-    return sender, receiver
 
 
 def evaluate_system(config: EvaluateConfig) -> Result:

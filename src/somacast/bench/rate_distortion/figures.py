@@ -13,6 +13,7 @@ from somacast.bench.rate_distortion.systems import sends_pictures, title_of
 from somacast.bench.results import Result
 from somacast.extras import require
 from somacast.geometry.reconstruction import Reconstruction
+from somacast.metrics.controls import MANNEQUIN, TITLES
 from somacast.synthetic.datasets.loaders import EvalItem
 from somacast.systems import registry
 
@@ -20,6 +21,7 @@ VIEW_PX = 256
 CROP_MARGIN = 0.05  # of the true picture on the sheet, around the person, each side
 # Colours that are told apart by people who see red and green alike (after Okabe and Ito); ours is black.
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C6D31")
+_CONTROL_LINES = (MANNEQUIN,)  # drawn as a level line
 SHOWN_BUDGETS_BYTES = (100, 200, 400, 800, 1600, 5000)
 
 
@@ -55,6 +57,10 @@ def draw_rd(result: Result) -> bytes:
                 shown = [quality.factor * quality.sign * value for value in values]
                 style = _style(name, ours, baselines.index(name) if name in baselines else 0)
                 axes.plot(sizes, shown, label=title_of(name), markersize=4, **style)
+        for name in _CONTROL_LINES:
+            value = result.results.get("controls", {}).get(name, {}).get(quality.key)
+            if value is not None:
+                axes.axhline(quality.factor * value, color="0.5", linewidth=1, linestyle="-.", label=TITLES[name])
         axes.set_xscale("log")
         axes.set_title(quality.title + (" (less is better)" if quality.sign < 0 else ""), fontsize=10)
         axes.set_xlabel("bytes of the file", fontsize=9)
@@ -139,6 +145,13 @@ def print_rd(result: Result) -> None:
             console.print(f"failed: {person['name']} ({person['action']}): {person['fault']}", markup=False)
 
 
+def controls_line(controls: dict[str, dict[str, Any]], quality: Quality) -> list[str]:
+    """What controls reach at no bytes at all, in one paragraph; [] if none was measured."""
+    values = [(TITLES[name], row) for name, row in controls.items() if row.get(quality.key) is not None]
+    text = ", ".join(f"{title} {_value(row, quality)}" for title, row in values)
+    return ["", f"Controls, in place of any file: {text}."] if values else []
+
+
 def report_lines(result: Result, figure: str, sheet: str | None) -> list[str]:
     """Markdown of a result: means at some budgets, delta rates, the curves; paths of the pictures as links."""
     found, config, ours = result.results, result.provenance.config, title_of(str(result.provenance.system))
@@ -156,6 +169,7 @@ def report_lines(result: Result, figure: str, sheet: str | None) -> list[str]:
     lines += ["", f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
     for name, rows in found["systems"].items():
         lines.append(f"| {' | '.join([title_of(name), *(_value(rows.get(str(b)), quality) for b in budgets)])} |")
+    lines += controls_line(found.get("controls", {}), quality)
     rates = found.get("bd_rate", {})
     if rates:
         shown = [q for q in shown if q.key in rates]

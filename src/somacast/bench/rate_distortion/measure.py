@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from somacast.bench.halves import measures_looks
 from somacast.bench.rate_distortion.config import RdConfig
 from somacast.bench.rate_distortion.curves import compare_all, mean_rows
 from somacast.bench.rate_distortion.person import (
@@ -22,7 +23,7 @@ from somacast.bench.rate_distortion.person import (
     load_systems,
     own_budgets,
 )
-from somacast.bench.rate_distortion.systems import check_systems, default_systems, measures_looks, sends_pictures
+from somacast.bench.rate_distortion.systems import check_systems, default_systems, sends_pictures
 from somacast.bench.results import Result, describe_run, read_result, rounded, weights_digests, write_result
 from somacast.errors import SomacastError
 from somacast.extras import require
@@ -203,7 +204,12 @@ def measure_rd(config: RdConfig) -> Result:
 def _result(config: RdConfig, people: list[dict[str, Any]]) -> Result:
     means = tables(config, people)
     pictures = [name for name in config.systems if sends_pictures(name)]
+    counted = [person for person in people if not person["fault"]]
     results = {
+        "controls": {
+            name: mean_rows([person["controls"].get(name) for person in counted])
+            for name in dict.fromkeys(name for person in counted for name in person["controls"])
+        },
         "people": len(people),
         "failed": sum(bool(p["fault"]) for p in people),
         "systems": means,

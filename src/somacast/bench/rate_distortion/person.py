@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from somacast.bench.quality.evaluate import load_halves
-from somacast.bench.rate_distortion.systems import Choosy, looks_apart, measures_looks
+from somacast.bench.halves import load_halves
+from somacast.bench.quality.cast import truth_of
 from somacast.errors import SomacastError
 from somacast.files import write_atomically
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.metrics.config import ProtocolConfig
-from somacast.metrics.protocol import evaluate_pair, place_result
+from somacast.metrics.controls import controls_of
+from somacast.metrics.protocol import Reference, place_result
 from somacast.synthetic.datasets.loaders import EvalItem
 from somacast.systems import registry
 from somacast.systems.spec import SearchingEncoder
@@ -29,13 +30,8 @@ Known = dict[str, dict[int, tuple[str, int]]]  # system -> budget -> setting tha
 
 
 def load_systems(names: Sequence[str], device: str) -> Halves:
-    """Both halves of every system, and of the default system. Who chooses by looks is given the measure that results
-    are judged by, if it is installed."""
-    halves = {name: load_halves(name, device) for name in dict.fromkeys([registry.DEFAULT, *names])}
-    for sender, _ in halves.values():
-        if isinstance(sender.encoder, Choosy) and measures_looks():
-            sender.encoder.criterion = looks_apart
-    return halves
+    """Both halves of every system, and of the default system."""
+    return {name: load_halves(name, device) for name in dict.fromkeys([registry.DEFAULT, *names])}
 
 
 @dataclass(frozen=True)
@@ -60,13 +56,15 @@ class Kept:
 
 @dataclass
 class PersonResult:
-    """rows: system -> budget -> figures, None (nothing fits) or {"failed": message}; seconds by system; kept: (system,
-    budget) -> Kept; fault: why nothing at all could be measured, or None."""
+    """rows: system -> budget -> figures, None (nothing fits) or {"failed": message}; controls: figures of what could be
+    shown instead, by control; seconds by system; kept: (system, budget) -> Kept; fault: why nothing at all could be
+    measured, or None."""
 
     name: str
     action: str
     yaw_deg: float | None
     rows: dict[str, dict[str, dict[str, Any] | None]] = field(default_factory=dict)
+    controls: dict[str, dict[str, float]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     fault: str | None = None
     kept: dict[tuple[str, int], Kept] = field(default_factory=dict)
@@ -74,7 +72,7 @@ class PersonResult:
     def plain(self) -> dict[str, Any]:
         """All but `kept`, ready for JSON."""
         return {"name": self.name, "action": self.action, "yaw_deg": self.yaw_deg, "rows": self.rows,
-                "seconds": self.seconds, "fault": self.fault}  # fmt: skip
+                "controls": self.controls, "seconds": self.seconds, "fault": self.fault}  # fmt: skip
 
 
 class PersonBench:
@@ -84,6 +82,7 @@ class PersonBench:
         self.item, self.halves, self.config = item, halves, config
         self.path = folder / "person.soma"
         self.result = PersonResult(item.name, item.action, item.yaw_deg)
+        self.reference = Reference(truth_of(item), config.protocol)
         self._judged: dict[tuple[str, bytes], Kept] = {}
 
     def run(self, tick: Callable[[], None] = lambda: None) -> PersonResult:
@@ -94,6 +93,8 @@ class PersonBench:
         except SomacastError as fault:  # a person whom the default system cannot send counts for nobody
             result.fault = str(fault)
             return result
+        for name, person in controls_of(self.reference.truth, self.item.yaw_deg).items():
+            result.controls[name] = _shown(self.reference.compare(person, in_place=True))
         for name in self.config.systems:
             start = time.perf_counter()
             # From small to large, as searches share their trials.
@@ -141,11 +142,13 @@ class PersonBench:
         if (name, data) not in self._judged:
             write_atomically(self.path, data)
             human = self.halves[name][1].decode(self.path.read_bytes()).human
-            placed = place_result(human, self.item.truth_joints)
-            figures = evaluate_pair(self.item.truth, placed, self.item.truth_joints, self.config.protocol)
-            row: dict[str, Any] = {"bytes": self.path.stat().st_size} | figures
-            self._judged[name, data] = Kept({key: row[key] for key in SHOWN if key in row}, placed)
+            row: dict[str, Any] = {"bytes": self.path.stat().st_size} | self.reference.compare(human)
+            self._judged[name, data] = Kept(_shown(row), place_result(human, self.item.truth_joints))
         return self._judged[name, data]
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: row[key] for key in SHOWN if key in row}
 
 
 def known_settings(person: dict[str, Any]) -> Known:

@@ -2,36 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
-
-import numpy as np
+from collections.abc import Sequence
 
 from somacast.errors import SomacastError
-from somacast.extras import installed
-from somacast.metrics.perceptual import PACKAGE, distance
 from somacast.systems import registry
 from somacast.systems.spec import Kind
 
 LITERAL = "literal"  # the variant that follows a paper to the letter, where a system has one
-
-
-@runtime_checkable
-class Choosy(Protocol):
-    """An encoder that chooses between files by how the person rebuilt from each looks: criterion(truth, result) of
-    pictures [S, S, 3] in [0, 1], less is better."""
-
-    criterion: Callable[[np.ndarray, np.ndarray], float]
-
-
-def measures_looks() -> bool:
-    """Whether the packages of the perceptual measure are installed."""
-    return installed(PACKAGE) and installed("onnx")
-
-
-def looks_apart(truth: np.ndarray, result: np.ndarray) -> float:
-    """ST-LPIPS of two pictures, by one thread: other processes measure other people."""
-    return distance(truth, result, threads=1)
 
 
 def default_systems() -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from somacast.bench.quality.evaluate import load_halves
+from somacast.bench.halves import load_halves
 from somacast.bench.results import Result, describe_run, write_result
 from somacast.bench.speed.config import SpeedConfig
 from somacast.bench.speed.programs import limited_cores, measure_commands, measure_memory, package_size
@@ -95,7 +95,7 @@ def measure_stages(config: SpeedConfig, folder: Path) -> dict[str, Any]:
     """Load, warm up, run every made picture; leaves picture_N.png, photograph.jpg and person.soma in `folder`."""
     pictures, photograph = make_pictures(config, folder)
     start = time.perf_counter()
-    sender, receiver = load_halves(config.system, config.device)
+    sender, receiver = load_halves(config.system, config.device, by_looks=False)
     load_s = time.perf_counter() - start
     first = run_once(sender, receiver, pictures[0])
     (folder / "person.soma").write_bytes(first["data"])
