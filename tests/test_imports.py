@@ -42,7 +42,7 @@ USERS_OF_EXTRAS = {
     "starlette": ("viewer/",),
     "uvicorn": ("viewer/",),
     "zenoh": ("network/transport/zenoh/",),
-    "scipy": ("training/", "systems/aflsc/training/"),
+    "scipy": ("systems/aflsc/training/",),
     "skimage": (),
     "sionna": ("network/channels/symbol/coding.py",),
     "torch": (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from somacast.training.tflite_conversion import LANDMARKS, convert
+from somacast.training.tflite_conversion import LANDMARKS, Network, convert
 
 RELU, RELU6 = 1, 3
 SAME, VALID = 0, 1
@@ -58,6 +58,27 @@ class Lite:
         fields["Buffer"] = len(self.buffers) - 1 if array is not None else 0
         self.tensors.append(self._table("Tensor", fields))
         return len(self.tensors) - 1
+
+    def sparse(self, array: np.ndarray) -> int:
+        """Weights [out, 1, 1, in] of which only those that are not 0 are stored, row by row."""
+        columns = np.nonzero(array)[3]
+        ends = np.concatenate([[0], np.cumsum(np.count_nonzero(array[:, 0, 0], 1))])
+        listed = [self._table("Uint8Vector", {"Values": self._bytes(part)}) for part in (ends, columns)]
+        kind = self.lib.SparseIndexVector.Uint8Vector
+        fields = {"Format": 1, "ArraySegmentsType": kind, "ArraySegments": listed[0]}
+        fields |= {"ArrayIndicesType": kind, "ArrayIndices": listed[1]}
+        sizes = [{"DenseSize": size} for size in array.shape[:3]]
+        axes = [self._table("DimensionMetadata", one) for one in (*sizes, fields)]
+        made = {"TraversalOrder": self._numbers(range(4)), "DimMetadata": self._vector(axes)}
+        number = self.constant(array)
+        self.buffers[-1] = self._buffer(array[array != 0])
+        fields = {"Shape": self._numbers(array.shape), "Type": 0, "Name": self.builder.CreateString("sparse")}
+        fields |= {"Buffer": len(self.buffers) - 1, "Sparsity": self._table("SparsityParameters", made)}
+        self.tensors[number] = self._table("Tensor", fields)
+        return number
+
+    def _bytes(self, values: np.ndarray) -> int:
+        return self.builder.CreateNumpyVector(values.astype(np.uint8))
 
     def constant(self, array: np.ndarray) -> int:
         return self.tensor(f"constant{len(self.tensors)}", array.shape, array)
@@ -211,3 +232,34 @@ def test_an_unknown_operator_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="expected a network of convolutions, got the operator TANH"):
         convert(source, tmp_path / "net.onnx", LANDMARKS)
     assert not (tmp_path / "net.onnx").exists()
+
+
+def test_sparse_weights_and_grids_of_answers(tmp_path: Path) -> None:
+    """What the detector has: weights without their zeros, depth to space, two grids reshaped and put together."""
+    rng, lite = np.random.default_rng(3), Lite()
+    flat = np.where(rng.random((8, 5)) < 0.3, coarse(rng, 8, 5), 0).astype(np.float32)
+    assert np.count_nonzero(flat) and not flat.all()
+    image = lite.tensor("input", (1, 2, 2, 5))
+    whole = lite.operator("DENSIFY", [lite.sparse(flat[:, None, None])], lite.tensor("whole", (8, 1, 1, 5)))
+    bias = coarse(rng, 8)
+    fed, out = [image, whole, lite.constant(bias)], lite.tensor("one", (1, 2, 2, 8))
+    one = lite.operator("CONV_2D", fed, out, "Conv2DOptions", Padding=VALID, StrideW=1, StrideH=1)
+    large = lite.operator(
+        "DEPTH_TO_SPACE", [one], lite.tensor("large", (1, 4, 4, 2)), "DepthToSpaceOptions", BlockSize=2
+    )
+    lists = []
+    for source, cells in ((large, 16), (one, 16)):
+        shape = lite.constant(np.array([1, cells, 2], np.int32))
+        lists.append(lite.operator("RESHAPE", [source, shape], lite.tensor("list", (1, cells, 2)), "ReshapeOptions"))
+    both = lite.operator("CONCATENATION", lists, lite.tensor("both", (1, 32, 2)), "ConcatenationOptions", Axis=1)
+    source = lite.save(tmp_path / "net.tflite", image, [both])
+    convert(source, tmp_path / "net.onnx", Network({"answers": "both"}))
+    from onnxruntime import InferenceSession
+
+    images = rng.uniform(-1, 1, (3, 5, 2, 2)).astype(np.float32)
+    (got,) = InferenceSession(str(tmp_path / "net.onnx")).run(["answers"], {"image": images})
+    for row, picture in enumerate(images.transpose(0, 2, 3, 1).astype(np.float64)):
+        seen = picture @ flat.T.astype(np.float64) + bias
+        grown = seen.reshape(2, 2, 2, 2, 2).transpose(0, 2, 1, 3, 4)  # row, column, two by two places, channels
+        np.testing.assert_allclose(np.asarray(got)[row, :16], grown.reshape(16, 2), atol=1e-5)
+        np.testing.assert_allclose(np.asarray(got)[row, 16:], seen.reshape(16, 2), atol=1e-5)

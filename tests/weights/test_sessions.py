@@ -23,8 +23,8 @@ def forget():
 
 def test_a_network_of_the_package_runs():
     session = open_session("detector.onnx")
-    (heat,) = session.run(["heat"], {"picture": np.zeros((1, 3, 128, 128), np.float32)})
-    assert np.isfinite(heat).all() and session.get_providers() == ["CPUExecutionProvider"]
+    (scores,) = session.run(["scores"], {"image": np.zeros((1, 3, 224, 224), np.float32)})
+    assert np.isfinite(np.asarray(scores)).all() and session.get_providers() == ["CPUExecutionProvider"]
 
 
 def test_unknown_and_missing_networks_are_refused():

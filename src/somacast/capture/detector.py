@@ -1,7 +1,12 @@
-"""Finding people in an ordinary photograph: a small network of ours, run offline by onnxruntime."""
+"""Finding people in an ordinary photograph: the pose detector of BlazePose, run offline by onnxruntime.
+
+Bazarevsky et al. 2020, arXiv:2006.10204; Apache-2.0. It sees faces and upper bodies in a square view and says, for
+each, where the middle of the hips is and how large a circle around it holds the whole person.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -16,20 +21,24 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 WEIGHTS = "detector.onnx"
-INPUT_PX = 128
-GRID = 32
-OUTSIDE_GREY = 128 / 255  # what the network sees beyond the picture's edges, in training too
-GUESS = 0.12  # of a single look
+INPUT_PX = 224
+CELLS = ((28, 2), (14, 2), (7, 6))  # of the network's grids: cells on a side, answers of each cell
+HIPS, CIRCLE = slice(4, 6), slice(6, 8)  # of an answer: the middle of the hips, a point on the circle above the head
+GUESS = 0.1  # of a single look
 GUESSES = 8  # looked at from near
-THRESHOLD = 0.3  # mean of the look at the whole and the one from near: about 3 false alarms in 100 empty pictures
-SURE = 0.42  # asked of people found in tiles, where many more looks are taken
+SURE = 0.8  # needs no second look
+THRESHOLD = 0.5  # mean of the look at the whole and the one from near
+NEAR = 1.25  # side of the look from near over that of the box
+# Two answers are of the same person if their faces overlap so much, or their hips lie so near, in radii of the circle.
+SAME_FACE, SAME_HIPS = 0.3, 0.5
 MARGIN = 1.2  # side of the box over the longer side of the person
-SHORT = 0.92  # the network's rectangles over the true ones, median over 160 made pictures
-WORK_PX = 640  # longer side of what is searched: tiles of 128 pixels then show people of a 20th of the height
-ZOOM = 1.6 * SHORT / MARGIN  # second look, over the box of the first
-# A rectangle that comes so near to an edge of the picture, in its own longer sides, may be cut there. Below, where cut
-# people go on, it tends to end too early.
-TOUCHES, TOUCHES_BELOW = 0.01, 0.05
+LONGER = 1.87  # longer side of a person, in radii of the circle: median of made people
+ACROSS = 0.5  # half the breadth of a person, in half lengths
+MAX_SIDE = 2.5  # of a box, in longer sides of the picture: of who is larger too little is seen
+WORK_PX = 640  # longer side of what is searched
+LONG, TILE_STEP, MAX_TILES = 3.0, 0.67, 60  # of the search in tiles, see `_tiles`
+# A rectangle that comes so near to an edge of the picture, in its own longer sides, may be cut there.
+TOUCHES = 0.01
 CUT = "what was found reaches the picture's {} edge: whatever may be cut off there is not seen"
 NO_PERSON = "no person found in the picture: expected one person, mostly visible"
 
@@ -77,18 +86,19 @@ class Detection:
 
 
 def find_people(image: np.ndarray) -> list[DetectedPerson]:
-    """Everybody in image [H, W, 3] (float, sRGB in [0, 1]), the largest first; about 20 ms, more if nobody is seen.
+    """Everybody in image [H, W, 3] (float, sRGB in [0, 1]), the largest first; about 12 ms, more if nobody is seen.
 
-    The whole picture is looked at first and then each place once more from near: the score is the mean of both looks
-    and the box that of the second. Only if nobody is there, overlapping tiles are searched in the same way, for
-    people that are small in a large picture.
+    The whole picture is looked at, and where the answer is not sure, once more from near: the score is then the mean
+    of both looks. Only if nobody is there, overlapping tiles are searched in the same way, for people that are small
+    in a large picture.
     """
     small, scale = _reduced(image)
     height, width = small.shape[:2]
-    whole = [SquareBox(width / 2, height / 2, float(max(height, width)))]
-    people = _confirmed(image, *_look(small, whole, GUESS), scale, THRESHOLD)
+    people = _confirmed(
+        image, *_look(small, [SquareBox(width / 2, height / 2, float(max(height, width)))], GUESS), scale
+    )
     if not people:
-        people = _confirmed(image, *_look(small, _tiles(width, height), THRESHOLD), scale, SURE)
+        people = _confirmed(image, *_look(small, _tiles(width, height), GUESS), scale)
     return sorted(people, key=lambda person: -person.area_share)
 
 
@@ -108,37 +118,43 @@ def find_person(frame: Frame) -> Detection:
 def _edges_reached(rectangle: tuple[float, float, float, float], width: int, height: int) -> tuple[str, ...]:
     """Edges of a picture at which somebody's rectangle ends, who may be cut there: lower, upper, left, right."""
     left, top, right, bottom = rectangle
-    side = max(right - left, bottom - top)
-    near = {"upper": top, "left": left, "right": width - right}
-    below = ["lower"] if height - bottom <= TOUCHES_BELOW * side else []
-    return (*below, *(name for name, gap in near.items() if gap <= TOUCHES * side))
+    near = TOUCHES * max(right - left, bottom - top)
+    gaps = {"lower": height - bottom, "upper": top, "left": left, "right": width - right}
+    return tuple(name for name, gap in gaps.items() if gap <= near)
 
 
-def _confirmed(
-    image: np.ndarray, boxes: np.ndarray, scores: np.ndarray, scale: float, threshold: float
-) -> list[DetectedPerson]:
-    """The guesses (boxes [N, 4] in pixels of the reduced picture) that hold when seen from near, without doubles."""
-    height, width = image.shape[:2]
-    limits = [width, height, width, height]
-    boxes = np.clip(boxes * scale, 0, limits)
-    tight, sure = [np.zeros((0, 4))], [np.zeros(0)]
-    for i in suppress(boxes, scores)[:GUESSES]:
-        guess = _person(boxes[i], float(scores[i]), 1.0).box
-        seen, seen_scores = _look(image, [SquareBox(guess.cx, guess.cy, guess.side * ZOOM)], GUESS)
-        seen = np.clip(seen, 0, limits)
-        seen_scores = seen_scores * (overlaps(boxes[i], seen) > 0.35)
-        if len(seen) and (scores[i] + seen_scores.max()) / 2 >= threshold:
-            tight.append(seen[[seen_scores.argmax()]])
-            sure.append(np.array([(scores[i] + seen_scores.max()) / 2]))
-    boxes, scores = np.concatenate(tight), np.concatenate(sure)
-    return [_person(boxes[i], float(scores[i]), width * height) for i in suppress(boxes, scores)]
+def _confirmed(image: np.ndarray, found: np.ndarray, scores: np.ndarray, scale: float) -> list[DetectedPerson]:
+    """The answers (found [N, 8] in pixels of the reduced picture) that are sure, or hold when seen from near."""
+    kept, sure = [np.zeros((0, 8))], [np.zeros(0)]
+    found, scores = merge(found * scale, scores)
+    for one, score in zip(found[:GUESSES], scores[:GUESSES], strict=True):
+        if score < SURE:
+            box = _person(one, score, image.shape).box
+            near, near_scores = merge(*_look(image, [SquareBox(box.cx, box.cy, NEAR * box.side)], GUESS))
+            same = np.flatnonzero(_same_hips(one, near))
+            if not len(same):
+                continue
+            one, score = near[same[0]], (score + near_scores[same[0]]) / 2
+        too_large = _person(one, score, image.shape).box.side > MAX_SIDE * max(image.shape[:2])
+        if score >= THRESHOLD and not too_large:
+            kept.append(one[None])
+            sure.append(np.array([score]))
+    found, scores = merge(np.concatenate(kept), np.concatenate(sure))
+    return [_person(one, float(score), image.shape) for one, score in zip(found, scores, strict=True)]
 
 
-def _person(box: np.ndarray, score: float, picture_area: float) -> DetectedPerson:
-    left, top, right, bottom = (float(v) for v in box)
-    w, h = right - left, bottom - top
-    square = SquareBox((left + right) / 2, (top + bottom) / 2, MARGIN / SHORT * max(w, h, 1.0))
-    return DetectedPerson(square, score, w * h / picture_area, (left, top, right, bottom))
+def _person(found: np.ndarray, score: float, shape: tuple[int, ...]) -> DetectedPerson:
+    """A person of an answer [8] in pixels of the picture. How far somebody reaches follows from the circle: as far up
+    and down along the body, half as far to the sides."""
+    hips, axis = found[HIPS], found[CIRCLE] - found[HIPS]
+    along = np.abs(axis) * (LONGER / 2)
+    reach = np.maximum(along, ACROSS * along[::-1])
+    limits = np.array([shape[1], shape[0]])
+    low, high = np.clip(hips - reach, 0, limits), np.clip(hips + reach, 0, limits)
+    side = MARGIN * LONGER * max(float(np.linalg.norm(axis)), 1.0)
+    square = SquareBox(float(hips[0]), float(hips[1]), side)
+    share = float(np.prod(high - low) / np.prod(limits))
+    return DetectedPerson(square, score, share, (float(low[0]), float(low[1]), float(high[0]), float(high[1])))
 
 
 def _reduced(image: np.ndarray) -> tuple[np.ndarray, float]:
@@ -153,13 +169,13 @@ def _reduced(image: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _tiles(width: int, height: int) -> list[SquareBox]:
-    """Squares of half the shorter side (of the whole of it in long pictures), each half over the next."""
+    """Squares of half the shorter side (of the whole of it too in very long pictures), each at least a third over the
+    next."""
     side = min(width, height)
-    sides = [side, side / 2] if max(width, height) > 1.4 * side else [side / 2]
     tiles = []
-    for tile in sides:
-        across, down = (max(1, round((length - tile) / (tile / 2)) + 1) for length in (width, height))
-        if across * down > 60:  # a very long strip
+    for tile in [side, side / 2] if max(width, height) > LONG * side else [side / 2]:
+        across, down = (max(1, math.ceil((length - tile) / (tile * TILE_STEP))) + 1 for length in (width, height))
+        if across * down > MAX_TILES:  # a very long strip
             continue
         tiles += [
             SquareBox(float(x), float(y), float(tile))
@@ -170,52 +186,70 @@ def _tiles(width: int, height: int) -> list[SquareBox]:
 
 
 def _look(image: np.ndarray, views: list[SquareBox], threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes [N, 4] in pixels of the picture and scores [N] of everything the network sees in square views.
-
-    Each view is seen as it is and mirrored, and the answers are averaged.
-    """
-    found, scores = [np.zeros((0, 4))], [np.zeros(0)]
-    pictures = np.stack([_letterbox(image, view).transpose(2, 0, 1) for view in views])
-    both = np.concatenate([pictures, pictures[..., ::-1]])
-    heats, sizes = (np.asarray(o).copy() for o in _session().run(["heat", "box"], {"picture": both}))
-    heats[len(views) :], sizes[len(views) :] = heats[len(views) :, ..., ::-1], sizes[len(views) :, ..., ::-1]
-    sizes[len(views) :, 0] *= -1  # the centre's offset in x turns round
-    heats, sizes = (v.reshape(2, len(views), *v.shape[1:]).mean(0) for v in (heats, sizes))
-    for view, heat, box in zip(views, heats, sizes, strict=True):
-        boxes, score = decode_boxes(heat[0], box, threshold)
-        found.append(boxes * view.side + np.tile(view.corner, 2))
+    """Answers [N, 8] in pixels of the picture and scores [N] of everything the network sees in square views: see
+    `decode`."""
+    found, scores = [np.zeros((0, 8))], [np.zeros(0)]
+    for view in views:
+        picture = np.ascontiguousarray(_letterbox(image, view).transpose(2, 0, 1)[None])
+        answers, logits = (np.asarray(o)[0] for o in _session().run(["boxes", "scores"], {"image": picture}))
+        answer, score = decode(answers, logits[:, 0], threshold)
+        found.append(answer * view.side + np.tile(view.corner, 4))
         scores.append(score)
     return np.concatenate(found), np.concatenate(scores)
 
 
 def _letterbox(image: np.ndarray, view: SquareBox) -> np.ndarray:
-    """The view at the size of the network [128, 128, 3], grey where there is no picture."""
+    """The view as the network wants it [224, 224, 3] in [-1, 1], black where there is no picture."""
     crop = square_crop(image, view, INPUT_PX)
     middles = view.side / INPUT_PX * (np.arange(INPUT_PX) + 0.5)
     left, top = view.corner
     across, down = left + middles, top + middles
     outside = ((across < 0) | (across > image.shape[1]))[None] | ((down < 0) | (down > image.shape[0]))[:, None]
-    crop[outside] = OUTSIDE_GREY
-    return crop
+    crop[outside] = 0
+    return 2 * crop - 1
 
 
-def decode_boxes(heat: np.ndarray, box: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    """Peaks of the network's heat map as boxes.
+@lru_cache(maxsize=1)
+def anchors() -> np.ndarray:
+    """The middle [2254, 2] of the cell that each answer belongs to, x and y over the view's side."""
+    rows = []
+    for cells, answers in CELLS:
+        y, x = np.mgrid[:cells, :cells]
+        rows.append(np.repeat((np.stack([x, y], -1).reshape(-1, 2) + 0.5) / cells, answers, 0))
+    return np.concatenate(rows)
 
-    heat [G, G] logits, box [4, G, G] (see DetectorNet) -> boxes [N, 4] left, top, right, bottom over the side of the
-    square view, scores [N] in [threshold, 1], best first.
+
+def decode(answers: np.ndarray, logits: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """The network's answers [2254, 12] and logits [2254] as places over the view's side and scores [N] in
+    [threshold, 1], best first.
+
+    A place [8]: left, top, right, bottom of face and shoulders; x, y of the middle of the hips; x, y of a point on the
+    circle around them that holds the whole person, in the direction of the head.
     """
-    score = 1 / (1 + np.exp(-heat.astype(np.float64)))
-    size = len(score)
-    around = np.pad(score, 1)
-    top = np.max([around[y : y + size, x : x + size] for y in range(3) for x in range(3)], axis=0)
-    rows, columns = np.nonzero((score >= threshold) & (score >= top))
-    order = np.argsort(-score[rows, columns], kind="stable")
-    rows, columns = rows[order], columns[order]
-    dx, dy, w, h = box[:, rows, columns].astype(np.float64)
-    cx, cy = (columns + 0.5 + dx) / size, (rows + 0.5 + dy) / size
-    w, h = np.exp(np.clip(w, -6, 1)) / 2, np.exp(np.clip(h, -6, 1)) / 2
-    return np.stack([cx - w, cy - h, cx + w, cy + h], 1), score[rows, columns]
+    score = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -50, 50)))
+    kept = np.flatnonzero(score >= threshold)
+    kept = kept[np.argsort(-score[kept], kind="stable")]
+    raw = answers[kept].astype(np.float64) / INPUT_PX
+    middle = raw[:, :2] + anchors()[kept]
+    half = raw[:, 2:4] / 2
+    points = raw[:, 4:8] + np.tile(anchors()[kept], 2)
+    return np.concatenate([middle - half, middle + half, points], 1), score[kept]
+
+
+def merge(found: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Answers [N, 8] of one person become one: the mean, weighed by score, of those whose faces overlap the best; the
+    best score. Best first. Raw answers tremble, means do not."""
+    kept: list[np.ndarray] = []
+    best: list[float] = []
+    left = np.argsort(-scores, kind="stable")
+    while len(left):
+        first, others = found[left[0]], found[left]
+        same = overlaps(first[:4], others[:, :4]) > SAME_FACE
+        same[0] = True
+        kept.append(np.average(others[same], axis=0, weights=scores[left[same]]))
+        best.append(float(scores[left[0]]))
+        left = left[~same & ~_same_hips(first, others)]
+    return np.array(kept).reshape(-1, 8), np.array(best)
 
 
 def overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -226,24 +260,12 @@ def overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
     return common / np.maximum((box[2:] - box[:2]).prod() + areas - common, 1e-9)
 
 
-def suppress(boxes: np.ndarray, scores: np.ndarray, limit: float = 0.45) -> np.ndarray:
-    """Non-maximum suppression: indices of boxes [N, 4] to keep, best score first.
-
-    A box that lies almost wholly in a better and larger one (a part of that person) goes too.
-    """
-    kept: list[int] = []
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    for i in np.argsort(-scores, kind="stable"):
-        better = boxes[kept]
-        low, high = np.maximum(boxes[i, :2], better[:, :2]), np.minimum(boxes[i, 2:], better[:, 2:])
-        inside = np.clip(high - low, 0, None).prod(1) / max(float(areas[i]), 1e-9)
-        part = (inside > 0.85) & (areas[i] > 0.15 * areas[kept])
-        if not (overlaps(boxes[i], better) > limit).any() and not part.any():
-            kept.append(int(i))
-    return np.array(kept, np.int64)
+def _same_hips(one: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which of the answers [N, 8] have their hips where one [8] has them."""
+    return np.linalg.norm(others[:, HIPS] - one[HIPS], axis=1) < SAME_HIPS * np.linalg.norm(one[CIRCLE] - one[HIPS])
 
 
 @lru_cache(maxsize=1)
 def _session() -> InferenceSession:
     """The network; loaded when the first picture comes."""
-    return open_session(WEIGHTS, threads=1)  # 2 ms; a second thread spins for longer
+    return open_session(WEIGHTS)

@@ -34,6 +34,7 @@ LANDMARKS = Network(
 DETECTOR = Network({"boxes": "Identity", "scores": "Identity_1"})
 NETWORKS = {"landmarks": LANDMARKS, "detector": DETECTOR}
 _ACTIVATIONS = {0: "Identity", 1: "Relu", 3: "Clip"}
+MAX_FILLED = 0.8  # share of a constant's places from which on all are stored
 _TYPES = {0: np.float32, 1: np.float16, 2: np.int32}
 
 
@@ -138,12 +139,50 @@ class _Graph:
         """A constant; float32 is kept as 16 bit and widened when the network is loaded."""
         from onnx import TensorProto, numpy_helper
 
-        if array.dtype == np.float32 and array.ndim:
-            self.tables.append(numpy_helper.from_array(np.ascontiguousarray(array, np.float16), name + "_half"))
-            self.node("Cast", [name + "_half"], name, to=TensorProto.FLOAT)
-        else:
+        if array.dtype != np.float32 or not array.ndim:
             self.tables.append(numpy_helper.from_array(np.asarray(array), name))
+            return name
+        half = np.ascontiguousarray(array, np.float16)
+        if np.count_nonzero(half) < MAX_FILLED * half.size:
+            self.sparse_table(f"{name}_half", half)
+        else:
+            self.tables.append(numpy_helper.from_array(half, f"{name}_half"))
+        self.node("Cast", [f"{name}_half"], name, to=TensorProto.FLOAT)
         return name
+
+    def sparse_table(self, name: str, array: np.ndarray) -> None:
+        """A constant of many zeros: a bit for each place, which says whether its value follows, and the values. ONNX
+        Runtime makes it whole when the network is loaded."""
+        from onnx import TensorProto, numpy_helper
+
+        filled = array.reshape(-1) != 0
+        bits = np.packbits(filled, bitorder="little")
+        parts = {
+            "bits": bits[:, None],
+            "places": np.arange(8, dtype=np.uint8),
+            "two": np.array(2, np.uint8),
+            "flat": np.array([-1]),
+            "axis": np.array(0),
+            "start": np.array([0]),
+            "count": np.array([array.size]),
+            "shape": np.array(array.shape),
+            "values": np.concatenate([np.zeros(1, array.dtype), array.reshape(-1)[filled]]),
+        }
+        for part, values in parts.items():
+            self.tables.append(numpy_helper.from_array(values, f"{name}_{part}"))
+        steps: list[tuple[str, list[str], str, dict[str, Any]]] = [
+            ("BitShift", ["bits", "places"], "shifted", {"direction": "RIGHT"}),
+            ("Mod", ["shifted", "two"], "each", {}),
+            ("Cast", ["each"], "whether", {"to": TensorProto.INT64}),
+            ("Reshape", ["whether", "flat"], "padded", {}),
+            ("Slice", ["padded", "start", "count"], "filled", {}),
+            ("CumSum", ["filled", "axis"], "counted", {}),
+            ("Mul", ["counted", "filled"], "number", {}),
+            ("Gather", ["values", "number"], "list", {}),
+        ]
+        for kind, inputs, output, options in steps:
+            self.node(kind, [f"{name}_{part}" for part in inputs], f"{name}_{output}", **options)
+        self.node("Reshape", [f"{name}_list", f"{name}_shape"], name)
 
     def branch(self, name: str, output: int, there: list[int]) -> None:
         """An output that is computed only if the input "with_NAME" is true; there: tensors that are written already."""

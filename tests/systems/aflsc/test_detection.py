@@ -42,7 +42,7 @@ def look(confidence: float, silhouette: np.ndarray | None = None, joints: np.nda
 
 @pytest.mark.parametrize(
     ("criterion", "detection"),
-    [(DETECTED, Detection(BOX)), (DOUBTED, Detection(BOX, ("left",), 0.6)), (DOUBTED, Detection(BOX, (), 0.0, 0))],
+    [(DETECTED, Detection(BOX)), (DETECTED, Detection(BOX, ("left",), 0.6)), (DOUBTED, Detection(BOX, (), 0.0, 0))],
 )
 def test_doubtful_detections_are_judged_more_strictly(criterion: Criterion, detection: Detection) -> None:
     clear, faint = criterion.high_confidence + 1e-9, criterion.min_confidence + 1e-9
@@ -57,7 +57,7 @@ def test_doubtful_detections_are_judged_more_strictly(criterion: Criterion, dete
         with pytest.raises(SomacastError) as caught:
             sighting.check()
         assert str(caught.value) == "; ".join([NO_PERSON, *detection.truncation_notes])
-    assert DOUBTED.high_score > DETECTED.high_score and DOUBTED.min_confidence > DETECTED.min_confidence
+    assert DOUBTED.high_confidence > DETECTED.high_confidence and DOUBTED.min_confidence > DETECTED.min_confidence
 
 
 def test_a_crop_is_kept_unless_another_fits_clearly_better() -> None:

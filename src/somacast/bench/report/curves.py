@@ -21,9 +21,7 @@ PANELS = (
     ("semantic coder, held out: joints, mm", ("mpjpe_mm", "pa_mm"), False),
     ("receiver, held out: colour RMSE after k steps", ("color_*",), False),
     ("receiver, held out: offset, mm after k steps", ("offset_mm_*",), False),
-    ("detector, training losses", ("heat", "box", "silhouette"), True),
 )
-_DETECTOR_ONLY = len(PANELS) - 1  # other trainings log terms of the same names
 
 
 def read_curve(path: Path) -> list[dict[str, Any]]:
@@ -62,12 +60,8 @@ def draw_curves(paths: Sequence[Path]) -> bytes:
     """A PNG with one panel for each kind of figure, runs side by side in it. SomacastError if no file has any."""
     runs = {path.stem: read_curve(path) for path in paths}
     panels = []
-    for number, (title, keys, logarithmic) in enumerate(PANELS):
-        found = {
-            run: series(rows, keys)
-            for run, rows in runs.items()
-            if number != _DETECTOR_ONLY or run.startswith("detector")
-        }
+    for title, keys, logarithmic in PANELS:
+        found = {run: series(rows, keys) for run, rows in runs.items()}
         found = {run: curves for run, curves in found.items() if curves}
         if found:
             panels.append((title, found, logarithmic, next(_x_of(runs[run][0]) for run in found)))

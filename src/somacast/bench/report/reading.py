@@ -31,6 +31,7 @@ COMMANDS = {
     "speed": "somacast bench speed --json results/stills/speed.json",
     "people": "somacast bench people --json results/stills/people.json",
     "ablations": "somacast bench study aflsc ablations --run RUN --json results/stills/ablations.json",
+    "detector": "somacast bench detector --json results/stills/detector.json",
     "rd": "somacast bench rd --json results/stills/rd.json",
     "video": "somacast bench video --json results/live/video.json",
     "link": "somacast bench link --json results/live/link.json",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from somacast.bench.detection.config import DetectorBench
 from somacast.bench.quality.config import AgainstConfig
 from somacast.bench.rate_distortion.config import RdConfig
 from somacast.bench.speed.config import PeopleBench, SpeedConfig
@@ -27,6 +28,8 @@ VERBS = {
                    missing="study: expected a system, one of {known} (see {prog} --help)"),
     "against": _verb("quality.config:AgainstConfig", "verbs:against",
                      "this checkout beside another one: the same people? how much quicker?"),
+    "detector": _verb("detection.config:DetectorBench", "verbs:detector",
+                      "is the one person in a picture found, and nobody taken for somebody?"),
     "link": _verb("network.config:LinkBenchConfig", "live_verbs:link",
                   "how well rate controls hold a link whose capacity steps"),
     "video": _verb("network.config:VideoBench", "live_verbs:video",
@@ -98,6 +101,18 @@ def against(config: AgainstConfig) -> int:
         print(f"{name}: {row['here_s']:.3f} s here, {row['there_s']:.3f} s there, {row['ratio']:.3f} times")
     for name, row in found["same_people"]["figures"].items():
         print(f"{name}: {row['here']:.5g} here, {row['there']:.5g} there, at most {row['largest']:.3g} for one person")
+    return 0
+
+
+def detector(config: DetectorBench) -> int:
+    """Measure, show the shares."""
+    config = checked(config)
+    from somacast.bench.detection.measure import measure_detector
+
+    found = measure_detector(config).results
+    for name in ("detector", "sender"):
+        row = found[name]
+        print(f"{name}: {row['found']:.1%} of {found['people']} found, {row['false']:.1%} of {found['empty']} false")
     return 0
 
 

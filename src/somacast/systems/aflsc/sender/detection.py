@@ -15,6 +15,7 @@ from somacast.types import Frame
 
 # The crop need not be exact: the networks learnt from crops of 1.08 to 1.4 times the person's box.
 LOCATE_ROUNDS, NEAR_SIDE, NEAR_CENTRE = 3, 1.1, 0.05
+SCORE_LOSS = 0.3
 MAX_ZOOM = 4.0  # change of a box's side in one round
 
 
@@ -33,13 +34,13 @@ class Criterion:
         return confidence >= self.min_confidence and clear
 
 
-DETECTED = Criterion(0.03, 0.9, 0.09)
-DOUBTED = Criterion(0.06, 0.95, 0.11)  # where the detector saw nobody, or somebody who reaches the picture's edge
+DETECTED = Criterion(0.03, 0.95, 0.09)
+DOUBTED = Criterion(0.06, 0.95, 0.11)  # where the detector saw nobody
 
 
 @dataclass(frozen=True)
 class Located:
-    """A box and the landmarks [33, 8] in it, if the box is the one they ask for; score: how surely there is a person,
+    """A box and the landmarks [33, 8] in it, if they are known; score: how surely there is a person,
     in [0, 1]."""
 
     box: SquareBox
@@ -61,22 +62,27 @@ class Sighting:
 
         Of somebody cut at the waist enough to be detected may be seen, but too little to go on: the message says so.
         """
-        criterion = DETECTED if self.detection.certain else DOUBTED
+        criterion = DETECTED if self.detection.people else DOUBTED
         if not criterion.accepts(self.score, self.look.confidence):
             raise SomacastError("; ".join([NO_PERSON, *self.detection.truncation_notes]))
         return self
 
 
 def locate(frame: Frame, box: SquareBox) -> Located:
-    """From a detector's box to the one that the landmarks in it ask for, found again until it stays."""
+    """From a detector's box to the one that the landmarks in it ask for, found again until it stays; if the network
+    is much less sure of a person there, the one before is kept."""
+    before: Located | None = None
     score = 0.0
     for _ in range(LOCATE_ROUNDS):
         landmarks, scores = find_landmarks(square_crop(frame.image, box, INPUT_PX)[None].astype(np.float32))
+        if before is not None and scores[0] < before.score - SCORE_LOSS:
+            return before
         score = max(score, float(scores[0]))
         centre, side = box_of_landmarks(landmarks[0])
         side *= CROP_MARGIN
+        before = Located(box, landmarks[0], score)
         if 1 / NEAR_SIDE < side < NEAR_SIDE and np.abs(centre).max() < NEAR_CENTRE:
-            return Located(box, landmarks[0], score)
+            return before
         place = box.to_picture(centre + 0.5, 1)
         zoom = float(np.clip(side, 1 / MAX_ZOOM, MAX_ZOOM))
         box = SquareBox(float(place[0]), float(place[1]), box.side * zoom)
