@@ -222,6 +222,48 @@ def test_the_page_of_this_repository_agrees_with_its_results():
         assert one.path.parts[1] in ("stills", "live") and one.result.provenance.commit
 
 
+def controlled() -> Result:
+    """An evaluation with controls."""
+    figures = {
+        "input_stlpips": 0.2,
+        "input_iou": 0.8,
+        "same_person": 0.9,
+        "input_delta_e": 7.0,
+        "input_normal_deg": 30.0,
+    }
+    plain = evaluation(**figures)
+    views = {"90": {"stlpips": 0.25, "iou": 0.7, "delta_e": 8.0, "normal_deg": 31.0}}
+    truth = {"input_stlpips": 0.0, "input_iou": 1.0, "same_person": 1.0, "centred_chamfer_m": 0.002, "mpjpe_m": 0.0}
+    dummy = {"input_stlpips": 0.5, "input_iou": 0.5, "same_person": 0.0, "centred_chamfer_m": 0.08, "mpjpe_m": 0.2}
+    controls = {"truth": truth, "mannequin": dummy | {"ssim_box": 0.69}}
+    more = {"controls": {name: {"people": 40, "total": row, "views": {}} for name, row in controls.items()},
+            "views": views, "intervals": {"input_stlpips": [0.18, 0.22]}, "order_faults": []}  # fmt: skip
+    return dataclasses.replace(plain, results=plain.results | more)
+
+
+def test_the_page_begins_with_what_a_viewer_gets_and_the_front_page_has_the_headline(working_copy):
+    put(working_copy, f"stills/{reading.FULL}", controlled())
+    front = working_copy / report.FRONT_PAGE
+    front.write_text(f"# Front\n{report.FRONT_MARKS[0]}\nold\n{report.FRONT_MARKS[1]}\nrest\n")
+    assert any("README.md does not say" in fault for fault in report.check(working_copy))
+    text = text_of(working_copy)
+    assert text.index("## What a viewer gets") < text.index("## Stills")
+    assert row(text, "**aflsc**").split(" | ")[1:4] == ["**0.200** (0.180 to 0.220)", "0.800", "90 %"]
+    assert row(text, "one grey mannequin").split(" | ")[1:4] == ["0.500", "0.500", "0 %"]
+    assert "Every headline figure puts the truth before the result" in text and "0.690" in text
+    assert row(text, "90 degrees").split(" | ")[1:3] == ["0.250", "0.700"]
+    lines = front.read_text().splitlines()
+    assert lines[-1] == "rest" and "old" not in lines
+    assert row(front.read_text(), "**Somacast**").split(" | ")[1:4] == ["0.200", "0.800", "90 %"]
+    assert report.check(working_copy) == []
+    wrong = controlled()
+    wrong.results["order_faults"] = ["input_iou: the mannequin is better"]
+    put(working_copy, f"stills/{reading.FULL}", wrong)
+    assert "**Out of order**: input_iou" in text_of(working_copy)
+    front.write_text("# no marks")
+    assert any("README.md: expected the lines" in fault for fault in report.check(working_copy))
+
+
 # -- curves -----------------------------------------------------------------------------------------------------------
 
 

@@ -21,11 +21,13 @@ from somacast.bench.quality.cast import GALLERY, Cast, FaceLineup, Lineup, truth
 from somacast.bench.quality.config import EvaluateConfig
 from somacast.bench.quality.show import caption_of, person_tile, print_table, sheet
 from somacast.bench.quality.tables import tables
-from somacast.bench.results import Result, describe_run, weights_digests, write_result
+from somacast.bench.results import Result, describe_run, git_commit, weights_digests, write_result
 from somacast.errors import SomacastError
+from somacast.extras import installed, lacking
 from somacast.files import check_output_path, write_atomically
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.metrics.controls import BLURRED, GREY, OTHER, TRUTH, controls_of, in_grey
+from somacast.metrics.perceptual import PACKAGE as PERCEPTUAL
 from somacast.metrics.protocol import Reference
 from somacast.metrics.views import INPUT
 from somacast.synthetic.datasets.loaders import EvalItem, count_items, load_items
@@ -201,9 +203,21 @@ def measure(run: _Run, items: Iterable[EvalItem], total: int | None) -> Measured
 # -- all together -----------------------------------------------------------------------------------------------------
 
 
+def left_out() -> list[str]:
+    """What cannot be measured here for want of a package, one line each."""
+    wanted = (
+        ("ST-LPIPS and whom a person looks like", PERCEPTUAL, "bench"),
+        ("ST-LPIPS and whom a person looks like", "onnx", "bench"),
+        ("the distance of faces", "dlib", "bench"),
+        ("the distance of faces", "face_recognition_models", "bench"),
+    )
+    return [f"left out: {lacking(what, package, extra)}" for what, package, extra in wanted if not installed(package)]
+
+
 def progress_of(config: EvaluateConfig) -> Progress:
     """Where the people of a run that was killed lie: a hidden folder beside the result."""
     settings = asdict(config) | {"weights": weights_digests(), "sheet": bool(config.sheet), "json_path": None}
+    settings |= {"left_out": left_out(), "commit": git_commit(Path(__file__).parent)}
     folder = config.json_path.with_name(f".{config.json_path.stem}.unfinished")
     return Progress(folder, settings_key({k: v for k, v in settings.items() if k != "people"}))
 
@@ -227,6 +241,7 @@ def evaluate_system(config: EvaluateConfig) -> Result:
         run = _Run(sender, receiver, config, Path(folder) / "person.soma", progress_of(config))
         measured = measure(run, items, total)
     results = tables(measured.rows, measured.failures, measured.controls) | {
+        "left_out": left_out(),
         "load_s": load_s,
         "first_person_s": measured.warm_up_s,
         "peak_memory_after_first_person_bytes": measured.peak_after_first_bytes,

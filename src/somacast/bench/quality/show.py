@@ -60,6 +60,8 @@ def print_table(result: Result) -> None:
     console.print(table)
     for fault in found.get("order_faults", []):
         console.print(f"order: {fault}", markup=False)
+    for line in found.get("left_out", []):
+        console.print(line, markup=False)
     for row in found["failures"]:
         console.print(f"failed: {row['name']} ({row['action']}) in the {row['stage']}: {row['message']}", markup=False)
 

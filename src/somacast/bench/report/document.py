@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from somacast.bench.report.live import live_lines
+from somacast.bench.report.people import front_block
 from somacast.bench.report.reading import COMMANDS, FOLDER, FULL, Committed, read_all, weights_faults, weights_of
 from somacast.bench.report.stills import still_lines
 from somacast.errors import SomacastError
@@ -18,6 +19,7 @@ from somacast.files import write_atomically
 PAGE = Path("docs/results.md")
 CURVES_IMAGE = Path("docs/images/curves.png")
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+FRONT_PAGE, FRONT_MARKS = Path("README.md"), ("<!-- headline:begin -->", "<!-- headline:end -->")
 
 
 def block(results: Mapping[str, Committed], root: Path) -> str:
@@ -70,23 +72,32 @@ def _results(root: Path) -> dict[str, Committed]:
     return found
 
 
-def _split_page(root: Path) -> tuple[str, str, str]:
-    """What stands before, between and after the marks of the page."""
-    path = root / PAGE
+def _split_page(root: Path, page: Path = PAGE, marks: tuple[str, str] = (BEGIN, END)) -> tuple[str, str, str]:
+    """What stands before, between and after the marks of a page."""
+    path = root / page
     if not path.is_file():
         raise SomacastError(f"{path}: not found; expected a working copy of Somacast")
-    before, begin, rest = path.read_text(encoding="utf-8").partition(f"{BEGIN}\n")
-    inside, end, after = rest.partition(END)
+    before, begin, rest = path.read_text(encoding="utf-8").partition(f"{marks[0]}\n")
+    inside, end, after = rest.partition(marks[1])
     if not begin or not end:
-        raise SomacastError(f"{path}: expected the lines {BEGIN} and {END}")
+        raise SomacastError(f"{path}: expected the lines {marks[0]} and {marks[1]}")
     return before + begin, inside, end + after
+
+
+def _pages(root: Path, results: Mapping[str, Committed]) -> list[tuple[Path, str, str, str]]:
+    """Pages that hold figures: where, what stands between their marks, what should, and the whole page with that."""
+    found = []
+    front = [(FRONT_PAGE, FRONT_MARKS, front_block(results))] if (root / FRONT_PAGE).is_file() else []
+    for page, marks, text in [(PAGE, (BEGIN, END), block(results, root)), *front]:
+        before, inside, after = _split_page(root, page, marks)
+        found.append((page, inside, text, before + text + after))
+    return found
 
 
 def write(root: Path) -> list[Path]:
     """Renew the page and its pictures; returns the files that were written."""
     results = _results(root)
-    before, _, after = _split_page(root)
-    block(results, root)  # faults are found before anything is written
+    _pages(root, results)  # faults are found before anything is written
     written = []
     if "rd" in results:
         from somacast.bench.rate_distortion.figures import draw_rd
@@ -100,8 +111,9 @@ def write(root: Path) -> list[Path]:
         written.append(root / CURVES_IMAGE)
         written[-1].parent.mkdir(exist_ok=True)
         write_atomically(written[-1], draw_curves(curves))
-    written.append(root / PAGE)
-    write_atomically(written[-1], (before + block(results, root) + after).encode())
+    for page, _, _, whole in _pages(root, results):
+        written.append(root / page)
+        write_atomically(written[-1], whole.encode())
     return written
 
 
@@ -110,10 +122,11 @@ def check(root: Path) -> list[str]:
     than the package's, a page that says something else than they do."""
     try:
         results = _results(root)
-        text, written = block(results, root), _split_page(root)[1]
+        pages = _pages(root, results)
     except SomacastError as fault:
         return [str(fault)]
     faults = list(weights_faults(results))
-    if written != text:
-        faults.append(f"{PAGE} does not say what the results say: run somacast bench report")
+    for page, inside, text, _ in pages:
+        if inside != text:
+            faults.append(f"{page} does not say what the results say: run somacast bench report")
     return faults

@@ -102,3 +102,23 @@ def people_lines(results: Mapping[str, Committed]) -> list[str]:
         lines += ["", "The paper's figures, over the level views, with what the controls reach under them:"]
         lines += _table(one.result, _PAPERS)
     return ["## What a viewer gets", *lines, ""] if lines else []
+
+
+def front_block(results: Mapping[str, Committed]) -> str:
+    """What the front page says: truth, result and mannequin under the headline figures."""
+    shown = [name for name in (FULL, RIGGED) if name in results and results[name].result.results.get("controls")]
+    heads = ["", *(h.title for h in HEADLINES), "bytes"]
+    lines = ["", f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
+    for name in shown:
+        found = results[name].result.results
+        controls = found["controls"]
+        rows = [("the truth", controls[TRUTH]["total"]), ("**Somacast**", found["total"])]
+        rows += [("another person, same pose", controls[OTHER]["total"])] if OTHER in controls else []
+        rows += [("a grey mannequin", controls[MANNEQUIN]["total"])]
+        for title, row in rows:
+            cells = [
+                "" if row.get(h.key) is None else f"{row[h.key] * h.factor:.{h.digits}f}{h.unit}" for h in HEADLINES
+            ]
+            size = "" if row.get("bytes") is None else f"{row['bytes']:.0f}"
+            lines.append(f"| {title}{', real faces' if name == RIGGED else ''} | {' | '.join([*cells, size])} |")
+    return "\n".join([*lines, "", ""]) if shown else "\n"
