@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from somacast.body.table import hand_and_jaw_rotations
 from somacast.capture.cropping import SquareBox, box_of_mask
 from somacast.synthetic.people import Person
 from somacast.synthetic.rendering import bounds
@@ -47,7 +46,7 @@ def people(count: int, seed: int, assets: Path | None, heights: tuple[float, flo
         pose, action = source.motions.draw(rng)
         rotations = (draw_view(rng, SPLIT) @ pose).astype(np.float32)
         curl = rng.beta(1.2, 1.8, 2)
-        xyz, joints = person.pose(rotations, hand_and_jaw_rotations(curl[0], curl[1], 0.0))
+        xyz, joints = person.pose(rotations, curl)
         shot = _place(rng, xyz, FORMATS[index % len(FORMATS)], heights)
         yield _shoot(rng, person, (xyz, joints), shot, FORMATS[index % len(FORMATS)], action)
 
