@@ -1,7 +1,6 @@
 """Controls are what they say, and figures put truth, result and controls in the order in which a person would."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +33,9 @@ from somacast.metrics.statistics import bootstrap_interval
 from somacast.metrics.views import INPUT
 from somacast.synthetic.datasets.loaders import load_items
 from somacast.types import Mesh
+from support.assets import ASSETS, needs_rigged
 
 ROOT = Path(__file__).parents[2]
-ASSETS = Path(os.environ.get("SOMACAST_ASSETS") or ROOT.parent / "shared" / "assets")
 FAST = ProtocolConfig(size_px=128, samples=3000)
 CAMERA = level_camera(64, 2.2, 0.0, np.zeros(3))
 
@@ -155,7 +154,7 @@ def test_intervals_hold_the_mean_and_narrow_with_people():
         bootstrap_interval([[]])
 
 
-@pytest.mark.skipif(not (ASSETS / "rigged").is_dir(), reason=f"NO RIGGED PEOPLE IN {ASSETS}: set SOMACAST_ASSETS")
+@needs_rigged
 def test_rigged_people_have_faces_that_are_told_apart():
     items = list(load_items("rigged-test", people=2, assets=ASSETS))
     assert all(item.has_face and item.identity and item.subject is not None for item in items)

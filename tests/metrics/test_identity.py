@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,9 +30,9 @@ from somacast.metrics.identity import (
 )
 from somacast.synthetic.samples import SyntheticPeople
 from somacast.types import Mesh
+from support.assets import ASSETS, needs_rigged
 from support.picture_cases import picture
 
-ASSETS = Path(os.environ.get("SOMACAST_ASSETS") or Path(__file__).parents[3] / "shared" / "assets")
 T_POSE = np.tile(np.eye(3, dtype=np.float32), (JOINT_COUNT, 1, 1))
 needs_features = pytest.mark.skipif(
     not (extras.installed("stlpips_pytorch") and extras.installed("onnx")),
@@ -177,7 +175,7 @@ def rigged_head(name: str) -> np.ndarray:
 
 
 @needs_dlib
-@pytest.mark.skipif(not (ASSETS / "rigged").is_dir(), reason=f"no rigged people in {ASSETS}: set SOMACAST_ASSETS")
+@needs_rigged
 def test_one_man_in_two_outfits_is_nearer_than_another():
     one, again, other = (
         faces().embed(rigged_head(n)) for n in ("White_M_2_Casual", "White_M_2_Busi", "Asian_M_3_Busi")

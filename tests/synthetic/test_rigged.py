@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +24,9 @@ from somacast.synthetic.samples import SceneConfig, SyntheticPeople
 from somacast.synthetic.wardrobe.builtin import BuiltinWardrobe
 from somacast.synthetic.wardrobe.garments import scale_matrix
 from support import rigged_cases as cases
+from support.assets import ASSETS, needs_rigged
 
 NAMES = ("Black_M_2_Busi", "Black_M_2_Casual", "White_F_1_Busi", "Ann_F_1_Busi", "Ann_F_1_Casual", "Bob_M_2_Util")
-REAL = Path(os.environ.get("SOMACAST_ASSETS", ""))
-needs_assets = pytest.mark.skipif(
-    "SOMACAST_ASSETS" not in os.environ or not (REAL / "rigged").is_dir(),
-    reason="SOMACAST_ASSETS names no asset folder with rigged people",
-)
 
 
 @pytest.fixture(scope="module")
@@ -325,9 +320,9 @@ def test_synthetic_people_are_somebody_else_each():
 # -- the real folder --------------------------------------------------------------------------------------------------
 
 
-@needs_assets
+@needs_rigged
 def test_real_people_are_20_and_their_bodies_are_found():
-    found = list_figures(REAL)
+    found = list_figures(ASSETS)
     assert len(found) == 20 and set(TEST_PERSONS) <= set(found)
     for name in ("Hispanic_M_1", "X_NHPI_F_2"):
         figure = read_figure(found[name][0], 64)
@@ -339,10 +334,10 @@ def test_real_people_are_20_and_their_bodies_are_found():
             assert np.linalg.norm(fit.joints - heads, axis=1)[joint(hand)] < 0.05, hand
 
 
-@needs_assets
+@needs_rigged
 def test_real_people_lift_their_arms():
-    source = people.RiggedPeople(REAL, 64)
-    person = source.person(list_figures(REAL)["White_M_2"][0])
+    source = people.RiggedPeople(ASSETS, 64)
+    person = source.person(list_figures(ASSETS)["White_M_2"][0])
     rotations = TPOSE.copy()
     up = about_axis("z", np.pi / 2).astype(np.float32)
     rotations[[joint("l_upper_arm"), joint("l_lower_arm"), joint("l_hand")]] = up
