@@ -92,7 +92,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EvaluateConfig:
     monkeypatch.setattr(evaluate, "load_halves", lambda system, device: (halves, halves))
     monkeypatch.setattr(evaluate, "load_items", lambda *arguments: iter(ITEMS))
     monkeypatch.setattr(evaluate, "count_items", lambda *arguments: len(ITEMS))
-    return EvaluateConfig("toy", "synthetic-test", tmp_path / "r.json", seed=5, controls=False, protocol=FAST)
+    return EvaluateConfig("toy", "synthetic-test", tmp_path / "r.json", seed=5, without_controls=True, protocol=FAST)
 
 
 def test_heights_are_told_only_when_asked_and_only_where_they_are_known(config, monkeypatch):
@@ -173,7 +173,7 @@ def test_all_failing_is_still_written(config, monkeypatch):
 
 
 def test_the_mannequin_stands_for_those_who_failed(config):
-    found = evaluate_system(replace(config, controls=True)).results
+    found = evaluate_system(replace(config, without_controls=False)).results
     dummy = found["controls"]["mannequin"]
     assert dummy["people"] == 6 and found["counts"] == {"standing": 3, "walking": 2, "running": 1}
     assert found["actions"]["running"]["mpjpe_m"] == pytest.approx(dummy_of(found, "f")["mpjpe_m"], rel=1e-4)
@@ -222,7 +222,7 @@ def test_other_settings_do_not_go_on_with_what_is_there(config, monkeypatch):
     progress.store(0, {"row": None})
     assert progress.load(0) == {"row": None} and progress.load(1) is None
     assert evaluate.progress_of(replace(config, people=3)).load(0) is not None
-    for other in (replace(config, seed=6), replace(config, controls=True), replace(config, budget_bytes=50)):
+    for other in (replace(config, seed=6), replace(config, without_controls=False), replace(config, budget_bytes=50)):
         assert evaluate.progress_of(other).load(0) is None
 
 

@@ -42,8 +42,8 @@ class EvaluateConfig:
     """most bytes a person may have; full quality if not given"""
     tell_height: bool = False
     """tell the sender how tall each person stands, as encode --height-m does"""
-    controls: bool = True
-    """measure what anybody could show instead beside every person: takes most of the time"""
+    without_controls: bool = False
+    """leave out what anybody could show instead, which takes most of the time"""
     sheet: Annotated[Path | None, Written((".png",))] = None
     """PNG with the worst, the median and the best person, beside the truth and the controls"""
     protocol: tyro.conf.Suppress[ProtocolConfig] = field(default_factory=ProtocolConfig)

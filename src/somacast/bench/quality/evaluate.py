@@ -98,7 +98,7 @@ class Judge:
         known = item.pose is not None and INPUT in self.reference.cameras and bool(cast.others(item))
         self.lineup = Lineup(item, self.reference, cast) if known and self.reference.perceptual else None
         self.faces = FaceLineup(self.reference) if item.has_face and item.pose is not None else None
-        if config.controls:
+        if not config.without_controls:
             self.controls = controls_of(self.reference.truth, item.yaw_deg, cast.double(item))
 
     def row(
