@@ -133,6 +133,14 @@ def test_a_person_cut_by_the_picture_is_said():
     assert said >= 4 and whole <= 1
 
 
+def test_which_way_up_somebody_is_seen():
+    picture, _, _ = one_person(2, 0.85)
+    assert find_people(picture)[0].quarters == 0
+    for quarters in (1, 3):
+        people = find_people(np.ascontiguousarray(np.rot90(picture, -quarters)))
+        assert people and people[0].quarters == quarters
+
+
 def test_notes_follow_from_the_fields():
     box = SquareBox(10.0, 10.0, 20.0)
     assert Detection(box).notes == [] and Detection(box).certain

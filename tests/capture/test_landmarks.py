@@ -20,6 +20,7 @@ from somacast.capture.landmarks import (
     find_body,
     find_landmarks,
     mirror_landmarks,
+    turn_landmarks,
 )
 from somacast.synthetic import samples as synthetic
 from somacast.synthetic import scenes as scene
@@ -113,6 +114,25 @@ def test_masks_are_the_silhouettes_and_cost_the_landmarks_nothing() -> None:
         true = np.asarray(Image.fromarray(sample.silhouette).resize(edge, Image.Resampling.BILINEAR)) > 127
         assert ((mask > 0.5) & true).sum() / ((mask > 0.5) | true).sum() > 0.9
     assert hints.masks.min() >= 0 and hints.masks.max() <= 1
+
+
+def test_somebody_lying_is_found_in_the_turned_picture() -> None:
+    for quarters in (1, 2, 3):
+        lying = np.rot90(crops(), -quarters, (1, 2))
+        landmarks, scores = find_landmarks(lying, quarters)
+        assert scores.min() > 0.5
+        for sample, seen in zip(samples(), landmarks, strict=True):
+            x, y = places(sample).T
+            expected = {1: (-y, x), 2: (-x, -y), 3: (y, -x)}[quarters]  # turned to the right, so many times
+            assert np.median(np.linalg.norm(seen[LANDMARKS, :2] - np.stack(expected, 1), axis=1)) < 0.04
+        np.testing.assert_allclose(landmarks, turn_landmarks(found(), -quarters), atol=1e-5)
+        mask = find_body(lying[:1], quarters).masks[0]
+        np.testing.assert_allclose(np.rot90(mask, quarters), find_body(crops()[:1]).masks[0], atol=1e-3)
+    np.testing.assert_array_equal(turn_landmarks(found(), 4), found())
+    once = turn_landmarks(found(), 1)
+    np.testing.assert_array_equal(turn_landmarks(once, -1), found())
+    shoulder, hip = (once[0, k, 5:7] for k in (11, 23))
+    assert shoulder[0] < hip[0] - 0.25  # up became left
 
 
 def test_people_score_high_and_noise_low() -> None:

@@ -46,12 +46,14 @@ NO_PERSON = "no person found in the picture: expected one person, mostly visible
 @dataclass(frozen=True)
 class DetectedPerson:
     """box: square around the person, about 1.2 times its longer side, may leave the picture. score: 0 to 1. area_share:
-    area of the person's tight rectangle over that of the picture. rectangle: left, top, right, bottom in pixels."""
+    area of the person's tight rectangle over that of the picture. rectangle: left, top, right, bottom in pixels.
+    quarters: how often the picture must be turned to the left by 90 degrees to have the head above."""
 
     box: SquareBox
     score: float
     area_share: float
     rectangle: tuple[float, float, float, float]
+    quarters: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,14 @@ class Detection:
 
     box: square around the person. truncated_edges: edges of the picture ("lower", "upper", "left", "right") that the
     person reaches and may be cut at. score: 0 to 1; 1 for a user's mask. people: how many were seen; 0 if nobody was,
-    and the box is then the whole picture.
+    and the box is then the whole picture. quarters: see DetectedPerson.
     """
 
     box: SquareBox
     truncated_edges: tuple[str, ...] = ()
     score: float = 1.0
     people: int = 1
+    quarters: int = 0
 
     @property
     def certain(self) -> bool:
@@ -79,10 +82,14 @@ class Detection:
         return [CUT.format(" and ".join(self.truncated_edges))] if self.truncated_edges else []
 
     @property
+    def several_notes(self) -> list[str]:
+        """One line for the user if the person is not the only one, else none."""
+        return [f"{self.people} people found; the largest is taken"] if self.people > 1 else []
+
+    @property
     def notes(self) -> list[str]:
         """What the user should know, a line each."""
-        several = [f"{self.people} people found; the largest is taken"] if self.people > 1 else []
-        return several + self.truncation_notes
+        return self.several_notes + self.truncation_notes
 
 
 def find_people(image: np.ndarray) -> list[DetectedPerson]:
@@ -112,7 +119,8 @@ def find_person(frame: Frame) -> Detection:
     if not people:
         return Detection(SquareBox(width / 2, height / 2, float(max(height, width))), score=0.0, people=0)
     largest = people[0]
-    return Detection(largest.box, _edges_reached(largest.rectangle, width, height), largest.score, len(people))
+    edges = _edges_reached(largest.rectangle, width, height)
+    return Detection(largest.box, edges, largest.score, len(people), largest.quarters)
 
 
 def _edges_reached(rectangle: tuple[float, float, float, float], width: int, height: int) -> tuple[str, ...]:
@@ -154,7 +162,10 @@ def _person(found: np.ndarray, score: float, shape: tuple[int, ...]) -> Detected
     side = MARGIN * LONGER * max(float(np.linalg.norm(axis)), 1.0)
     square = SquareBox(float(hips[0]), float(hips[1]), side)
     share = float(np.prod(high - low) / np.prod(limits))
-    return DetectedPerson(square, score, share, (float(low[0]), float(low[1]), float(high[0]), float(high[1])))
+    quarters = round(float(np.arctan2(axis[0], -axis[1])) / (np.pi / 2)) % 4
+    return DetectedPerson(
+        square, score, share, (float(low[0]), float(low[1]), float(high[0]), float(high[1])), quarters
+    )
 
 
 def _reduced(image: np.ndarray) -> tuple[np.ndarray, float]:

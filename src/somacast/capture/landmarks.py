@@ -44,28 +44,33 @@ def load_landmarks() -> InferenceSession:
     return open_session(WEIGHTS)
 
 
-def find_landmarks(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def find_landmarks(images: np.ndarray, quarters: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Crops [N, 256, 256, 3] float32 in [0, 1] to landmarks [N, 33, 8] float32 and scores [N] in [0, 1]: how surely
     there is a person.
 
     x, y from the crop's centre in crop sides (y down), z in crop sides (from the hips, away from the camera);
     visibility and presence in [0, 1]; world place in metres from the middle of the hips: x right, y up, z to the
-    camera.
+    camera. quarters: how often a crop is turned to the left by 90 degrees to have the head above, as the network
+    knows people; what is found is that of the crop as it is given.
     """
-    return _landmarks_of(*_run(images, with_mask=False)[:3])
+    landmarks, scores = _landmarks_of(*_run(images, quarters, with_mask=False)[:3])
+    return turn_landmarks(landmarks, -quarters), scores
 
 
-def find_body(images: np.ndarray) -> BodyHints:
+def find_body(images: np.ndarray, quarters: int = 0) -> BodyHints:
     """As `find_landmarks`, with the masks; takes nearly twice as long."""
-    *found, mask = _run(images, with_mask=True)
-    return BodyHints(*_landmarks_of(*found), 1 / (1 + np.exp(-np.clip(mask[:, 0], -20, 20))))
+    *found, logits = _run(images, quarters, with_mask=True)
+    landmarks, scores = _landmarks_of(*found)
+    mask = 1 / (1 + np.exp(-np.clip(logits[:, 0], -20, 20)))
+    return BodyHints(turn_landmarks(landmarks, -quarters), scores, np.rot90(mask, -quarters, (1, 2)))
 
 
-def _run(images: np.ndarray, with_mask: bool) -> list[np.ndarray]:
+def _run(images: np.ndarray, quarters: int, with_mask: bool) -> list[np.ndarray]:
     """Landmarks, world, score and mask as the network gives them."""
     if images.ndim != 4 or images.shape[1:] != (INPUT_PX, INPUT_PX, 3):
         raise ValueError(f"expected crops [N, {INPUT_PX}, {INPUT_PX}, 3], got {list(images.shape)}")
-    fed = np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
+    turned = np.rot90(images, quarters, (1, 2))
+    fed = np.ascontiguousarray(turned.transpose(0, 3, 1, 2), np.float32)
     found = load_landmarks().run(
         ["landmarks", "world", "score", "mask"], {"image": fed, "with_mask": np.array([with_mask])}
     )
@@ -81,6 +86,16 @@ def _landmarks_of(points: np.ndarray, world: np.ndarray, score: np.ndarray) -> t
     out[..., 3:5] = 1 / (1 + np.exp(-np.clip(points[..., 3:], -20, 20)))
     out[..., 5:] = world.reshape(len(points), -1, 3)[:, :LANDMARK_COUNT] * [1, -1, -1]
     return out, score[:, 0]
+
+
+def turn_landmarks(landmarks: np.ndarray, quarters: int) -> np.ndarray:
+    """Landmarks [..., 33, 8] of the picture turned to the left by 90 degrees, so many times."""
+    out = landmarks.copy()
+    for _ in range(quarters % 4):
+        x, y, right, up = (out[..., k].copy() for k in (0, 1, 5, 6))
+        out[..., 0], out[..., 1] = y, -x
+        out[..., 5], out[..., 6] = -up, right
+    return out
 
 
 def mirror_landmarks(landmarks: np.ndarray) -> np.ndarray:

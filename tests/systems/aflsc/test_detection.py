@@ -12,9 +12,11 @@ from somacast.capture.cropping import SquareBox, square_crop
 from somacast.capture.detector import NO_PERSON, Detection
 from somacast.errors import SomacastError
 from somacast.systems.aflsc.live.tracker import Tracker
+from somacast.systems.aflsc.sender import detection as detection_module
 from somacast.systems.aflsc.sender.detection import DETECTED, DOUBTED, Criterion, Sighting, locate
 from somacast.systems.aflsc.sender.encoder import Encoder
 from somacast.systems.aflsc.sender.look import Look, closer_box, merge_masks
+from somacast.systems.aflsc.sender.unseen import Unseen
 from somacast.types import Capture, Frame
 from support import aflsc_cases as cases
 
@@ -37,7 +39,9 @@ def look(confidence: float, silhouette: np.ndarray | None = None, joints: np.nda
         "confidence": np.full(JOINT_COUNT, confidence),
         "joints": np.zeros((JOINT_COUNT, 2)) if joints is None else joints,
     }
-    return Look(BOX, np.zeros((100, 100, 3), np.float32), seen.astype(np.float32), out, np.zeros(1), np.zeros(1))
+    whole = Unseen(np.zeros(JOINT_COUNT, bool), np.zeros(JOINT_COUNT, bool))
+    image, mask = np.zeros((100, 100, 3), np.float32), seen.astype(np.float32)
+    return Look(BOX, image, mask, np.zeros((33, 8), np.float32), whole, out, np.zeros(1), np.zeros(1))
 
 
 @pytest.mark.parametrize(
@@ -74,12 +78,37 @@ def test_a_crop_is_kept_unless_another_fits_clearly_better() -> None:
     assert closer_box(look(0.1)) is None  # nothing is seen: nothing is better
 
 
+def test_a_crop_of_somebody_cut_follows_the_landmarks() -> None:
+    silhouette = np.zeros((100, 100))
+    silhouette[9:50, 30:70] = 1  # the upper half
+    seen = look(0.1, silhouette)
+    seen.landmarks[:, 1] = np.linspace(-0.35, 0.41, 33)
+    seen.unseen.outside[-1] = True
+    assert closer_box(seen) is None
+    seen.landmarks[:, 1] = np.linspace(-0.35, 0.9, 33)
+    box = closer_box(seen)
+    assert box is not None and box.side > 130 and box.cy > 60
+
+
+def test_locating_keeps_the_box_in_which_the_network_was_sure(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.9, 0.2])
+
+    def find(crops: np.ndarray, quarters: int) -> tuple[np.ndarray, np.ndarray]:
+        points = np.zeros((1, 33, 8), np.float32)
+        points[0, :, 1] = np.linspace(-0.1, 0.1, 33)
+        return points, np.array([next(scores)], np.float32)
+
+    monkeypatch.setattr(detection_module, "find_landmarks", find)
+    located = locate(person(), Detection(BOX))
+    assert located.box == BOX and located.landmarks is not None and located.score == pytest.approx(0.9)
+
+
 def test_locating_ends_where_the_landmarks_stay() -> None:
     frame, edge = person(), float(cases.sample(0).image.shape[0])
     start = SquareBox(edge / 2, edge / 2, 1.5 * edge)
-    located = locate(frame, start)
+    located = locate(frame, Detection(start, people=0))
     assert located.score > 0.9 and located.landmarks is not None
-    again = locate(frame, located.box)
+    again = locate(frame, Detection(located.box))
     assert again.box == located.box
     joints = cases.sample(0).joints_px
     inside = np.abs(joints - [located.box.cx, located.box.cy]).max(1) < located.box.side / 2

@@ -11,7 +11,7 @@ from somacast.body.skeleton import CANONICAL_JOINTS
 from somacast.body.table import load_body
 from somacast.capture.cropping import SquareBox, square_crop
 from somacast.capture.detector import find_person
-from somacast.capture.landmarks import INPUT_PX, find_body, find_landmarks
+from somacast.capture.landmarks import INPUT_PX, find_body, find_landmarks, mirror_landmarks
 from somacast.extras import require
 from somacast.systems.aflsc.config import EncoderConfig
 from somacast.systems.aflsc.labels.layout import DEPTH_OFFSET_M, LabelLayout
@@ -26,6 +26,7 @@ from somacast.systems.aflsc.sender.look import Look, closer_box, coded_labels, m
 from somacast.systems.aflsc.sender.refine import Refined, Refiner
 from somacast.systems.aflsc.sender.rendered_body import RenderedBody, WeakCamera
 from somacast.systems.aflsc.sender.silhouette_alignment import align_silhouette
+from somacast.systems.aflsc.sender.unseen import find_unseen, in_picture, stand, without_unseen
 from somacast.timing import stage
 from somacast.types import Capture, Encoded, Frame
 from somacast.weights.sessions import onnx_runs_on
@@ -104,9 +105,11 @@ class Encoder:
             values, camera, residual = self.label(frame, look, self.config.alignment_rounds, capture.height_m)
         with stage("appearance"):
             values, seen_share = self.appearance(frame, look, values, camera)
-        encoded = self._found(look, values, camera, sighting.detection.notes)
+        guessed = sighting.look.unseen.notes
+        notes = sighting.detection.notes if not guessed else [*sighting.detection.several_notes, *guessed]
+        encoded = self._found(look, values, camera, notes)
         report = encoded.report
-        overlap = self._overlap(look, values, camera)
+        overlap = self._overlap(frame, look, values, camera)
         report["consistency"] = {
             "joint_residual": residual, "seen_share": seen_share, "silhouette_iou": overlap,
             "confidence": look.confidence, "score": sighting.score,
@@ -122,24 +125,33 @@ class Encoder:
         with stage("find"):
             detection = find_person(frame)
         with stage("landmarks"):
-            located = locate(frame, detection.box)
+            located = locate(frame, detection)
         with stage("extract"):
-            look = self.look(frame, located.box, located.landmarks, self.config.mirrored)
+            look = self.look(frame, located.box, located.landmarks, self.config.mirrored, located.quarters)
             closer = closer_box(look)
             if closer is not None:
-                look = self.look(frame, closer, None, self.config.mirrored)
+                look = self.look(frame, closer, None, self.config.mirrored, located.quarters)
         return Sighting(detection, located.score, look).check()
 
-    def look(self, frame: Frame, box: SquareBox, landmarks: np.ndarray | None, mirrored: bool = True) -> Look:
+    def look(
+        self,
+        frame: Frame,
+        box: SquareBox,
+        landmarks: np.ndarray | None,
+        mirrored: bool = True,
+        quarters: int = 0,
+    ) -> Look:
         """The networks on the crop and on its mirror image: what they agree on is surer than either; without the mirror
-        image in little more than half of the time. landmarks [33, 8] of this crop, if they are known."""
+        image in little more than half of the time. landmarks [33, 8] of this crop, if they are known; quarters:
+        see `find_landmarks`."""
         image = square_crop(frame.image, box, self.crop_px).astype(np.float32)
         large = square_crop(frame.image, box, INPUT_PX).astype(np.float32)
-        hint = find_landmarks(large[None])[0] if landmarks is None else landmarks[None]
-        other = None
+        hint = find_landmarks(large[None], quarters)[0] if landmarks is None else landmarks[None]
+        seen, other = hint[0], None
         if mirrored:  # one mask is enough: that of both gains 0.002 of IoU
-            other = find_body(large[None, :, ::-1])
+            other = find_body(large[None, :, ::-1], -quarters)
             hint = np.concatenate([hint, other.landmarks])
+            seen = (seen + mirror_landmarks(other.landmarks[0])) / 2
         with stage("networks"):
             out, coded = self.networks(image, hint)
         merged = merge_mirrored(out, SHAPE_LABELS)
@@ -149,7 +161,9 @@ class Encoder:
             mask = merge_masks(other.masks[0, :, ::-1], float(other.scores[0]), merged["silhouette"])
         else:
             mask = 1 / (1 + np.exp(-merged["silhouette"]))
-        return Look(box, image, mask, merged, *coded_labels(self.space, self.layout, coded))
+        mask = (mask * in_picture(box, frame.image.shape, len(mask))).astype(np.float32)
+        unseen = find_unseen(seen, mask, box, frame.image.shape)
+        return Look(box, image, mask, seen, unseen, merged, *coded_labels(self.space, self.layout, coded))
 
     def distance_scale(self, frame: Frame, box: SquareBox) -> tuple[float, float]:
         """Focal length in pixels of the picture, and in crop sides."""
@@ -162,10 +176,13 @@ class Encoder:
     ) -> tuple[np.ndarray, WeakCamera, float]:
         """Labels of the coder, pulled towards the maps; of the height that is known, if it is; then with the edge of
         the body so found on that of the silhouette."""
-        evidence = evidence_of(look.out)
+        evidence, values = evidence_of(look.out), look.values
+        if look.unseen.joints.any():
+            values, standing = stand(self.space, values, look.unseen.joints, evidence.points)
+            evidence = without_unseen(evidence, look.unseen.joints, standing)
         _, focal = self.distance_scale(frame, look.box)
         distance = float(np.clip(focal / np.exp(evidence.camera[2]), *DISTANCE_M))
-        refined = self.refiner(look.values, look.value_std, evidence, distance)
+        refined = self.refiner(values, look.value_std, evidence, distance)
         if height_m is not None:
             factor = height_m / standing_height(self.space.state(refined.values).shape)
             refined = self._of_height(refined, height_m, factor)
@@ -176,7 +193,7 @@ class Encoder:
             posed = self.refiner.joints(refined.parameters)
             rendered = RenderedBody.of(self.space.state(refined.values), offset, refined.camera, self.crop_px)
             alignment = align_silhouette(rendered, silhouette, posed)
-            given = (look.values, look.value_std, evidence, distance)
+            given = (values, look.value_std, evidence, distance)
             refined = self.refiner(*given, alignment, refined.parameters)
         return refined.values, refined.camera, refined.joint_residual
 
@@ -211,12 +228,13 @@ class Encoder:
         depth = focal / (camera.scale_px_per_m * look.box.side)
         return [*(place / focal), np.log(max(depth, 0.1))]
 
-    def _overlap(self, look: Look, values: np.ndarray, camera: WeakCamera) -> float:
+    def _overlap(self, frame: Frame, look: Look, values: np.ndarray, camera: WeakCamera) -> float:
         """The sender looks at its own result: intersection over union of the rebuilt person's silhouette and the one
-        that the network saw."""
+        that the network saw, within the picture."""
         state = self.space.state(values)
         offset = self.space.appearance.offset_map(state.codes)
         seen, own = look.silhouette > 0.5, RenderedBody.of(state, offset, camera, self.crop_px).covered
+        own &= in_picture(look.box, frame.image.shape, self.crop_px)
         return float((seen & own).sum() / max((seen | own).sum(), 1))
 
     def _found(self, look: Look, values: np.ndarray, camera: WeakCamera, notes: list[str]) -> Encoded:

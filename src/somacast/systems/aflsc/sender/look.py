@@ -9,12 +9,16 @@ import numpy as np
 
 from somacast.body.skeleton import CANONICAL_JOINTS, JOINT_COUNT, MIRROR
 from somacast.capture.cropping import SquareBox, square_crop
+from somacast.capture.landmarks import box_of_landmarks
 from somacast.systems.aflsc.labels.layout import LabelLayout, label_values
 from somacast.systems.aflsc.labels.space import LabelSpace
+from somacast.systems.aflsc.sender.unseen import Unseen
 
 CROP_MARGIN = 1.22  # crop side over the person's box, the middle of what the network learnt from
 # A crop is kept if a better one has a side within 15 % of its own and a centre within 6 % of its side.
 KEPT_SIDE, KEPT_CENTRE = 0.15, 0.06
+# A silhouette that covers so much of an edge of the crop goes on beyond it; so far is then looked, in crop sides.
+CUT_SHARE, BEYOND = 0.04, 0.2
 MIN_PERSON_PX = 12  # pixels of a silhouette under which it says nothing about where the person is
 # Mean peak of the heat maps of these joints tells people from other things better than that of all.
 TRUNK = [CANONICAL_JOINTS.index(n) for n in ("pelvis", "spine", "chest", "neck", "head", "l_upper_leg", "r_upper_leg")]
@@ -28,12 +32,14 @@ ANGLE_STD = 0.35  # radians, of label values that are angles
 @dataclass
 class Look:
     """What the networks say about one crop, NumPy: image [S, S, 3]; `out` as of MultiTaskViT, mirror image merged in;
-    mask [M, M] float32 in [0, 1], where the person is, finer than the image; label values [L] and their standard
-    deviations [L]."""
+    mask [M, M] float32 in [0, 1]: where the person is, finer than the image, 0 outside of the picture; landmarks
+    [33, 8]; what of the person the picture does not show; label values [L] and their standard deviations [L]."""
 
     box: SquareBox
     image: np.ndarray
     mask: np.ndarray
+    landmarks: np.ndarray
+    unseen: Unseen
     out: dict[str, np.ndarray]
     values: np.ndarray
     value_std: np.ndarray
@@ -54,16 +60,28 @@ class Look:
 
 
 def closer_box(look: Look) -> SquareBox | None:
-    """A box that fits silhouette and joints better, or None if this one is good enough."""
+    """A box that fits silhouette and joints better, or None if this one is good enough. Of somebody who is partly
+    outside of the picture only the landmarks tell how far."""
     size = len(look.image)
+    if look.unseen.outside.any():
+        middle, share = box_of_landmarks(look.landmarks)
+        return _box_unless_kept(look, (middle + 0.5) * size, share * size * CROP_MARGIN)
     joints = (look.out["joints"] + 0.5) * size
     rows, columns = np.nonzero(look.silhouette > 0.5)
     if len(rows) < MIN_PERSON_PX:
         return None
     low = np.minimum([np.percentile(columns, 1), np.percentile(rows, 1)], joints.min(0))
     high = np.maximum([np.percentile(columns, 99), np.percentile(rows, 99)], joints.max(0))
-    side = float((high - low).max()) * CROP_MARGIN
-    centre = (high + low) / 2
+    inside = look.silhouette > 0.5
+    least = CUT_SHARE * size
+    low -= BEYOND * size * np.array([inside[:, 0].sum() > least, inside[0].sum() > least])
+    high += BEYOND * size * np.array([inside[:, -1].sum() > least, inside[-1].sum() > least])
+    return _box_unless_kept(look, (high + low) / 2, float((high - low).max()) * CROP_MARGIN)
+
+
+def _box_unless_kept(look: Look, centre: np.ndarray, side: float) -> SquareBox | None:
+    """The box with that centre [2] and side in pixels of the look's image, or None if the look's own is near it."""
+    size = len(look.image)
     if abs(side / size - 1) < KEPT_SIDE and np.abs(centre - size / 2).max() < KEPT_CENTRE * size:
         return None
     place = look.box.to_picture(centre, size)
