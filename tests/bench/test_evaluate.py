@@ -46,6 +46,7 @@ JOINTS -= JOINTS[0]
 class Sent:
     data: bytes
     report: dict = field(default_factory=lambda: {"stage_times_s": {"semantics": 0.25}})
+    maps: dict = field(default_factory=dict)
 
 
 @dataclass
@@ -252,6 +253,21 @@ def test_systems_that_send_pictures_are_given_the_true_silhouette(config, monkey
     monkeypatch.setattr(ToyHalves, "system", replace(ToyHalves.system, spec=spec))
     evaluate_system(config)
     assert all(mask is silhouette for mask in masks[2:]) and len(masks) == 4 and shown[0].frame.mask is None
+
+
+def test_the_senders_silhouette_is_compared_with_the_true_one():
+    silhouette = np.zeros((64, 64), np.float32)
+    silhouette[16:48, 24:40] = 1
+    shown = replace(item("b", "standing", 100), silhouette=silhouette)
+    report = {"person_box_px": [8.0, 8.0, 56.0, 56.0]}
+    seen = np.zeros((96, 96), np.float32)
+    seen[16:80, 32:64] = 0.9  # the same, in a square of 48 px at twice its size
+    assert evaluate.silhouette_iou(shown, report, {"silhouette": seen}) == 1
+    seen[16:80, 48:64] = 0.1
+    assert evaluate.silhouette_iou(shown, report, {"silhouette": seen}) == pytest.approx(0.5)
+    for lacking in ({}, {"silhouette": None}):
+        assert evaluate.silhouette_iou(shown, report, lacking) is None
+    assert evaluate.silhouette_iou(item("b", "standing", 100), report, {"silhouette": seen}) is None
 
 
 def test_yaw_bins():

@@ -15,6 +15,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from somacast.bench.halves import load_halves
 from somacast.bench.progress import Progress, settings_key
 from somacast.bench.quality.cast import GALLERY, Cast, FaceLineup, Lineup, truth_of
@@ -22,11 +24,13 @@ from somacast.bench.quality.config import EvaluateConfig
 from somacast.bench.quality.show import caption_of, person_tile, print_table, sheet
 from somacast.bench.quality.tables import tables
 from somacast.bench.results import Result, describe_run, git_commit, weights_digests, write_result
+from somacast.capture.cropping import SquareBox, square_crop
 from somacast.errors import SomacastError
 from somacast.extras import installed, lacking
 from somacast.files import check_output_path, write_atomically
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.metrics.controls import BLURRED, GREY, OTHER, TRUTH, controls_of, in_grey
+from somacast.metrics.image import iou
 from somacast.metrics.perceptual import PACKAGE as PERCEPTUAL
 from somacast.metrics.protocol import Reference
 from somacast.metrics.views import INPUT
@@ -63,7 +67,8 @@ def peak_memory() -> int:
 def run_chain(
     sender: Any, receiver: Any, capture: Capture, path: Path, budget_bytes: int | None
 ) -> tuple[Reconstruction, dict]:
-    """Picture -> file -> person; also bytes of the file and seconds by stage. SomacastError names the stage."""
+    """Picture -> file -> person; also bytes of the file, seconds by stage, and what the sender saw ("seen": report and
+    maps). SomacastError names the stage."""
     start = time.perf_counter()
     try:
         sent = sender.encode(capture, budget_bytes)
@@ -76,11 +81,21 @@ def run_chain(
     except SomacastError as fault:
         raise _StageFault("receiver", fault) from fault
     end = time.perf_counter()
-    row: dict[str, float] = {"bytes": path.stat().st_size}
+    row: dict[str, Any] = {"bytes": path.stat().st_size, "seen": (sent.report, sent.maps)}
     row |= {"encode_s": between - start, "decode_s": end - between, "picture_to_mesh_s": end - start}
     for half, times in (("sender", sent.report.get("stage_times_s", {})), ("receiver", got.stage_times_s)):
         row |= {f"{half}_{name}_s": seconds for name, seconds in times.items()}
     return got.human, row
+
+
+def silhouette_iou(item: EvalItem, report: Mapping[str, Any], maps: Mapping[str, np.ndarray]) -> float | None:
+    """How well a sender saw where the person is: IoU of its silhouette, in the square that it looked at, with the true
+    one; None if either is not known."""
+    box, seen = report.get("person_box_px"), maps.get("silhouette")
+    if box is None or seen is None or item.silhouette is None:
+        return None
+    square = SquareBox((box[0] + box[2]) / 2, (box[1] + box[3]) / 2, box[2] - box[0])
+    return iou(square_crop(item.silhouette, square, len(seen)) > 0.5, np.asarray(seen) > 0.5)
 
 
 class _StageFault(SomacastError):
@@ -158,6 +173,8 @@ class _Run:
             if self.out.warm_up_s is None:
                 self.warm_up(item)
             human, row = self.chain(item)
+            overlap = silhouette_iou(item, *row.pop("seen"))
+            row |= {} if overlap is None else {"silhouette_iou": overlap}
         except _StageFault as fault:
             found["failure"] = about | {"stage": fault.stage, "message": str(fault)}
         judge = Judge(item, cast, self.config)

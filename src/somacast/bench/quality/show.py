@@ -25,7 +25,8 @@ SCORES = (
 )  # by the first that was measured the sheet chooses; less is better
 COLUMNS = (  # figure, heading, factor, places
     ("bytes", "bytes", 1, 0), ("input_stlpips", "ST-LPIPS", 1, 3), ("sides_stlpips", "sides", 1, 3),
-    ("input_iou", "IoU", 1, 3), ("same_person", "same %", 100, 0), ("face_distance", "face", 1, 2),
+    ("input_iou", "IoU", 1, 3), ("silhouette_iou", "sender's", 1, 3),
+    ("same_person", "same %", 100, 0), ("face_distance", "face", 1, 2),
     ("input_delta_e", "dE seen", 1, 1), ("unseen_delta_e", "unseen", 1, 1), ("input_normal_deg", "normals", 1, 0),
     ("centred_chamfer_m", "Chamfer cm", 100, 2), ("mpjpe_m", "MPJPE mm", 1000, 0), ("pa_mpjpe_m", "PA mm", 1000, 0),
     ("ssim_box", "SSIM box", 1, 3), ("ssim_whole", "SSIM", 1, 3), ("mse", "MSE", 1, 4),

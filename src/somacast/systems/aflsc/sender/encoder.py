@@ -257,5 +257,5 @@ class Encoder:
             "attributes": state.attributes,
             "notes": notes,
         }  # fmt: skip
-        maps = {"image": look.image, "silhouette": silhouette, "depth_m": depth, "joints_px": crop_px}
+        maps = {"image": look.image, "silhouette": look.mask, "depth_m": depth, "joints_px": crop_px}
         return Encoded([], report, maps)
