@@ -35,7 +35,7 @@ class Criterion:
         return confidence >= self.min_confidence and clear
 
 
-DETECTED = Criterion(0.03, 0.95, 0.09)
+DETECTED = Criterion(0.03, 0.99, 0.065)
 DOUBTED = Criterion(0.08, 0.95, 0.12)  # where the detector saw nobody
 
 
