@@ -58,6 +58,18 @@ def stages_line(result: Result) -> str:
     return f"Where the time goes, medians of the stages above 1 %: {', '.join(parts)}."
 
 
+def detector_line(one: Committed) -> str:
+    """How often one person is found, and nobody, in one paragraph."""
+    found = one.result.results
+    sender, alone = found["sender"], found["detector"]
+    return (
+        f"**Is there somebody?** Of {found['people']} made scenes of one clear person the sender finds "
+        f"{100 * sender['found']:.1f} % where they are (goal 97), of {found['empty']} pictures without a person it takes "
+        f"{100 * sender['false']:.1f} % for one (goal 3); the detector alone {100 * alone['found']:.1f} and "
+        f"{100 * alone['false']:.1f} %. Command: `{one.command}`"
+    )
+
+
 def others_line(others: Committed, full: Committed) -> str:
     """People of other makers beside the made ones, in one paragraph."""
     there, here = others.result.results["total"], full.result.results["total"]
@@ -94,6 +106,8 @@ def still_lines(results: Mapping[str, Committed], links: Callable[[Path], str]) 
         ]
     if "speed" in results:
         lines += ["", stages_line(results["speed"].result)]
+    if "detector" in results:
+        lines += ["", detector_line(results["detector"])]
     if HEIGHT in results and full is not None:
         lines += ["", height_line(results[HEIGHT], full)]
     if OTHERS in results and full is not None:
