@@ -64,8 +64,8 @@ def detector_line(one: Committed) -> str:
     sender, alone = found["sender"], found["detector"]
     return (
         f"**Is there somebody?** Of {found['people']} made scenes of one clear person the sender finds "
-        f"{100 * sender['found']:.1f} % where they are (goal 97), of {found['empty']} pictures without a person it takes "
-        f"{100 * sender['false']:.1f} % for one (goal 3); the detector alone {100 * alone['found']:.1f} and "
+        f"{100 * sender['found']:.1f} % where they are (goal 97), of {found['empty']} pictures without a person it "
+        f"takes {100 * sender['false']:.1f} % for one (goal 3); the detector alone {100 * alone['found']:.1f} and "
         f"{100 * alone['false']:.1f} %. Command: `{one.command}`"
     )
 
