@@ -24,7 +24,7 @@ _PAPERS = (("ssim_whole", "SSIM whole", 1, 3), ("ssim_box", "SSIM box", 1, 3), (
 _VIEWS = (("stlpips", "ST-LPIPS", 3), ("iou", "IoU", 3), ("delta_e", "colour", 1), ("normal_deg", "normals deg", 0),
           ("ssim_box", "SSIM box", 3), ("ssim_whole", "SSIM whole", 3), ("mse", "MSE", 4))  # fmt: skip
 _PERCENT = ("same_person", "same_person_top5")
-TITLE = {FULL: "Made people", RIGGED: "Rigged people of another maker, with real faces and cloth"}
+TITLE = {FULL: "Synthetic people", RIGGED: "Rigged people of another maker, with real faces and cloth"}
 
 
 def _value(row: Mapping[str, Any], key: str, factor: float, places: int) -> str:
