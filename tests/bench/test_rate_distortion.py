@@ -279,7 +279,7 @@ def test_mistakes_are_one_line(capsys, tmp_path, monkeypatch, arguments, message
 @needs_weights
 @needs_ffmpeg
 def test_one_made_person_through_the_real_networks(tmp_path):
-    config = rd.RdConfig(tmp_path / "rd.json", (120, 900), (OURS, "jpeg", "x265"), 1,
+    config = rd.RdConfig(tmp_path / "rd.json", (300, 900), (OURS, "jpeg", "x265"), 1,
                          protocol=ProtocolConfig(size_px=128, samples=2000))  # fmt: skip
     result = rd.measure_rd(config)
     found = result.results
