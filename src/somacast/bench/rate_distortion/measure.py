@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from somacast.bench.halves import measures_looks
+from somacast.bench.progress import settings_key
 from somacast.bench.rate_distortion.config import RdConfig
 from somacast.bench.rate_distortion.curves import compare_all, mean_rows
 from somacast.bench.rate_distortion.person import (
@@ -79,7 +79,7 @@ def cache_key(config: RdConfig) -> str:
         k: v for k, v in asdict(config).items() if k not in ("json_path", "workers", "cache", "people", "known")
     }
     settings |= {"weights": weights_digests(), "version": CACHE_VERSION, "looks": measures_looks()}
-    return hashlib.sha256(json.dumps(rounded(settings), sort_keys=True).encode()).hexdigest()[:12]
+    return settings_key(settings)
 
 
 def _stored(folder: Path, number: int) -> dict[str, Any] | None:

@@ -32,7 +32,6 @@ from somacast.types import Capture, Encoded, Frame
 from somacast.weights.sessions import onnx_runs_on
 
 LOOK_PX = 192  # crop from which colours are read
-DEFAULT_FOCAL = 1.2  # focal length over the picture's longer side, when the frame brings no camera
 DISTANCE_M = (1.0, 30.0)  # the nearest and farthest that a person may stand from the camera
 SURE_OVERLAP = 0.5
 _UNSURE = (
@@ -167,8 +166,7 @@ class Encoder:
 
     def distance_scale(self, frame: Frame, box: SquareBox) -> tuple[float, float]:
         """Focal length in pixels of the picture, and in crop sides."""
-        height, width = frame.image.shape[:2]
-        focal = float(frame.camera.fx) if frame.camera is not None else DEFAULT_FOCAL * max(height, width)
+        focal = float(frame.lens.fx)
         return focal, focal / box.side
 
     def label(

@@ -12,7 +12,6 @@ from somacast.errors import BitstreamError
 from somacast.types import Camera, Frame
 
 PLACE_BYTES = 4
-DEFAULT_FOCAL = 1.2  # over the longer side: docs/conventions.md, of a picture without a camera
 _MIN_FOCAL, _STEPS_PER_DOUBLING = 0.25, 128  # of the focal length over the square's side: steps of half a percent
 _STEPS_PER_TANGENT = 800  # 5 mm at 4 m
 _FOCAL_BITS, _TANGENT_BITS = 10, 11
@@ -30,11 +29,8 @@ class CropPlace:
     @classmethod
     def of(cls, box: SquareBox, frame: Frame) -> CropPlace:
         """Of a square in a frame."""
-        height, width = frame.image.shape[:2]
-        camera = frame.camera
-        focal = camera.fx if camera is not None else DEFAULT_FOCAL * max(height, width)
-        cx, cy = (camera.cx, camera.cy) if camera is not None else (width / 2, height / 2)
-        return cls(focal / box.side, (box.cx - cx) / focal, (box.cy - cy) / focal)
+        lens = frame.lens
+        return cls(lens.fx / box.side, (box.cx - lens.cx) / lens.fx, (box.cy - lens.cy) / lens.fx)
 
     def pack(self) -> bytes:
         """Four bytes, as near as they can say it."""
