@@ -108,7 +108,7 @@ def test_a_stopped_run_goes_on_and_other_settings_start_anew(toys, tmp_path, mon
         rd.measure_rd(config)
     assert not config.json_path.exists()
     folder = tmp_path / "cache" / rd.cache_key(config)
-    assert sorted(p.name for p in folder.iterdir()) == ["000000.json", "sheet.png"]
+    assert sorted(p.name for p in folder.iterdir()) == ["000000.json", "000000.png"]
     measured = []
     monkeypatch.setattr(rd, "measure_person", lambda number, *rest: (measured.append(number), done(number, *rest)))
     first = rd.measure_rd(config)
@@ -247,11 +247,12 @@ def test_a_system_that_needs_more_than_a_picture_is_not_offered(monkeypatch):
 
 def test_lines_of_a_report_name_systems_by_their_titles(toys, tmp_path):
     result = rd.measure_rd(toy_config(tmp_path, budgets_bytes=(60, 100, 400), systems=(OURS, "jpeg", "jpeg:plain")))
-    text = "\n".join(report_lines(result, "rd.png", "rd_pictures.png"))
-    assert "## Against other ways to send the person" in text and "![Quality against bytes](rd.png)" in text
+    text = "\n".join(report_lines(result, "Against others", "rd.png", "rd_pictures.png"))
+    assert "## Against others" in text and "![Quality against bytes](rd.png)" in text
+    assert "| bytes for our best | SSIM box |" in text and "| **Toy** (what it reaches) | " in text
     assert "| BD-rate of Toy against | SSIM box |" in text and "| JPEG, plain |" in text
     assert "![Toy beside the best picture codec at the same number of bytes](rd_pictures.png)" in text
-    assert "rd_pictures" not in "\n".join(report_lines(result, "rd.png", None))
+    assert "rd_pictures" not in "\n".join(report_lines(result, "Against others", "rd.png", None))
 
 
 # -- command line, and the real thing ---------------------------------------------------------------------------------

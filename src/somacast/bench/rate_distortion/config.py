@@ -34,7 +34,7 @@ class RdConfig:
 
     json_path: Json = Path("results/stills/rd.json")
     """file for the results"""
-    budgets_bytes: tuple[int, ...] = (100, 140, 200, 280, 400, 560, 800, 1100, 1600, 2300, 3400, 5000)
+    budgets_bytes: tuple[int, ...] = (60, 100, 170, 300, 500, 800, 1300, 2000)
     """most bytes of a file, one point of the curves each"""
     systems: tuple[str, ...] = ()
     """what is compared, each NAME or NAME:VARIANT; all that send a person from one picture if not given"""

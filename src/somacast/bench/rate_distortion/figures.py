@@ -22,7 +22,7 @@ CROP_MARGIN = 0.05  # of the true picture on the sheet, around the person, each 
 # Colours that are told apart by people who see red and green alike (after Okabe and Ito); ours is black.
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C6D31")
 _CONTROL_LINES = (MANNEQUIN,)  # drawn as a level line
-SHOWN_BUDGETS_BYTES = (100, 200, 400, 800, 1600, 5000)
+SHOWN_BUDGETS = 8  # of a run, at most, in the table of the page
 
 
 def _style(name: str, ours: str, number: int) -> dict[str, Any]:
@@ -73,11 +73,12 @@ def draw_rd(result: Result) -> bytes:
     return buffer.getvalue()
 
 
-def draw_sheet(item: EvalItem, result: PersonResult) -> bytes:
-    """A PNG: the truth, then for each budget kept the default system's result beside that of the best picture codec (by
-    the first of `curves.QUALITIES` that all have), each with the picture that was sent and four views of the person."""
+def draw_sheet(item: EvalItem, result: PersonResult) -> np.ndarray:
+    """A picture [H, W, 3]: the truth, then for each budget kept the default system's result beside that of the best
+    picture codec (by the first of `curves.QUALITIES` that all have), each with the picture that was sent and four views
+    of the person."""
     from somacast.capture.cropping import box_of_mask, square_crop
-    from somacast.geometry.preview import contact_sheet, encode_png, person_views, to_bytes_image
+    from somacast.geometry.preview import contact_sheet, person_views, to_bytes_image
 
     box = box_of_mask(item.true_silhouette(), CROP_MARGIN)
     reference = to_bytes_image(square_crop(item.frame.image, box, VIEW_PX))
@@ -101,7 +102,7 @@ def draw_sheet(item: EvalItem, result: PersonResult) -> bytes:
             figure = f"{quality.title} {quality.factor * kept.row.get(quality.key, 0):.{quality.digits}f}"
             caption_text = f"{budget} B, {caption}: {kept.row['bytes']} B, {figure}"
             tiles.append((caption_text, strip(kept.human.image, kept.human)))
-    return encode_png(contact_sheet(tiles, columns=2))
+    return contact_sheet(tiles, columns=2)
 
 
 # -- tables -----------------------------------------------------------------------------------------------------------
@@ -152,24 +153,45 @@ def controls_line(controls: dict[str, dict[str, Any]], quality: Quality) -> list
     return ["", f"Controls, in place of any file: {text}."] if values else []
 
 
-def report_lines(result: Result, figure: str, sheet: str | None) -> list[str]:
-    """Markdown of a result: means at some budgets, delta rates, the curves; paths of the pictures as links."""
+def needed_lines(found: dict[str, Any], ours: str) -> list[str]:
+    """Table of the bytes that the others need for the best that `ours` reaches, by figure; [] without figures."""
+    best = {key: rows[-1] for key, rows in found.get("at_our_quality", {}).items() if rows}
+    shown = [quality for quality in QUALITIES if quality.key in best]
+    if not shown:
+        return []
+    heads = ["bytes for our best", *(q.title.split(" cm")[0].split(" dB")[0] for q in shown)]
+    values = [f"{best[q.key]['bytes']:.0f} ({q.factor * best[q.key]['quality']:.{q.digits}f})" for q in shown]
+    lines = ["", f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |",
+             f"| **{ours}** (what it reaches) | {' | '.join(values)} |"]  # fmt: skip
+    for name in best[shown[0].key]["others_bytes"]:
+        needed = [best[q.key]["others_bytes"].get(name) for q in shown]
+        cells = ["never" if size is None else f"{size:,.0f}" for size in needed]
+        lines.append(f"| {title_of(name)} | {' | '.join(cells)} |")
+    lines += ["", "`never`: at no number of bytes that was measured."]
+    return lines
+
+
+def report_lines(result: Result, title: str, figure: str, sheet: str | None) -> list[str]:
+    """Markdown of a result: means at some budgets, what the others need for the same, delta rates, the curves; paths of
+    the pictures as links."""
     found, config, ours = result.results, result.provenance.config, title_of(str(result.provenance.system))
-    budgets = [b for b in SHOWN_BUDGETS_BYTES if b in config["budgets_bytes"]] or config["budgets_bytes"][:6]
+    budgets = sorted(config["budgets_bytes"])
+    budgets = budgets[:: -(-len(budgets) // SHOWN_BUDGETS)]
     shown = measured(found["systems"]) or list(QUALITIES)
-    quality = shown[0]
-    lines = ["", "## Against other ways to send the person", ""]
-    sense = " (less is better)" if quality.sign < 0 else ""
+    lines = ["", f"## {title}", ""]
     lines.append(
-        f"{quality.title}{sense}, mean of {found['people'] - found['failed']} people, at some budgets (coded pictures "
-        f"are rebuilt by our own networks at the receiver; `-`: nothing fits; "
-        f"{config['protocol']['samples']:,} samples on each surface):"
+        f"Means of {found['people'] - found['failed']} people at some budgets. Coded pictures have their background "
+        "flattened, are rebuilt by our own networks at the receiver and laid over the person there, their files chosen "
+        f"by the first figure; `-`: nothing fits; {config['protocol']['samples']:,} samples on each surface."
     )
-    heads = ["system", *(f"{b} B" for b in budgets)]
-    lines += ["", f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
-    for name, rows in found["systems"].items():
-        lines.append(f"| {' | '.join([title_of(name), *(_value(rows.get(str(b)), quality) for b in budgets)])} |")
-    lines += controls_line(found.get("controls", {}), quality)
+    for quality in shown[:2]:
+        sense = " (less is better)" if quality.sign < 0 else ""
+        heads = [f"{quality.title}{sense}", *(f"{b} B" for b in budgets)]
+        lines += ["", f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
+        for name, rows in found["systems"].items():
+            lines.append(f"| {' | '.join([title_of(name), *(_value(rows.get(str(b)), quality) for b in budgets)])} |")
+        lines += controls_line(found.get("controls", {}), quality)
+    lines += needed_lines(found, ours)
     rates = found.get("bd_rate", {})
     if rates:
         shown = [q for q in shown if q.key in rates]

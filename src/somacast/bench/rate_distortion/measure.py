@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import signal
 import tempfile
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from somacast.bench.halves import measures_looks
-from somacast.bench.progress import settings_key
+from somacast.bench.progress import Progress, settings_key
 from somacast.bench.rate_distortion.config import RdConfig
 from somacast.bench.rate_distortion.curves import compare_all, mean_rows
 from somacast.bench.rate_distortion.person import (
@@ -28,12 +27,13 @@ from somacast.bench.results import Result, describe_run, read_result, rounded, w
 from somacast.errors import SomacastError
 from somacast.extras import require
 from somacast.files import check_output_path, write_atomically
+from somacast.geometry.preview import encode_png
 from somacast.synthetic.datasets.loaders import EvalItem, count_items, load_items
 from somacast.systems import registry
 
 CODERS = ("imageio-ffmpeg", "DracoPy")  # packages that code the baselines' files
 CACHE_VERSION = 4  # to be raised when rows of the same config would come out otherwise
-SHEET_BUDGETS_BYTES = (100, 400, 1600)
+SHEET_BUDGETS_BYTES = (100, 300, 800)
 
 
 def of_person(config: RdConfig, number: int) -> PersonConfig:
@@ -82,13 +82,16 @@ def cache_key(config: RdConfig) -> str:
     return settings_key(settings)
 
 
-def _stored(folder: Path, number: int) -> dict[str, Any] | None:
-    """A finished person, or None; a damaged file counts as none. The first person comes with its sheet."""
-    try:
-        found = json.loads((folder / f"{number:06d}.json").read_text())
-    except (OSError, ValueError):
-        return None
-    if number == 0 and not found.get("fault") and not (folder / "sheet.png").is_file():
+def _progress(config: RdConfig, folder: Path) -> Progress:
+    """Finished people in a folder for files that come and go: runs with other settings have theirs beside it."""
+    key = cache_key(config)
+    return Progress(folder / key, key)
+
+
+def _stored(progress: Progress, number: int) -> dict[str, Any] | None:
+    """A finished person, or None. The first person comes with its sheet."""
+    found = progress.load(number)
+    if found and number == 0 and not found.get("fault") and progress.picture(number) is None:
         return None
     return found
 
@@ -105,28 +108,33 @@ def _start_worker(systems: tuple[str, ...], device: str) -> None:
 
 def _work(task: tuple[int, EvalItem, RdConfig, Path]) -> int:
     number, item, config, folder = task
-    measure_person(number, item, _WORKER["halves"], config, folder)
+    measure_person(number, item, _WORKER["halves"], config, _progress(config, folder))
     return number
 
 
 def measure_person(
-    number: int, item: EvalItem, halves: Halves, config: RdConfig, folder: Path, tick: Callable[[], None] = lambda: None
+    number: int,
+    item: EvalItem,
+    halves: Halves,
+    config: RdConfig,
+    progress: Progress,
+    tick: Callable[[], None] = lambda: None,
 ) -> None:
-    """All systems on one person; its rows go to `folder`, with the sheet if it is the first."""
+    """All systems on one person; its rows go to `progress`, with the sheet if it is the first."""
     from somacast.bench.rate_distortion.figures import draw_sheet
 
     with tempfile.TemporaryDirectory() as place:
         result = PersonBench(item, halves, of_person(config, number), Path(place)).run(tick)
-    if number == 0 and not result.fault:
-        write_atomically(folder / "sheet.png", draw_sheet(item, result))
-    text = json.dumps(rounded(result.plain()), indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomically(folder / f"{number:06d}.json", text.encode())
+    sheet = draw_sheet(item, result) if number == 0 and not result.fault else None
+    progress.store(number, rounded(result.plain()), sheet)
 
 
 def _measure_missing(config: RdConfig, folder: Path, total: int) -> None:
+    """folder: see `_progress`."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+    progress = _progress(config, folder)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("person x system", total=total * len(config.systems))
@@ -134,11 +142,11 @@ def _measure_missing(config: RdConfig, folder: Path, total: int) -> None:
         def missing() -> Iterator[tuple[int, EvalItem, RdConfig, Path]]:
             items = load_items(config.data, config.format, config.people, config.assets, config.seed)
             for number, item in enumerate(items):
-                if _stored(folder, number) is None:
+                if _stored(progress, number) is None:
                     yield number, item, config, folder
 
         def finished() -> int:
-            return sum(_stored(folder, number) is not None for number in range(total))
+            return sum(_stored(progress, number) is not None for number in range(total))
 
         bar.update(task, completed=finished() * len(config.systems))
         if finished() == total:
@@ -146,7 +154,7 @@ def _measure_missing(config: RdConfig, folder: Path, total: int) -> None:
         if config.workers == 1:
             halves = load_systems(config.systems, config.device)
             for number, item, _, _ in missing():
-                measure_person(number, item, halves, config, folder, lambda: bar.advance(task))
+                measure_person(number, item, halves, config, progress, lambda: bar.advance(task))
                 bar.update(task, completed=finished() * len(config.systems))  # one that failed had no system's tick
             return
         context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of loaded libraries
@@ -179,24 +187,27 @@ def measure_rd(config: RdConfig) -> Result:
     check_config(config)
     total = count_items(config.data, config.format, config.people)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = (config.cache or Path(temporary)) / cache_key(config)
+        folder = config.cache or Path(temporary)
+        progress = _progress(config, folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            progress.folder.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
-            raise SomacastError(f"{folder}: the cache cannot be made ({fault.strerror})") from fault
+            raise SomacastError(f"{progress.folder}: the cache cannot be made ({fault.strerror})") from fault
         _measure_missing(config, folder, total)
-        found = [_stored(folder, number) for number in range(total)]
+        found = [_stored(progress, number) for number in range(total)]
         people = [person for person in found if person is not None]
         if len(people) != total:
-            raise SomacastError(f"{folder}: expected {total} people, found {len(people)}; somebody else deletes there")
-        sheet = (folder / "sheet.png").read_bytes() if (folder / "sheet.png").is_file() else None
+            raise SomacastError(
+                f"{progress.folder}: expected {total} people, found {len(people)}; somebody else deletes there"
+            )
+        sheet = progress.picture(0)
     result = write_result(config.json_path, _result(config, people))
     from somacast.bench.rate_distortion.figures import draw_rd, print_rd
 
     if any(not person["fault"] for person in people):
         write_atomically(config.figure_path, draw_rd(result))
-    if sheet:
-        write_atomically(config.sheet_path, sheet)
+    if sheet is not None:
+        write_atomically(config.sheet_path, encode_png(sheet))
     print_rd(result)
     return result
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "ablations": "somacast bench study aflsc ablations --run RUN --json results/stills/ablations.json",
     "detector": "somacast bench detector --json results/stills/detector.json",
     "rd": "somacast bench rd --json results/stills/rd.json",
+    "rd_rigged": "somacast bench rd --data rigged-test --assets ASSETS --json results/stills/rd_rigged.json",
     "video": "somacast bench video --json results/live/video.json",
     "link": "somacast bench link --json results/live/link.json",
     "live": "somacast bench live --json results/live/live.json",

@@ -10,6 +10,12 @@ from somacast.bench.report.people import people_lines
 from somacast.bench.report.reading import COMMANDS, FULL, HEIGHT, OTHERS, SMALL, Committed
 from somacast.bench.results import Result
 
+# Results of `bench rd`, and their headings.
+CURVES = {
+    "rd": "Against other ways to send the person",
+    "rd_rigged": "Against other ways to send people of another maker",
+}
+
 
 def table(results: Mapping[str, Committed]) -> list[str]:
     """Lines of the table of figures."""
@@ -112,10 +118,12 @@ def still_lines(results: Mapping[str, Committed], links: Callable[[Path], str]) 
         lines += ["", height_line(results[HEIGHT], full)]
     if OTHERS in results and full is not None:
         lines += ["", others_line(results[OTHERS], full)]
-    if "rd" in results:
-        from somacast.bench.rate_distortion.figures import report_lines
+    for name, title in CURVES.items():
+        if name in results:
+            from somacast.bench.rate_distortion.figures import report_lines
 
-        one = results["rd"]
-        figure, sheet = (one.path.with_name(f"{one.path.stem}{end}") for end in (".png", "_pictures.png"))
-        lines += [*report_lines(one.result, links(figure), links(sheet) or None), "", f"Command: `{one.command}`"]
+            one = results[name]
+            figure, sheet = (one.path.with_name(f"{one.path.stem}{end}") for end in (".png", "_pictures.png"))
+            lines += report_lines(one.result, title, links(figure), links(sheet) or None)
+            lines += ["", f"Command: `{one.command}`"]
     return lines
