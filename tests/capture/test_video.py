@@ -11,7 +11,7 @@ import pytest
 
 from somacast.capture import video
 from somacast.capture.latest import LatestReader
-from somacast.capture.video import Picture, VideoSource, open_video, open_webcam, webcam_address, write_video
+from somacast.capture.video import Picture, VideoSource, open_video, open_webcam, write_video
 from somacast.errors import SomacastError
 
 av = pytest.importorskip("av")
@@ -205,65 +205,6 @@ def test_a_video_without_frames(tmp_path):
     with pytest.raises(SomacastError, match="no frame can be decoded|is not a video|has no pictures") as caught:
         list(open_video(path))
     assert "\n" not in str(caught.value)
-
-
-# -- webcams -----------------------------------------------------------------------------------------------------------
-
-
-def test_addresses():
-    assert webcam_address("1", "linux") == ("/dev/video1", "v4l2")
-    assert webcam_address("/dev/video2", "linux") == ("/dev/video2", "v4l2")
-    assert webcam_address("0", "darwin") == ("0:none", "avfoundation")
-    assert webcam_address("HD Camera", "win32") == ("video=HD Camera", "dshow")
-    with pytest.raises(SomacastError, match="Linux, macOS or Windows"):
-        webcam_address("0", "plan9")
-
-
-def test_no_webcam(tmp_path):
-    with pytest.raises(SomacastError, match="there is no /dev/video77; cameras of this machine:") as caught:
-        open_webcam("77")
-    assert "\n" not in str(caught.value)
-    (tmp_path / "fake").write_text("x")
-    with pytest.raises(SomacastError, match="cannot be opened") as caught:
-        open_webcam(str(tmp_path / "fake"))
-    assert "\n" not in str(caught.value)
-    with pytest.raises(SomacastError, match="expected a number"):
-        open_webcam("")
-
-
-def test_a_webcam_that_refuses_the_wishes(clip):
-    asked = []
-
-    def opener(address, format, options):
-        asked.append((address, format, options))
-        if options:
-            raise av.error.InvalidDataError(22, "Invalid argument", address)
-        return av.open(str(clip))
-
-    source = open_webcam("3", size_px=(640, 480), opener=opener)
-    assert len(list(source)) == 10
-    assert [options for *_, options in asked] == [{"video_size": "640x480", "framerate": "30"}, {}]
-
-
-def test_a_webcam_that_is_pulled_out(clip):
-    class Pulled:
-        """A container that fails after three packets."""
-
-        def __init__(self):
-            self.inner = av.open(str(clip))
-            self.streams, self.duration = self.inner.streams, None
-
-        def demux(self, stream):
-            for number, packet in enumerate(self.inner.demux(stream)):
-                if number == 3:
-                    raise av.error.OSError(19, "No such device", "/dev/video0")
-                yield packet
-
-        def close(self):
-            self.inner.close()
-
-    with pytest.raises(SomacastError, match="webcam 0: has gone .No such device"):
-        list(open_webcam("0", opener=lambda *_, **__: Pulled()))
 
 
 # -- the newest only ---------------------------------------------------------------------------------------------------

@@ -123,7 +123,7 @@ def test_a_webcam_gives_the_newest(clip):
             self.closed.set()
 
     camera = Camera()
-    source = WebcamSource("0", SourceOptions(), opener=lambda *_, **__: camera)
+    source = WebcamSource("0", SourceOptions(fps=25), opener=lambda *_, **__: camera)
     first = source.next_frame(0.0)
     gate.set()
     assert camera.closed.wait(5)  # the camera has come to its end

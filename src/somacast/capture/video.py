@@ -82,6 +82,12 @@ class VideoSource:
         """Give the file or device back; may be called again."""
         self._container.close()
 
+    @property
+    def as_it_comes(self) -> tuple[tuple[int, int], str, float | None]:
+        """Width and height in pixels, codec and frames a second, as the container says."""
+        stream = self._stream
+        return (stream.width, stream.height), stream.codec_context.name, self.fps
+
     def __iter__(self) -> Iterator[Picture]:
         step_s = 1 / self.fps if self.fps else 1 / 30
         first_s, last_s, count = 0.0, -step_s, 0
@@ -184,8 +190,10 @@ def _check_side(max_side_px: int) -> None:
 
 # -- webcams -----------------------------------------------------------------------------------------------------------
 
+_RATE_ENOUGH = 0.9  # of the rate that is asked: 29.97 is 30, 15 is not
 
-def webcam_address(device: str, platform: str = sys.platform) -> tuple[str, str]:
+
+def webcam_address(device: str, platform: str) -> tuple[str, str]:
     """(what FFmpeg opens, its input format) for a number or name of a webcam on a platform of sys.platform."""
     if platform.startswith("linux"):
         return (f"/dev/video{device}" if device.isdigit() else device), "v4l2"
@@ -205,6 +213,18 @@ def _windows_name(device: str, av: Any) -> str:
     raise SomacastError(f"webcam {device}: no such camera; there are {have}")
 
 
+def _webcam_wishes(kind: str, size_px: tuple[int, int], fps: float) -> list[dict[str, str]]:
+    """FFmpeg's options for a size and a rate, the best first.
+
+    Raw pictures of 720p fill USB 2 at ten a second, and V4L2 gives raw ones unless asked. DirectShow and AVFoundation
+    choose a format that has both size and rate, compressed or not, and refuse where there is none.
+    """
+    size, rate = {"video_size": f"{size_px[0]}x{size_px[1]}"}, {"framerate": f"{fps:g}"}
+    if kind == "v4l2":
+        return [{"input_format": "mjpeg"} | size | rate, size | rate]
+    return [size | rate, rate, size]
+
+
 def open_webcam(
     device: str = "0",
     size_px: tuple[int, int] = (1280, 720),
@@ -213,7 +233,8 @@ def open_webcam(
     opener: Callable[..., Any] | None = None,
 ) -> VideoSource:
     """A webcam by number ("0") or by name ("/dev/video0", "FaceTime HD Camera"); size_px (width, height) and fps are
-    wishes, and a camera that refuses them is opened as it is. opener: in place of `av.open`.
+    wishes: the way that comes nearest to the rate is taken, `notes` say what was asked and what came, and a camera that
+    refuses all wishes is opened as it is. opener: in place of `av.open`.
 
     Raises SomacastError if there is no such camera, it is in use or forbidden, or PyAV is not installed. Frames queue
     up unless somebody reads: put the source into a `latest.LatestReader`.
@@ -227,22 +248,45 @@ def open_webcam(
         raise SomacastError("webcam: expected a number (webcam:0) or a name (webcam:/dev/video0), got none")
     if sys.platform == "win32" and device.isdigit():
         device = _windows_name(device, av)
-    address, kind = webcam_address(device)
+    address, kind = webcam_address(device, sys.platform)
     if kind == "v4l2" and not Path(address).exists() and opener is None:
         found = ", ".join(sorted(str(p) for p in Path("/dev").glob("video*"))) or "none"
         raise SomacastError(f"webcam {device}: there is no {address}; cameras of this machine: {found}")
-    wishes = {"video_size": f"{size_px[0]}x{size_px[1]}", "framerate": f"{fps:g}"}
-    fault: Exception | None = None
-    for options in (wishes, {}):
+    faults: list[Exception] = []
+
+    def opened(options: dict[str, str]) -> VideoSource | None:
         try:
             container = (opener or av.open)(address, format=kind, options=options)
             return VideoSource(container, f"webcam {device}", max_side_px, live=True)
-        except (error.FFmpegError, OSError, ValueError) as failed:
-            if isinstance(failed, SomacastError):
+        except (error.FFmpegError, OSError, ValueError) as fault:
+            if isinstance(fault, SomacastError):
                 raise
-            fault = failed
-    reason = getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
+            faults.append(fault)
+            return None
+
+    slower: list[tuple[float, dict[str, str]]] = []
+    for options in _webcam_wishes(kind, size_px, fps):
+        found = opened(options)
+        if found is not None and (found.fps is None or found.fps >= _RATE_ENOUGH * fps):
+            return _noted(found, size_px, fps)
+        if found is not None and found.fps is not None:
+            slower.append((found.fps, options))
+            found.close()  # a camera is open once
+    fastest = [options for _, options in sorted(slower, key=lambda one: -one[0])]
+    for options in (*fastest, {}):
+        if (found := opened(options)) is not None:
+            return _noted(found, size_px, fps)
+    reason = getattr(faults[-1], "strerror", None) or str(faults[-1]) or type(faults[-1]).__name__
     raise SomacastError(f"webcam {device}: {address} cannot be opened ({reason}); is it in use or forbidden?")
+
+
+def _noted(webcam: VideoSource, size_px: tuple[int, int], fps: float) -> VideoSource:
+    """The webcam with a note of what was asked and what came."""
+    got_px, codec, got_fps = webcam.as_it_comes
+    rate = "at a rate it does not tell" if got_fps is None else f"at {got_fps:g} fps"
+    got = f"{got_px[0]} x {got_px[1]} {rate} ({codec})"
+    webcam.notes.append(f"{webcam.name}: asked for {size_px[0]} x {size_px[1]} at {fps:g} fps, it gives {got}")
+    return webcam
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------

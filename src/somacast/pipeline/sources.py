@@ -208,6 +208,7 @@ class WebcamSource(Source):
     def __init__(self, device: str, options: SourceOptions, opener: Callable[..., object] | None = None):
         super().__init__(f"webcam:{device}", options.seconds)
         video = open_webcam(device, fps=options.fps, max_side_px=options.max_side_px, opener=opener)
+        self.notes = video.notes
         self._reader = LatestReader(video, video.close, name=self.name)
         self._first_s: float | None = None
 

@@ -16,7 +16,7 @@ from somacast.errors import SomacastError
 from somacast.network.keys import load_keys, make_keys
 from somacast.network.transport.base import Lane, TransportOptions
 from somacast.network.transport.open import open_receiver, open_sender
-from somacast.network.transport.zenoh.config import Place
+from somacast.network.transport.places import Place
 from somacast.network.transport.zenoh.relay import Relay
 from support.network.transport_cases import drain, fetch, wait_until
 
@@ -66,7 +66,7 @@ def test_who_joins_late_is_served_by_the_relay_and_not_by_the_sender():
 
 def test_relays_and_senders_may_come_in_any_order():
     place = HERE.with_port()
-    with open_receiver(str(place), "person", GO) as receiver, open_sender(str(place), "person") as sender:
+    with open_receiver(f"zenoh:{place}", "person", GO) as receiver, open_sender(f"zenoh:{place}", "person") as sender:
         sender.send(Lane.IDENTITY, b"me")
         assert receiver.receive(0.2) is None and receiver.peers() == 0
         for _ in range(2):  # the second time, the relay was away for a while
@@ -101,7 +101,7 @@ def test_the_verb_runs_until_it_is_told_to_end(end):
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "RUST_LOG": "error"},
     )  # fmt: skip
     try:
-        found = re.search(r"relay at (127\.0\.0\.1:\d+), without keys", process.stdout.readline())
+        found = re.search(r"relay at (zenoh:127\.0\.0\.1:\d+), without keys", process.stdout.readline())
         with open_sender(found[1], "person") as sender, open_receiver(found[1], "person", GO) as receiver:
             assert wait_until(lambda: sender.send(Lane.LIVE, b"x")) and fetch(receiver, Lane.LIVE)
         process.send_signal(end)

@@ -24,7 +24,7 @@ from support.network.transport_cases import drain, fetch
         ("", "expected memory:NAME, HOST:PORT"),
         ("nonsense", "expected memory:NAME, HOST:PORT"),
         ("tcp://127.0.0.1:1", "expected memory:NAME, HOST:PORT"),
-        ("127.0.0.1", "expected memory:NAME, HOST:PORT"),
+        ("127.0.0.1", "expected HOST:PORT, such as 127.0.0.1:7447"),
         ("127.0.0.1:99999", "expected HOST:PORT"),
         ("zenoh:127.0.0.1:x", "expected HOST:PORT"),
         ("host;rm:1", "expected HOST:PORT"),

@@ -15,10 +15,16 @@ from somacast.errors import SomacastError
 from somacast.network.keys import Keys, load_keys, make_keys
 from somacast.network.transport.base import Lane, Limits, TransportOptions
 from somacast.network.transport.open import open_receiver, open_sender
-from somacast.network.transport.zenoh.config import ROOT, Place, close_session, open_session, settings
+from somacast.network.transport.places import Place
+from somacast.network.transport.zenoh.config import ROOT, close_session, open_session, settings
 from support.network.transport_cases import UDP_IP_BYTES, CountingWay, drain, fetch, wait_until
 
-HERE = "127.0.0.1:0"
+HERE = "zenoh:127.0.0.1:0"
+
+
+def place(address: str) -> str:
+    """The address without the name of the transport."""
+    return address.removeprefix("zenoh:")
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +117,8 @@ def test_a_peer_that_falls_silent_is_missed(folders):
     plain = options(folders, False, 0)
     with (
         open_receiver(HERE, "person", plain) as receiver,
-        CountingWay(receiver.address) as way,
-        open_sender(way.address, "person", plain) as sender,
+        CountingWay(place(receiver.address)) as way,
+        open_sender(f"zenoh:{way.address}", "person", plain) as sender,
     ):
         assert wait_until(lambda: sender.send(Lane.LIVE, b"x"))
         way.broken = True
@@ -123,30 +129,28 @@ def test_a_peer_that_falls_silent_is_missed(folders):
 
 
 def test_off_loopback_nothing_opens_without_keys(folders):
-    for address in ("0.0.0.0:0", "192.0.2.1:7447", "somewhere.example.org:7447"):
+    for address in ("zenoh:0.0.0.0:0", "zenoh:192.0.2.1:7447", "zenoh:somewhere.example.org:7447"):
         with pytest.raises(SomacastError, match="expected keys"):
             open_receiver(address, "person")
         with pytest.raises(SomacastError, match="expected keys"):
             open_sender(address, "person")
-    open_receiver("0.0.0.0:0", "person", TransportOptions(insecure=True)).close()
-    open_receiver("0.0.0.0:0", "person", options(folders, True, 1)).close()
+    open_receiver("zenoh:0.0.0.0:0", "person", TransportOptions(insecure=True)).close()
+    open_receiver("zenoh:0.0.0.0:0", "person", options(folders, True, 1)).close()
 
 
 def test_places_are_spelled_as_zenoh_takes_them():
-    with open_receiver("localhost:0", "person") as receiver:
-        assert receiver.address.startswith("127.0.0.1:")
-        with open_sender(receiver.address.replace("127.0.0.1", "localhost"), "person") as sender:
-            assert wait_until(lambda: sender.send(Lane.LIVE, b"x"))
-    with pytest.raises(SomacastError, match="IPv6 in figures"):
-        open_sender("[::1]:7447", "person")
+    with open_receiver("zenoh:localhost:0", "person") as receiver, open_sender(receiver.address, "person") as sender:
+        assert wait_until(lambda: sender.send(Lane.LIVE, b"x"))
+    with pytest.raises(SomacastError, match=r"IPv6 in figures \(udp:\[::1\]:7447 takes it\)"):
+        open_sender("zenoh:[::1]:7447", "person")
     assert str(Place.parse("[::1]:7447")) == "[::1]:7447"
 
 
 def test_a_place_that_is_taken_is_told():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
-        with pytest.raises(SomacastError, match="cannot be opened"):
-            open_receiver(f"127.0.0.1:{taken.getsockname()[1]}", "person")
+        with pytest.raises(SomacastError, match="cannot listen there .*in use"):
+            open_receiver(f"zenoh:127.0.0.1:{taken.getsockname()[1]}", "person")
 
 
 @pytest.mark.parametrize("shown", ["nothing", "another authority's"])
@@ -159,7 +163,7 @@ def test_listeners_accept_nobody_without_a_certificate_of_their_authority(folder
     ):
         assert wait_until(lambda: sender.send(Lane.LIVE, b"x"))
         keys = Keys(mine.authority_crt, theirs.peer_crt, theirs.peer_key, "x", theirs.expires)
-        values = settings("peer", [], [Place.parse(receiver.address)], TransportOptions(keys=keys))
+        values = settings("peer", [], [Place.parse(place(receiver.address))], TransportOptions(keys=keys))
         if shown == "nothing":
             values["transport/link/tls/enable_mtls"] = False
         session = open_session(values)
@@ -192,7 +196,7 @@ def test_what_is_over_the_caps_is_dropped_on_all_lanes(folders):
     """A member that does not keep to the caps: straight through Zenoh, past our sender."""
     caps = Limits(live_bytes=100, identity_bytes=200, control_bytes=50, per_second=20.0, burst=10)
     with open_receiver(HERE, "person", TransportOptions(limits=caps)) as receiver:
-        places = [Place.parse(receiver.address)]
+        places = [Place.parse(place(receiver.address))]
         session = open_session(settings("peer", [], places, TransportOptions(limits=Limits(1400, 60_000, 60_000))))
         live = session.declare_publisher(f"{ROOT}/person/live")
         assert wait_until(lambda: live.matching_status.matching)
@@ -214,7 +218,7 @@ def test_noise_on_the_port_and_any_bytes_on_any_lane_are_survived(folders):
     noise = random.Random(5)
     with open_receiver(HERE, "person") as receiver, open_sender(receiver.address, "person") as sender:
         assert wait_until(lambda: sender.send(Lane.LIVE, b"x") and receiver.send(Lane.CONTROL, b"x"))
-        host, port = receiver.address.split(":")
+        host, port = place(receiver.address).split(":")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as raw:
             for _ in range(300):
                 with contextlib.suppress(OSError):
@@ -230,8 +234,8 @@ def test_noise_on_the_port_and_any_bytes_on_any_lane_are_survived(folders):
 def test_bytes_on_the_wire_are_as_stated(folders, secured):
     with (
         open_receiver(HERE, "person", options(folders, secured, 1)) as receiver,
-        CountingWay(receiver.address) as way,
-        open_sender(way.address, "person", options(folders, secured, 0)) as sender,
+        CountingWay(place(receiver.address)) as way,
+        open_sender(f"zenoh:{way.address}", "person", options(folders, secured, 0)) as sender,
     ):
         sender.send(Lane.IDENTITY, b"me")
         assert fetch(receiver, Lane.IDENTITY)

@@ -12,6 +12,7 @@ from somacast.network.keys import load_keys, make_keys
 from somacast.network.transport.base import TransportOptions
 from somacast.network.transport.open import open_receiver, open_sender
 from somacast.network.transport.udp import session
+from somacast.network.transport.udp.sockets import Way
 from somacast.network.transport.udp.wire import Kind
 
 HERE = "udp:127.0.0.1:0"
@@ -87,9 +88,10 @@ class Lab:
         return self._add(open_receiver(address, room, options))
 
     def _add(self, end):
-        own = end._socket.getsockname()
-        end._socket.close()
-        end._socket, end._clock, end.inbox._clock = _Socket(self, own), lambda: self.now_s, lambda: self.now_s
+        own = end._sockets.own[0].getsockname()
+        end._sockets.close()
+        end._sockets.own = [_Socket(self, own)] * len(end._sockets.own)
+        end._clock, end.inbox._clock = lambda: self.now_s, lambda: self.now_s
         self.ends[own] = end
         return end
 
@@ -107,7 +109,7 @@ class Lab:
         """Datagrams of somebody else, at once; returns what was sent back there."""
         before = len(self.seen)
         for data in datagrams:
-            target._take(data, source, self.now_s)
+            target._take(data, Way(0, source), self.now_s)
         return [data for _, _, there, data in self.seen[before:] if there == source]
 
     def run(self, seconds, until=None, step=None):
@@ -122,7 +124,7 @@ class Lab:
             while self._flying and self._flying[0][0] <= self.now_s:
                 _, _, source, target, data = heapq.heappop(self._flying)
                 if target in self.ends:
-                    self.ends[target]._take(data, source, self.now_s)
+                    self.ends[target]._take(data, Way(0, source), self.now_s)
             for one in list(self.ends.values()):
                 one._tick(self.now_s)
         return until is not None and until()

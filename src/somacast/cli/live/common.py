@@ -13,7 +13,8 @@ from typing import Any
 from somacast.errors import SomacastError
 from somacast.network.transport.base import TransportOptions
 
-DEFAULT_ADDRESS = "127.0.0.1:7447"
+DEFAULT_ADDRESS = "localhost:7447"
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # those that a system has: a closed terminal is the last two
 
 
 def transport_options(
@@ -43,8 +44,8 @@ def host_port(text: str, what: str) -> tuple[str, int]:
 
 @contextlib.contextmanager
 def stopping() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set: the session then ends by itself, and cleanly. Signals reach the main thread
-    alone: in another one it is a mere event."""
+    """An event that Ctrl-C, SIGTERM and a closed terminal set: the session then ends by itself, and cleanly. What is
+    ignored already stays so (nohup). Signals reach the main thread alone: in another one it is a mere event."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -53,7 +54,8 @@ def stopping() -> Iterator[threading.Event]:
     def ask(number: int, frame: Any) -> None:
         stop.set()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
+    before = {n: signal.signal(n, ask) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
     try:
         yield stop
     finally:
@@ -72,15 +74,17 @@ class StatusLine:
         """state: what makes a line news when it differs from that of the line before."""
         self._count = 1 if state != self._state else self._count + 1
         self._state = state
-        if self.live:
-            print("\r" + text.ljust(self._width), end="", file=sys.stderr, flush=True)
-            self._width = len(text)
-        elif self._count % self.every == 1:
-            print(text, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # the terminal is gone: the session goes on
+            if self.live:
+                print("\r" + text.ljust(self._width), end="", file=sys.stderr, flush=True)
+                self._width = len(text)
+            elif self._count % self.every == 1:
+                print(text, file=sys.stderr, flush=True)
 
     def end(self) -> None:
-        if self.live and self._width:
-            print(file=sys.stderr)
+        with contextlib.suppress(OSError):
+            if self.live and self._width:
+                print(file=sys.stderr)
 
 
 def rate_text(status: dict[str, Any]) -> str:

@@ -18,15 +18,15 @@ RECORDED = (".soma", ".glb", ".bvh")
 class Arguments:
     """Receive a person live and show them in the browser, record them, or hand them to other programs.
 
-    Example: somacast receive --listen 127.0.0.1:7447 --view
+    Example: somacast receive --view
 
-    Example: somacast receive --connect relay.example.org:7447 --keys receiver --record me.glb --vmc 127.0.0.1:39539
+    Example: somacast receive --connect zenoh:relay.example.org:7447 --keys receiver --record me.glb
     """
 
     listen: str = DEFAULT_ADDRESS
-    """where senders find this receiver: HOST:PORT, udp:HOST:PORT, or a .soma file to play"""
+    """where senders find this receiver: HOST:PORT, zenoh:HOST:PORT, webrtc:http://HOST:PORT, or a .soma file to play"""
     connect: str | None = None
-    """go to a relay or a listening sender instead of waiting"""
+    """go to a listening sender (HOST:PORT) or a relay (zenoh:HOST:PORT) instead of waiting"""
     room: str = "person"
     """name of the stream"""
     keys: Path | None = None
@@ -93,7 +93,7 @@ def receive(arguments: Any, address: str, options: Any, vmc: tuple[str, int] | N
             outputs.append(shown)
             print(f"open {server.url}", flush=True)
         session = ReceiveSession(transport, system, system.decoder(device), outputs)
-        print(f"receiving room {arguments.room} at {address}; Ctrl-C ends", flush=True)
+        print(f"receiving room {arguments.room} at {transport.address}; Ctrl-C ends", flush=True)
         line = StatusLine()
         try:
             with stopping() as stop:
@@ -107,9 +107,9 @@ def receive(arguments: Any, address: str, options: Any, vmc: tuple[str, int] | N
     return 0
 
 
-def _state(status: dict[str, Any]) -> tuple[bool, bool]:
-    """Whether a sender is there, and whether frames of it have come."""
-    return status["alive"], status["bytes_per_frame"] is not None
+def _state(status: dict[str, Any]) -> object:
+    """Whether a sender is there, whether frames of it have come, and what is told of the other side."""
+    return status["alive"], status["bytes_per_frame"] is not None, status["notes"][-1:]
 
 
 def _text(status: dict[str, Any]) -> str:

@@ -40,7 +40,7 @@ def run(arguments: Arguments) -> int:
     """Relay until Ctrl-C or SIGTERM."""
     from somacast.network.keys import load_keys
     from somacast.network.transport.base import Limits, TransportOptions
-    from somacast.network.transport.zenoh.config import Place
+    from somacast.network.transport.zenoh.ends import parse_places
     from somacast.network.transport.zenoh.relay import Relay
 
     options = TransportOptions(
@@ -48,9 +48,12 @@ def run(arguments: Arguments) -> int:
         insecure=arguments.insecure,
         limits=Limits(peers=arguments.receivers),
     )
-    places = [Place.parse(one) for one in arguments.connect]
+    listen, connect = (
+        parse_places(arguments.listen),
+        [place for one in arguments.connect for place in parse_places(one)],
+    )
     # Signals set an event: an exception in the middle of a call into Zenoh may end the process.
-    with stopping() as stop, Relay([Place.parse(arguments.listen)], places, options) as relay:
+    with stopping() as stop, Relay(listen, connect, options) as relay:
         print(
             f"relay at {relay.address}, {'with keys' if options.keys else 'without keys'}; Ctrl-C ends it", flush=True
         )

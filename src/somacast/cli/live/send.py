@@ -26,14 +26,14 @@ class Arguments:
 
     Example: somacast send webcam --to 192.0.2.7:7447 --keys sender
 
-    Example: somacast send synthetic:walking --to 127.0.0.1:7447
+    Example: somacast send synthetic:walking
     """
 
     source: tyro.conf.Positional[str]
     """webcam, webcam:1, a video or picture file, or synthetic:walking (standing, running, jumping, sitting, ...)"""
     to: str = DEFAULT_ADDRESS
-    """receiver or relay: HOST:PORT (zenoh), udp:HOST:PORT (soonest on screen), webrtc:http://HOST:PORT,
-    or a .soma file to write"""
+    """receiver: HOST:PORT; relay, or several receivers: zenoh:HOST:PORT,HOST:PORT; webrtc:http://HOST:PORT; or a .soma
+    file to write"""
     listen: bool = False
     """wait at that address for receivers instead of going there"""
     room: str = "person"
@@ -96,7 +96,7 @@ def run(arguments: Arguments) -> int:
         print(f"sending {arguments.source} to {arguments.to}, room {arguments.room}; Ctrl-C ends", flush=True)
         try:
             with stopping() as stop:
-                session.run(stop, lambda status: line.show(_text(status), status["peers"]))
+                session.run(stop, lambda status: line.show(_text(status), (status["peers"], status["note"])))
         finally:
             line.end()
     counts = session.sender.counts

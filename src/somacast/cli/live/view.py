@@ -29,11 +29,11 @@ class Arguments:
 
     Example: somacast view walk.soma
 
-    Example: somacast view relay.example.org:7447 --keys receiver
+    Example: somacast view zenoh:relay.example.org:7447 --keys receiver
     """
 
     what: tyro.conf.Positional[str]
-    """.soma file, mesh (.glb, .ply, .obj), or address of a relay or listening sender: HOST:PORT"""
+    """.soma file, mesh (.glb, .ply, .obj), or address of a listening sender (HOST:PORT) or a relay (zenoh:HOST:PORT)"""
     port: int = 0
     """port of the page, 0: any free one"""
     open: bool = False

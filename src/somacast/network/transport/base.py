@@ -36,6 +36,7 @@ class Lane(IntEnum):
     CONTROL = 2
 
 
+NOBODY_S = 3.0  # without an answer, until that is told
 TO_RECEIVERS = frozenset((Lane.LIVE, Lane.IDENTITY))
 TO_SENDER = frozenset((Lane.CONTROL,))
 
@@ -133,13 +134,17 @@ class Transport(Protocol):
     """One end of a way between a sender and its receivers. Any thread may call any method.
 
     header_bytes: what lower layers add to one LIVE message of usual size on the wire. address: where the other side
-    finds this one, or where this one has gone. notice: one line about the other side that a user should see, or "".
+    finds this one, or where this one has gone.
     """
 
     header_bytes: int
     address: str
-    notice: str
     statistics: TransportStatistics
+
+    @property
+    def notice(self) -> str:
+        """One line about the other side that a user should see now, or "": nobody answers, somebody is turned away."""
+        ...
 
     def send(self, lane: Lane, data: bytes) -> bool:
         """Hand over one message without waiting; False if it went nowhere: nobody is there, too large, a full queue.
@@ -186,12 +191,17 @@ class Ends:
     """What the ends of all transports share: the inbox, the counts, and `with`."""
 
     sends: frozenset[Lane]
-    notice: str = ""
+    _notice: str = ""
 
     def __init__(self, sends: frozenset[Lane], limits: Limits, clock: Clock = time.monotonic) -> None:
         self.sends, self.limits = sends, limits
         self.statistics = TransportStatistics()
         self.inbox = Inbox(limits, frozenset(Lane) - sends, self.statistics, clock)
+
+    @property
+    def notice(self) -> str:
+        """See Transport."""
+        return self._notice
 
     def _fits(self, lane: Lane, data: bytes) -> bool:
         """Whether a message may go out; counts it as refused if not."""

@@ -1,4 +1,4 @@
-"""Addresses: `memory:NAME`, `zenoh:HOST:PORT` or plain `HOST:PORT`, `udp:HOST:PORT`, `webrtc:http://HOST:PORT`, and
+"""Addresses: `memory:NAME`, `udp:HOST:PORT` or plain `HOST:PORT`, `zenoh:HOST:PORT`, `webrtc:http://HOST:PORT`, and
 files whose names end in `.soma`."""
 
 from __future__ import annotations
@@ -7,9 +7,10 @@ from pathlib import Path
 
 from somacast.checks import shown
 from somacast.errors import SomacastError
-from somacast.network.transport.base import Transport, TransportOptions
+from somacast.network.transport.base import Transport, TransportOptions, check_word
+from somacast.network.transport.places import is_address
 
-EXPECTED = "expected memory:NAME, HOST:PORT, zenoh:HOST:PORT, udp:HOST:PORT, webrtc:http://HOST:PORT or FILE.soma"
+EXPECTED = "expected memory:NAME, HOST:PORT, udp:HOST:PORT, zenoh:HOST:PORT, webrtc:http://HOST:PORT or FILE.soma"
 DEFAULT_ROOM = "person"
 
 
@@ -19,8 +20,9 @@ def open_sender(address: str, room: str = DEFAULT_ROOM, options: TransportOption
     Raises SomacastError, in one line, for an address that is none, that cannot be used, or that leaves this machine
     without keys.
     """
-    kind, rest = _split(address)
+    kind, rest = split_address(address)
     options = options or TransportOptions()
+    check_word("room", room)
     if kind == "memory":
         from somacast.network.transport import memory
 
@@ -44,8 +46,9 @@ def open_sender(address: str, room: str = DEFAULT_ROOM, options: TransportOption
 
 def open_receiver(address: str, room: str = DEFAULT_ROOM, options: TransportOptions | None = None) -> Transport:
     """A receiving end at an address; otherwise as open_sender."""
-    kind, rest = _split(address)
+    kind, rest = split_address(address)
     options = options or TransportOptions()
+    check_word("room", room)
     if kind == "memory":
         from somacast.network.transport import memory
 
@@ -67,15 +70,17 @@ def open_receiver(address: str, room: str = DEFAULT_ROOM, options: TransportOpti
     return ZenohReceiver(rest, room, options)
 
 
-def _split(address: str) -> tuple[str, str]:
-    """Kind and rest of an address."""
+def split_address(address: str) -> tuple[str, str]:
+    """Kind (memory, file, udp, zenoh, webrtc) and rest of an address."""
     if not isinstance(address, str):
         raise SomacastError(f"address: {EXPECTED}, got {shown(address)}")
     kind, colon, rest = address.partition(":")
-    if address.endswith(".soma"):
+    if address.lower().endswith(".soma"):
         return "file", address
     if colon and kind in ("memory", "zenoh", "udp", "webrtc"):
         return kind, rest
-    if "/" in address or not colon or kind == "file":
+    if "," in address:
+        raise SomacastError(f"address: expected zenoh:{address[:80]} for several places, got {shown(address)}")
+    if "/" in address or kind == "file" or not (colon or is_address(address) or address == "localhost"):
         raise SomacastError(f"address: {EXPECTED}, got {shown(address)}")
-    return "zenoh", address
+    return "udp", address

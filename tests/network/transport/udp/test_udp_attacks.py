@@ -241,7 +241,7 @@ def test_answers_go_where_the_newest_datagram_came_from(lab, keyed):
     sim.carries = lambda data: True
     sender.send(Lane.LIVE, b"next")
     sim.run(0.1)
-    assert receiver.send(Lane.CONTROL, b"back") and sim.seen[-1][2] == sender._socket.own
+    assert receiver.send(Lane.CONTROL, b"back") and sim.seen[-1][2] == sender._sockets.own[0].own
 
 
 # who has the secret, or many recordings

@@ -13,6 +13,7 @@ from somacast.network.keys import load_keys, make_keys
 from somacast.network.transport.base import Lane, Limits, TransportOptions
 from somacast.network.transport.open import open_receiver, open_sender
 from somacast.network.transport.udp.noise import REKEY_DATAGRAMS
+from somacast.network.transport.udp.sockets import Way
 from somacast.network.transport.udp.wire import FRAME_BYTES, Kind
 from support.network.transport_cases import CountingWay, drain, fetch, wait_until
 from support.network.udp_cases import HERE, crash
@@ -75,7 +76,7 @@ def test_folders_without_the_secret_and_wrong_places_are_told(tmp_path, keyed):
         open_sender(HERE, "room")
     with pytest.raises(SomacastError, match="room: expected"):
         open_receiver(HERE, "a/b")
-    with open_receiver(HERE, "room") as receiver, pytest.raises(SomacastError, match="cannot be opened"):
+    with open_receiver(HERE, "room") as receiver, pytest.raises(SomacastError, match="cannot listen there .*in use"):
         open_receiver(receiver.address, "room")
     with open_receiver("udp:0.0.0.0:0", "room", TransportOptions(insecure=True)) as receiver:
         assert receiver.header_bytes == 54
@@ -237,19 +238,19 @@ def test_any_bytes_raise_nothing(pair, at_sender, body, kind, counter, authentic
     """Anything from anybody, and anything from a member of the room inside a session."""
     from somacast.network.transport.udp.wire import greet, greeting, seal
 
-    end, place = pair[0] if at_sender else pair[1], ("127.0.0.1", 9)
+    end, way = pair[0] if at_sender else pair[1], Way(0, ("127.0.0.1", 9))
     with end._lock:
         end._replies = 50.0
-        end._take(body, place, end._clock())
+        end._take(body, way, end._clock())
         if authentic and kind in list(Kind):
-            sent, end._put = [], lambda data, address: sent.append(data) is None
+            sent, end._sockets.put = [], lambda data, way: sent.append(data) is None
             handshake = end._room.handshake(initiates=True)
             hello = handshake.write()
-            end._take(greet(Kind.HELLO, hello[:4], hello), place, end._clock())
+            end._take(greet(Kind.HELLO, hello[:4], hello), way, end._clock())
             if sent and handshake.read(greeting(sent[0])) == b"":
                 key = handshake.keys()[0]
-                end._take(seal(key, Kind(kind), hello[:4], counter, body), place, end._clock())
-            del end._put
+                end._take(seal(key, Kind(kind), hello[:4], counter, body), way, end._clock())
+            del end._sockets.put
             end._peers.clear()
         end._tick(end._clock())
     end.receive()

@@ -15,11 +15,11 @@ from somacast.network.transport.udp.wire import (
     Kind,
     Window,
     greet,
-    is_old,
     look,
     read_ack,
     seal,
     split,
+    stranger,
     unseal,
 )
 
@@ -48,7 +48,7 @@ def test_datagrams_are_understood_as_they_were_sealed():
 def test_other_bytes_are_not_understood(data):
     seen = look(data)
     assert seen is None or data[0] >> 4 == 2
-    assert not (seen and is_old(data))
+    assert not (seen and stranger(data))
 
 
 @settings(max_examples=60, deadline=None)

@@ -9,9 +9,7 @@ session; answers are as long as what they answer, REPLIES_PER_S at most.
 
 from __future__ import annotations
 
-import contextlib
 import selectors
-import socket
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -20,8 +18,10 @@ from dataclasses import dataclass, field
 
 from somacast.errors import SomacastError
 from somacast.network.keys import ROOM_KEY, read_room_key
-from somacast.network.transport.base import TO_RECEIVERS, Ends, Lane, TransportOptions, check_word
+from somacast.network.transport.base import NOBODY_S, TO_RECEIVERS, Ends, Lane, TransportOptions, check_word
+from somacast.network.transport.places import Place, check_open
 from somacast.network.transport.udp.noise import KEY_BYTES, Handshake, ReceivingKey, Room, SendingKey
+from somacast.network.transport.udp.sockets import Sockets, Way
 from somacast.network.transport.udp.wire import (
     FRAME_BYTES,
     MAX_COUNTER,
@@ -33,12 +33,11 @@ from somacast.network.transport.udp.wire import (
     Window,
     greet,
     greeting,
-    is_old,
     look,
     seal,
+    stranger,
     unseal,
 )
-from somacast.network.transport.zenoh.config import Place, check_open
 
 FIRST_WAIT_S = 0.25  # until something is repeated
 HELLO_GAP_S, MAX_HELLO_GAP_S, EARLY_HELLOS = 0.1, 1.0, 10  # between HELLOs: the first ones, then doubling
@@ -48,9 +47,8 @@ UNCONFIRMED_S, MIN_UNCONFIRMED_S = 5.0, 1.0  # a session that nobody has used is
 REPLY_GAP_S = 0.05  # between answers to the same HELLO
 REPLIES_PER_S, REPLIES_AT_ONCE = 50.0, 50
 MAX_GREETED = 4096
-BUFFER_BYTES = 1 << 20
+NOTICE_S = 5.0  # how long a word about the other side stands
 _TICK_S, _READS_AT_ONCE = 0.02, 64
-Address = tuple  # as the socket module has it
 
 
 @dataclass
@@ -71,7 +69,7 @@ class Peer:
     session: bytes
     sending: SendingKey
     receiving: ReceivingKey
-    address: Address
+    way: Way
     heard_s: float
     confirmed: bool
     confirmed_s: float = 0.0
@@ -105,7 +103,7 @@ class UdpEnd(Ends, ABC):
         self, sends: frozenset[Lane], address: str, room: str, options: TransportOptions, listen: bool
     ) -> None:
         super().__init__(sends, options.limits)
-        check_word("room", room)
+        self.room = check_word("room", room)
         place = Place.parse(address)
         check_open([place], options.keys, options.insecure)
         initiator = b"sender" if (sends == TO_RECEIVERS) is not listen else b"receiver"
@@ -120,10 +118,11 @@ class UdpEnd(Ends, ABC):
         self._attempt: Attempt | None = None
         self._hellos, self._hello_s = 0, -1e9
         self._replies, self._replies_s = float(REPLIES_AT_ONCE), 0.0
-        self._socket, self._target = _open_socket(place, listen)
-        own = Place(place.host, self._socket.getsockname()[1]) if listen else place
-        self.address = f"udp:{own}"
-        self.header_bytes = (48 if self._socket.family == socket.AF_INET6 else 28) + FRAME_BYTES
+        self._sockets = Sockets(place, listen)
+        self._goes = not listen
+        self._noticed_s, self._met_s = 0.0, None
+        self.address = f"udp:{self._sockets.place}"
+        self.header_bytes = self._sockets.header_bytes + FRAME_BYTES
         limits = options.limits
         self._max_bytes = max(limits.live_bytes, limits.control_bytes, PART_BYTES + PART_HEAD_BYTES) + FRAME_BYTES + 1
         self._thread = threading.Thread(target=self._run, name="somacast-udp", daemon=True)
@@ -133,44 +132,46 @@ class UdpEnd(Ends, ABC):
     def _run(self) -> None:
         tick_s = 0.0
         with selectors.DefaultSelector() as ready:
-            ready.register(self._socket, selectors.EVENT_READ)
+            for number, one in enumerate(self._sockets.own):
+                ready.register(one, selectors.EVENT_READ, number)
             while not self._closed:
                 with self._lock:
                     now = self._clock()
                     if now >= tick_s and not self._closed:
                         tick_s = now + _TICK_S
                         self._tick(now)
-                ready.select(_TICK_S)
-                for _ in range(_READS_AT_ONCE):
-                    try:
-                        data, address = self._socket.recvfrom(self._max_bytes)
-                    except BlockingIOError:
-                        break
-                    except OSError:  # some systems tell here that an earlier datagram found nobody
-                        continue
-                    with self._lock:
-                        if not self._closed:
-                            self._take(data, address, self._clock())
+                for key, _ in ready.select(_TICK_S):
+                    self._read(key.data)
 
-    def _take(self, data: bytes, address: Address, now_s: float) -> None:
+    def _read(self, number: int) -> None:
+        for _ in range(_READS_AT_ONCE):
+            try:
+                data, address = self._sockets.own[number].recvfrom(self._max_bytes)
+            except BlockingIOError:
+                return
+            except OSError:  # some systems tell here that an earlier datagram found nobody
+                continue
+            with self._lock:
+                if not self._closed:
+                    self._take(data, Way(number, address), self._clock())
+
+    def _take(self, data: bytes, way: Way, now_s: float) -> None:
         """One datagram of anybody. Nothing happens before it is known to be authentic and new."""
         seen = look(data)
         if seen is None:
-            if is_old(data) and not self.notice:
-                self.notice = (
-                    f"{address[0]} sends what a Somacast before wire version 2 sends; expected version 2 there"
-                )
+            if what := stranger(data):
+                self._tell(f"{way.address[0]} {what}", now_s)
             self.statistics.rejected += 1
             return
         kind, session = seen
         if kind is Kind.HELLO:
-            self._hello(session, greeting(data), address, now_s)
+            self._hello(session, greeting(data), way, now_s)
         elif kind is Kind.REPLY:
-            self._reply(session, greeting(data), now_s)
+            self._reply(session, greeting(data), way, now_s)
         else:
-            self._message(kind, session, data, address, now_s)
+            self._message(kind, session, data, way, now_s)
 
-    def _message(self, kind: Kind, session: bytes, data: bytes, address: Address, now_s: float) -> None:
+    def _message(self, kind: Kind, session: bytes, data: bytes, way: Way, now_s: float) -> None:
         peer = self._peers.get(session)
         found = unseal(peer.receiving, data) if peer is not None and kind in self.takes else None
         if peer is None or found is None:
@@ -181,8 +182,8 @@ class UdpEnd(Ends, ABC):
         if not peer.window.take(counter):
             self.statistics.replayed += 1
             return
-        if newest:
-            peer.address = address
+        if newest and not self._goes:
+            peer.way = way
         peer.heard_s = now_s
         if kind is Kind.BYE:
             self._drop(peer)
@@ -193,15 +194,15 @@ class UdpEnd(Ends, ABC):
 
     # handshake
 
-    def _hello(self, session: bytes, message: bytes, address: Address, now_s: float) -> None:
+    def _hello(self, session: bytes, message: bytes, way: Way, now_s: float) -> None:
         """Somebody asks for a session, or a recording does."""
         public, peer = message[:KEY_BYTES], self._peers.get(session)
-        if self._target is not None or session != public[:SESSION_BYTES]:
+        if self._goes or session != public[:SESSION_BYTES]:
             self.statistics.rejected += 1
         elif peer is not None and peer.hello == message:  # the answer was lost, or this came twice
             if not peer.confirmed and now_s - peer.replied_s >= REPLY_GAP_S and self._may_reply(now_s):
                 peer.replied_s = now_s
-                self._put(peer.reply, address)
+                self._sockets.put(peer.reply, way)
             else:
                 self.statistics.replayed += 1
         elif public in self._greeted:
@@ -210,12 +211,15 @@ class UdpEnd(Ends, ABC):
             handshake = self._room.handshake(initiates=False)
             if peer is not None or handshake.read(message) is None:
                 self.statistics.rejected += 1
+                self._tell(
+                    f"{way.address[0]} is turned away: its room is not {self.room}, or its keys are others", now_s
+                )
             elif not self._make_room(now_s) or not self._may_reply(now_s):
                 self.statistics.capped += 1
             else:
-                self._greet(handshake, session, message, address, now_s)
+                self._greet(handshake, session, message, way, now_s)
 
-    def _greet(self, handshake: Handshake, session: bytes, message: bytes, address: Address, now_s: float) -> None:
+    def _greet(self, handshake: Handshake, session: bytes, message: bytes, way: Way, now_s: float) -> None:
         try:
             reply = greet(Kind.REPLY, session, handshake.write())
         except ValueError:  # a public key of low order
@@ -224,10 +228,10 @@ class UdpEnd(Ends, ABC):
         self._greeted[message[:KEY_BYTES]] = None
         if len(self._greeted) > MAX_GREETED:
             self._greeted.popitem(last=False)
-        peer = Peer(session, *handshake.keys(), address, now_s, confirmed=False)
+        peer = Peer(session, *handshake.keys(), way, now_s, confirmed=False)
         peer.hello, peer.reply, peer.replied_s = message, reply, now_s
         self._peers[session] = peer
-        self._put(reply, address)
+        self._sockets.put(reply, way)
 
     def _may_reply(self, now_s: float) -> bool:
         earned = (now_s - self._replies_s) * REPLIES_PER_S
@@ -259,9 +263,11 @@ class UdpEnd(Ends, ABC):
         late = max(self._hellos - EARLY_HELLOS, 0)
         if now_s - self._hello_s >= min(HELLO_GAP_S * 2 ** min(late, 8), MAX_HELLO_GAP_S):
             self._hellos, self._hello_s = self._hellos + 1, now_s
-            self._put(greet(Kind.HELLO, attempt.hello[:SESSION_BYTES], attempt.hello), self._target)
+            hello = greet(Kind.HELLO, attempt.hello[:SESSION_BYTES], attempt.hello)
+            for way in self._sockets.targets:  # the first one that answers is taken
+                self._sockets.put(hello, way)
 
-    def _reply(self, session: bytes, message: bytes, now_s: float) -> None:
+    def _reply(self, session: bytes, message: bytes, way: Way, now_s: float) -> None:
         """An answer to HELLO: the session is there."""
         attempt = self._attempt
         if attempt is None or session != attempt.hello[:SESSION_BYTES]:
@@ -269,12 +275,13 @@ class UdpEnd(Ends, ABC):
             self.statistics.replayed += known
             self.statistics.rejected += not known
             return
-        if attempt.handshake.read(message) is None or self._target is None:
+        if attempt.handshake.read(message) is None or not self._goes:
             self.statistics.rejected += 1
             return
         for silent in list(self._peers.values()):
             self._drop(silent)
-        peer = Peer(session, *attempt.handshake.keys(), self._target, now_s, confirmed=False)
+        target = self._sockets.target_like(way)
+        peer = Peer(session, *attempt.handshake.keys(), target, now_s, confirmed=False)
         self._peers[session], self._attempt, self._hellos = peer, None, 0
         self._confirm(peer, now_s)
 
@@ -282,6 +289,7 @@ class UdpEnd(Ends, ABC):
 
     def _confirm(self, peer: Peer, now_s: float) -> None:
         peer.confirmed, peer.confirmed_s, peer.reply = True, now_s, b""
+        self._notice = ""
         self._met(peer, now_s)
         if not peer.counter:  # the other side waits for a word: only that tells this from a recording
             self._post(Kind.PING, self._own_name(), peer)
@@ -302,10 +310,11 @@ class UdpEnd(Ends, ABC):
             if silent_s >= (self.options.lease_s if peer.confirmed else UNCONFIRMED_S):
                 self._drop(peer)
             elif peer.confirmed:
-                unheard = self._target is not None and peer.window.highest < 0  # the first words may have been lost
+                unheard = self._goes and peer.window.highest < 0  # the first words may have been lost
                 if now_s - peer.sent_s >= (min(FIRST_WAIT_S, self._keep_s) if unheard else self._keep_s):
                     self._post(Kind.PING, self._own_name(), peer)
-        if self._target is not None:
+        self._watch(now_s)
+        if self._goes:
             self._ask(now_s)
 
     def _drop(self, peer: Peer) -> None:
@@ -316,16 +325,23 @@ class UdpEnd(Ends, ABC):
         lease_s = self.options.lease_s
         return [peer for peer in self._peers.values() if peer.confirmed and now_s - peer.heard_s < lease_s]
 
-    # going out
+    # what the user is told
 
-    def _put(self, data: bytes, address: Address | None) -> bool:
-        if address is None:
-            return False
-        try:
-            self._socket.sendto(data, address)
-        except OSError:  # full buffer, no route: best effort
-            return False
-        return True
+    def _tell(self, text: str, now_s: float) -> None:
+        if not self._notice:
+            self._notice, self._noticed_s = text, now_s
+
+    def _watch(self, now_s: float) -> None:
+        """Tell that nobody answers, and take back what is no longer so."""
+        if self._met_s is None or self._live(now_s):
+            self._met_s = now_s
+        if self._notice and now_s - self._noticed_s >= NOTICE_S:
+            self._notice = ""
+        if self._goes and now_s - self._met_s >= NOBODY_S:
+            whom = "receiver" if self.sends == TO_RECEIVERS else "sender"
+            self._tell(f"nobody answers at udp:{self._sockets}; expected a {whom} of room {self.room} there", now_s)
+
+    # going out
 
     def _post(self, kind: Kind, body: bytes, peer: Peer) -> bool:
         """Seal and send; whether it left."""
@@ -334,7 +350,7 @@ class UdpEnd(Ends, ABC):
         data = seal(peer.sending, kind, peer.session, peer.counter, body)
         peer.counter += 1
         peer.sent_s = self._clock()
-        return self._put(data, self._target or peer.address)
+        return self._sockets.put(data, peer.way)
 
     def close(self) -> None:
         """See Transport."""
@@ -346,7 +362,7 @@ class UdpEnd(Ends, ABC):
         if first:
             if self._thread.is_alive():
                 self._thread.join()
-            self._socket.close()
+            self._sockets.close()
             self._peers.clear()
             self._attempt = None
 
@@ -365,30 +381,3 @@ def _room_key(options: TransportOptions) -> bytes | None:
             f"(run somacast keys once more in the authority's folder, then copy its {ROOM_KEY} into every machine's)"
         )
     return read_room_key(options.keys.room_key)
-
-
-def _open_socket(place: Place, listen: bool) -> tuple[socket.socket, Address | None]:
-    """A socket, and where it goes if it does not listen; SomacastError if the place cannot be used."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_DGRAM)[0]
-        made = socket.socket(family, socket.SOCK_DGRAM)
-    except (OSError, UnicodeError) as fault:
-        reason = getattr(fault, "strerror", None) or str(fault)
-        raise SomacastError(f"udp:{place}: expected a host that is known ({reason.lower()})") from fault
-    try:
-        made.setblocking(False)
-        with contextlib.suppress(OSError):
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
-        loopback = "::1" if family == socket.AF_INET6 else "127.0.0.1"
-        anywhere = "::" if family == socket.AF_INET6 else "0.0.0.0"
-        here = address if listen else (loopback if place.loopback else anywhere, 0)
-        made.bind(here)
-        if not listen and not place.port:
-            raise SomacastError(f"udp:{place}: expected a port from 1 to 65535 to go to")
-    except SomacastError:
-        made.close()
-        raise
-    except OSError as fault:
-        made.close()
-        raise SomacastError(f"udp:{place}: cannot be opened ({(fault.strerror or str(fault)).lower()})") from fault
-    return made, None if listen else address

@@ -52,11 +52,11 @@ class UdpSender(UdpEnd):
                 self._number, self._parts = self._number + 1, parts
                 for peer in peers:
                     self._push(peer, now)
-                left = bool(peers) or self._target is not None
+                left = bool(peers) or self._goes
             elif peers:
                 left = any([self._post(Kind.LIVE, bytes(data), peer) for peer in peers])
             else:
-                self._newest = bytes(data) if self._target is not None else None
+                self._newest = bytes(data) if self._goes else None
                 left = self._newest is not None
         return self._count(data) if left else self._refuse()
 

@@ -29,6 +29,7 @@ WINDOW = 1024  # datagrams by which one may be overtaken
 PART_BYTES = 1200  # of a message that is split
 MAX_PARTS = 32
 _OLD_BYTES = 30  # version 1, the shortest
+_QUIC_BYTES = 1200  # of its first datagrams, at least
 _PART, _ACK = struct.Struct(">HBB"), struct.Struct(">HI")
 PART_HEAD_BYTES = _PART.size
 
@@ -58,9 +59,13 @@ def look(datagram: bytes) -> tuple[Kind, bytes] | None:
     return (kind, datagram[1:START_BYTES]) if fits else None
 
 
-def is_old(datagram: bytes) -> bool:
-    """Whether it looks like one of version 1, which had no handshake."""
-    return len(datagram) >= _OLD_BYTES and datagram[0] >> 4 == 1 and datagram[0] & 15 <= 7
+def stranger(datagram: bytes) -> str:
+    """What bytes that `look` does not understand tell of whoever sent them, as the end of a sentence; "": nothing."""
+    if len(datagram) >= _OLD_BYTES and datagram[0] >> 4 == 1 and datagram[0] & 15 <= 7:
+        return "sends what a Somacast before wire version 2 sends; expected version 2 there"
+    if len(datagram) >= _QUIC_BYTES and datagram[0] >> 6 == 3:
+        return "speaks QUIC, as zenoh:HOST:PORT does; expected the same transport at both ends"
+    return ""
 
 
 def greet(kind: Kind, session: bytes, message: bytes) -> bytes:

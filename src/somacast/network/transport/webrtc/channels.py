@@ -16,6 +16,7 @@ import contextlib
 import http.client
 import json
 import secrets
+import socket
 import ssl
 import threading
 import time
@@ -28,14 +29,15 @@ from somacast.errors import SomacastError
 from somacast.extras import require
 from somacast.network.keys import Keys
 from somacast.network.transport.base import SENDER, TO_RECEIVERS, TO_SENDER, Ends, Lane, TransportOptions, check_word
+from somacast.network.transport.places import Place, check_open
 from somacast.network.transport.webrtc.signalling import MAX_SDP_BYTES, cleaned_offer, only_at, serve_offers
-from somacast.network.transport.zenoh.config import Place, check_open
 
 # Computed: IPv4 20, UDP 8, DTLS 1.2 with AES-GCM 37, SCTP 12, its DATA chunk 16, and up to 3 of padding.
 HEADER_BYTES = 95
 RETRY_S, CONNECT_S, CLOSE_S = 0.5, 10.0, 3.0
 LIVE_BUFFER_BYTES = 4096  # what may wait in a channel; beyond, what is new goes nowhere
 IDENTITY_BUFFER_BYTES = 65_536
+_REFUSED = {404: "expected a receiver of room {room}, got one of another", 409: "the room has a sender already"}
 _LABELS = {Lane.LIVE: "live", Lane.IDENTITY: "identity", Lane.CONTROL: "control"}
 
 
@@ -156,6 +158,7 @@ class WebRtcSender(_WebRtcEnd):
         if options.listen:
             raise SomacastError("webrtc: expected the receiver to listen, got a sender that is told to")
         self._place, secure = parse_url(url, options.keys, options.insecure)
+        self._place.resolve()
         super().__init__(TO_RECEIVERS, room, options)
         self.address, self._identity = f"webrtc:{url}", None
         self._context = _context(options.keys, False) if secure else None
@@ -170,8 +173,12 @@ class WebRtcSender(_WebRtcEnd):
 
     async def _stay(self) -> None:
         while not self._closed:
-            with contextlib.suppress(Exception):  # nobody there yet, or no longer: again
+            try:
                 await self._connect()
+            except SomacastError as fault:
+                self._notice = str(fault)
+            except Exception:  # nobody there yet, or no longer: again
+                self._notice = f"nobody answers at {self.address}; expected a receiver of room {self.room} there"
             if self._connection is not None:
                 await self._connection.close()
             await asyncio.sleep(RETRY_S)
@@ -190,22 +197,31 @@ class WebRtcSender(_WebRtcEnd):
         await connection.setLocalDescription(await connection.createOffer())
         answer = await asyncio.to_thread(self._post, connection.localDescription.sdp)
         await connection.setRemoteDescription(RTCSessionDescription(answer, "answer"))
-        self._heard_s = time.monotonic() + CONNECT_S / 2  # time to connect
+        self._heard_s, self._notice = time.monotonic() + CONNECT_S / 2, ""  # time to connect
         await self._keep(connection)
+
+    def _host(self) -> str:
+        """The address of a local name at which somebody listens; any other name as it is, for its certificate."""
+        if self._place.local_name:
+            for _, (host, port) in self._place.resolve():
+                with contextlib.suppress(OSError), socket.create_connection((host, port), CONNECT_S):
+                    return host
+        return self._place.host
 
     def _post(self, sdp: str) -> str:
         kind: Callable[..., http.client.HTTPConnection] = http.client.HTTPConnection
         extra: dict[str, Any] = {"timeout": CONNECT_S}
         if self._context is not None:
             kind, extra = http.client.HTTPSConnection, extra | {"context": self._context}
-        web = kind(self._place.host, self._place.port, **extra)
+        web = kind(self._host(), self._place.port, **extra)
         try:
             body = json.dumps({"type": "offer", "sdp": sdp})
             web.request("POST", f"/{self.room}", body, {"Content-Type": "application/json"})
             response = web.getresponse()
             text = response.read(MAX_SDP_BYTES)
             if response.status != 200:
-                raise SomacastError(f"{self.address}: refused the offer ({response.status})")
+                why = _REFUSED.get(response.status, "refused the offer")
+                raise SomacastError(f"{self.address}: {why.format(room=self.room)} ({response.status})")
             return str(json.loads(text)["sdp"])
         finally:
             web.close()
@@ -218,15 +234,16 @@ class WebRtcReceiver(_WebRtcEnd):
         if options.listen is False:
             raise SomacastError("webrtc: expected the receiver to listen, got one that is told not to")
         place, secure = parse_url(url, options.keys, options.insecure)
+        self._servers: list[asyncio.Server] = []
         super().__init__(TO_SENDER, room, options)
         self._busy = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         context = _context(options.keys, True) if secure else None
         try:
-            self._server, port = self._call(serve_offers(place, self.room, self.answer, context), CONNECT_S)
-        except OSError as fault:
+            self._servers, port = self._call(serve_offers(place, self.room, self.answer, context), CONNECT_S)
+        except SomacastError:
             self.close()
-            raise SomacastError(f"{place}: cannot listen there ({(fault.strerror or str(fault)).lower()})") from fault
+            raise
         self._place = Place(place.host, port)
         self.address = f"webrtc:{'https' if secure else 'http'}://{self._place}"
 
@@ -259,7 +276,8 @@ class WebRtcReceiver(_WebRtcEnd):
         await connection.close()
 
     async def _leave(self) -> None:
-        self._server.close()
+        for server in self._servers:
+            server.close()
         await super()._leave()
 
 

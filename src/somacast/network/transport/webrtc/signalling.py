@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from somacast.errors import SomacastError
-from somacast.network.transport.zenoh.config import Place
+from somacast.network.transport.places import Place
 
 MAX_SDP_BYTES = 65_536
 MAX_SDP_LINES = 200
@@ -42,20 +43,22 @@ def only_at(connection: Any, place: Place) -> None:
     """Keep a connection whose signalling is on the loopback device there: aioice leaves that device out by itself."""
     if not place.loopback:
         return
+    here = [one.host for one in place.figures()]
     with contextlib.suppress(AttributeError):  # another aioice: it takes all devices but this one
         ice = connection.sctp.transport.transport.iceGatherer._connection
         gather = ice.get_component_candidates
 
         async def at_loopback(component: int, addresses: list[str], timeout: int = 5) -> Any:
-            return await gather(component, ["127.0.0.1"], timeout)
+            return await gather(component, here, timeout)
 
         ice.get_component_candidates = at_loopback
 
 
 async def serve_offers(
     place: Place, room: str, answer: Answer, context: ssl.SSLContext | None
-) -> tuple[asyncio.Server, int]:
-    """Listen for POST /room; returns the server and its port. OSError if the place is not to be had."""
+) -> tuple[list[asyncio.Server], int]:
+    """Listen for POST /room at all addresses of a place; returns the servers and their port. SomacastError if the place
+    is not to be had."""
     places = asyncio.Semaphore(MAX_REQUESTS)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -72,8 +75,9 @@ async def serve_offers(
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, place.host, place.port, ssl=context, limit=MAX_HEADER_BYTES)
-    return server, server.sockets[0].getsockname()[1]
+    bound = place.bind(socket.SOCK_STREAM)
+    port = bound[0].getsockname()[1]
+    return [await asyncio.start_server(serve, sock=one, ssl=context, limit=MAX_HEADER_BYTES) for one in bound], port
 
 
 async def _respond(reader: asyncio.StreamReader, room: str, answer: Answer) -> tuple[str, bytes]:

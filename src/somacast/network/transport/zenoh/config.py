@@ -13,80 +13,26 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from ipaddress import ip_address
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from somacast.checks import shown
 from somacast.errors import SomacastError
 from somacast.network.keys import Keys
 from somacast.network.transport.base import Limits, TransportOptions
+from somacast.network.transport.places import IN_USE, Place
 
 if TYPE_CHECKING:
     import zenoh
 
 Mode = Literal["peer", "client", "router"]
 ROOT = "somacast"
-DEFAULT_PORT = 7447
 MAX_ENDPOINTS = 16
 CLOSE_S = 1.0
 PORT_S = 0.6  # a port is free again a moment after whoever had it has left
 MAX_MESSAGE_BYTES = 65_536  # of Zenoh's own messages; a batch may hold several of ours
-_PLACE = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9.-]+)):(?P<port>\d{1,5})")
-
-
-@dataclass(frozen=True)
-class Place:
-    """HOST:PORT, port 0 to 65535 (0: any free one)."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str) -> Place:
-        """`HOST:PORT` or `[IPV6]:PORT`; SomacastError for anything else."""
-        match = _PLACE.fullmatch(text)
-        if not match or int(match["port"]) > 65_535:
-            raise SomacastError(f"address: expected HOST:PORT, such as 127.0.0.1:{DEFAULT_PORT}, got {shown(text)}")
-        host = match["six"] or match["host"]
-        return cls("127.0.0.1" if host == "localhost" else host, int(match["port"]))  # localhost may be ::1 elsewhere
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def loopback(self) -> bool:
-        """Whether packets for this host cannot leave the machine; a name is not looked up."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return False
-
-    def with_port(self) -> Place:
-        """The same place with a port that is free now, if it has none. SomacastError if the host is not ours."""
-        if self.port:
-            return self
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        try:
-            with socket.socket(family, socket.SOCK_DGRAM) as probe:
-                probe.bind((self.host, 0))
-                return Place(self.host, probe.getsockname()[1])
-        except OSError as fault:
-            raise SomacastError(f"{self}: cannot listen there ({(fault.strerror or str(fault)).lower()})") from fault
-
-
-def check_open(places: Iterable[Place], keys: Keys | None, insecure: bool) -> None:
-    """SomacastError if without keys something would leave this machine."""
-    for place in places:
-        if keys is None and not insecure and not place.loopback:
-            raise SomacastError(
-                f"{place}: is not on this machine, and everyone on the way could listen; expected keys "
-                "(somacast keys makes them, --keys DIR names them), or --insecure"
-            )
 
 
 def endpoint(place: Place, options: TransportOptions, *, connect: bool = False) -> str:
@@ -95,7 +41,9 @@ def endpoint(place: Place, options: TransportOptions, *, connect: bool = False) 
     SomacastError for connecting to an IPv6 address in figures, which QUIC in Zenoh 1.10 takes for a wrong name.
     """
     if connect and ":" in place.host:
-        raise SomacastError(f"{place}: expected a host name or an IPv4 address to connect to, got IPv6 in figures")
+        raise SomacastError(
+            f"zenoh:{place}: expected a host name or IPv4 to go to, got IPv6 in figures (udp:{place} takes it)"
+        )
     spelled = f"quic/{place}?mixed_rel=1" if options.keys else f"udp/{place}?rel=1;mixed_rel=1"
     spelled += f"#initial_mtu={options.mtu_bytes}"
     return f"{spelled};bind=127.0.0.1:0" if connect and place.loopback else spelled
@@ -108,8 +56,8 @@ def settings(
     keys, limits = options.keys, options.limits
     values: dict[str, object] = {
         "mode": mode,
-        "listen/endpoints": [endpoint(place, options) for place in listen],
-        "connect/endpoints": [endpoint(place, options, connect=True) for place in connect],
+        "listen/endpoints": [endpoint(one, options) for place in listen for one in place.figures()],
+        "connect/endpoints": [endpoint(place.figures()[0], options, connect=True) for place in connect],
         "connect/timeout_ms": 60_000 if mode == "client" else -1,  # others keep trying in the background
         "connect/exit_on_failure": mode == "client",
         "connect/retry": {"period_init_ms": 100, "period_max_ms": 1000, "period_increase_factor": 1.5},
@@ -180,6 +128,8 @@ def open_session(values: Mapping[str, object]) -> zenoh.Session:
             if "in use" in str(fault) and time.monotonic() < end_s:
                 time.sleep(0.05)
                 continue
+            if "in use" in str(fault):
+                raise SomacastError(f"{shown(values['listen/endpoints'])}: cannot listen there ({IN_USE})") from fault
             reason = re.split(r" at [/A-Za-z]", " ".join(str(fault).split()))[0]  # where in its sources: no use here
             where = values["listen/endpoints"] or values["connect/endpoints"]
             raise SomacastError(f"{shown(where)}: cannot be opened ({reason[:160]})") from fault

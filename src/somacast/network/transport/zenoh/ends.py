@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from somacast.errors import SomacastError
 from somacast.extras import require
 from somacast.network.transport.base import (
+    NOBODY_S,
     SENDER,
     TO_RECEIVERS,
     TO_SENDER,
@@ -31,11 +32,10 @@ from somacast.network.transport.base import (
     TransportOptions,
     check_word,
 )
+from somacast.network.transport.places import Place, check_open
 from somacast.network.transport.zenoh.config import (
     MAX_ENDPOINTS,
     ROOT,
-    Place,
-    check_open,
     close_session,
     open_session,
     settings,
@@ -53,8 +53,8 @@ MAX_NAME = 64
 
 
 def parse_places(text: str) -> list[Place]:
-    """`HOST:PORT`, or several with commas between them; SomacastError for anything else."""
-    parts = text.split(",")
+    """`HOST:PORT` or `zenoh:HOST:PORT`, or several with commas between them; SomacastError for anything else."""
+    parts = [part.removeprefix("zenoh:") for part in text.split(",")]
     if len(parts) > MAX_ENDPOINTS:
         raise SomacastError(f"address: expected at most {MAX_ENDPOINTS} places, got {len(parts)}")
     return [Place.parse(part) for part in parts]
@@ -69,8 +69,13 @@ class _ZenohEnd(Ends, ABC):
         check_word("room", room)
         places = parse_places(address)
         check_open(places, options.keys, options.insecure)
-        places = [place.with_port() for place in places] if listen else places
-        self.address = ",".join(map(str, places))
+        if listen:
+            places = [place.with_port() for place in places]
+        else:
+            for place in places:
+                place.resolve()  # Zenoh would try for ever, without a word
+        self._goes, self._met_s = not listen, time.monotonic()
+        self.address = "zenoh:" + ",".join(map(str, places))
         self.header_bytes = HEADER_BYTES_TLS if options.keys else HEADER_BYTES_PLAIN
         self.room, self.options = room, options
         self._lock = threading.Lock()
@@ -167,6 +172,19 @@ class _ZenohEnd(Ends, ABC):
             return len(session.info.peers_zid()) + len(session.info.routers_zid())
         except Exception:  # as above
             return 0
+
+    @property
+    def notice(self) -> str:
+        """See Transport."""
+        here, now = self.peers(), time.monotonic()
+        if any(self._listening.values()):
+            self._met_s = now
+        if not self._goes or now - self._met_s < NOBODY_S:
+            return ""
+        whom = "receiver" if self.sends is TO_RECEIVERS else "sender"
+        if here:
+            return f"no {whom} of room {self.room} at {self.address} yet"
+        return f"nobody answers at {self.address}; expected a {whom} of room {self.room} there, or a relay"
 
     def close(self) -> None:
         """See Transport."""

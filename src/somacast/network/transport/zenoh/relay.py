@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Self
 
 from somacast.extras import require
 from somacast.network.transport.base import SENDER, Limits, TransportOptions
-from somacast.network.transport.zenoh.config import ROOT, Place, check_open, close_session, open_session, settings
+from somacast.network.transport.places import Place, check_open
+from somacast.network.transport.zenoh.config import ROOT, close_session, open_session, settings
 
 if TYPE_CHECKING:
     import zenoh
@@ -41,6 +42,8 @@ class Relay:
         self.options = options or TransportOptions(limits=RELAY_LIMITS)
         check_open([*listen, *connect], self.options.keys, self.options.insecure)
         self.places = [place.with_port() for place in listen]
+        for place in connect:
+            place.resolve()
         self._lock = threading.Lock()
         self._rooms: OrderedDict[str, bytes] = OrderedDict()  # identity by key, the one that changed last at the end
         self._asking: dict[str, object] = {}  # what is held while a sender is there
@@ -55,7 +58,7 @@ class Relay:
     @property
     def address(self) -> str:
         """Where others find this relay."""
-        return ",".join(map(str, self.places))
+        return "zenoh:" + ",".join(map(str, self.places))
 
     def counts(self) -> tuple[int, int, int]:
         """Senders and receivers connected here, relays connected here, rooms whose identity is kept."""

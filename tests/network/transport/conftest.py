@@ -1,4 +1,4 @@
-"""Fixtures of the UDP transport's tests."""
+"""Fixtures of the transports' tests."""
 
 from support.network.udp_cases import homes, keyed, lab
 
