@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -12,6 +13,7 @@ from somacast.cli.common import check_device, milliseconds, read_file, show_note
 from somacast.errors import SomacastError
 from somacast.options import Device, check_output
 
+Format = Literal["glb", "ply", "obj", "bvh", "mp4"]
 VIDEO_SUFFIXES = (".mp4", ".webm")
 LARGEST_BYTES = 64 << 20  # of a video; a still has a few hundred
 
@@ -26,21 +28,85 @@ class Arguments:
     Example: somacast decode person.soma -o person.glb --preview person.png
 
     Example: somacast decode walk.soma -o walk.glb
+
+    Of a folder every .soma file becomes one of the kind of --format, on several processes; the same command goes on
+    where it was stopped. The exit code is 3 if some files were refused.
+
+    Example: somacast decode people -o models --format glb
     """
 
     file: tyro.conf.Positional[Path]
-    """.soma file"""
+    """.soma file, or a folder of them"""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """file to write: .glb, .ply or .obj; .bvh for the skeleton alone; of a video .mp4 or .webm too"""
+    """file to write: .glb, .ply or .obj; .bvh for the skeleton alone; of a video .mp4 or .webm too; of a
+    folder the folder for them"""
     rig: bool = False
     """give the .glb of a still a skeleton, so that animation tools can pose the person"""
     preview: Path | None = None
     """PNG to write with four views of the person, or some frames of a video"""
+    format: Format | None = None
+    """of a folder: what every file becomes; glb if not given"""
+    report: Path | None = None
+    """of a folder: JSON file with bytes, notes and refusals of every file"""
+    workers: int | None = None
+    """of a folder: processes; one on each core if not given"""
+    overwrite: bool = False
+    """of a folder: replace files in the output folder that were there before"""
     device: Device = "cpu"
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What was written: notes for the user and a line about it."""
+
+    notes: list[str]
+    line: str
 
 
 def run(arguments: Arguments) -> int:
     """Decode, write."""
+    if arguments.file.is_dir():
+        return _folder(arguments)
+    if arguments.format or arguments.report or arguments.workers or arguments.overwrite:
+        given = "--format, --report, --workers and --overwrite"
+        raise SomacastError(f"{given} are for folders; expected one, got {arguments.file}")
+    decoded = decode(arguments)
+    show_notes(decoded.notes)
+    print(decoded.line)
+    return 0
+
+
+def _folder(arguments: Arguments) -> int:
+    """Every .soma file of a folder."""
+    from somacast.cli.folders import refuse_options, run_folder
+
+    refuse_options(arguments, ["preview"])
+    if arguments.rig and arguments.format not in (None, "glb"):
+        raise SomacastError(f"--rig is for --format glb; expected that, got {arguments.format}")
+    check_device(arguments.device)
+    suffix = f".{arguments.format or 'glb'}"
+    return run_folder(arguments, arguments.file, suffix, _gives, _decode_one, ".soma files")
+
+
+def _gives(path: Path) -> Literal["one"] | None:
+    from somacast.bitstream.container import MAGIC
+
+    if path.suffix.lower() == ".soma":
+        return "one"
+    try:
+        with path.open("rb") as stream:
+            return "one" if stream.read(len(MAGIC)) == MAGIC else None
+    except OSError:
+        return None
+
+
+def _decode_one(arguments: Arguments, source: Path, target: Path) -> list[str]:
+    """One file of a folder, in a worker."""
+    return decode(replace(arguments, file=source, out=target)).notes
+
+
+def decode(arguments: Arguments) -> Decoded:
+    """One file to another."""
     check_output(arguments.out, (".glb", ".ply", ".obj", ".bvh", *VIDEO_SUFFIXES))
     if arguments.preview:
         check_output(arguments.preview, (".png",))
@@ -54,10 +120,7 @@ def run(arguments: Arguments) -> int:
         return _video(arguments, data, device)
     if arguments.out.suffix.lower() in VIDEO_SUFFIXES:
         raise SomacastError(f"{arguments.out}: {arguments.file} holds one picture; expected .glb, .ply, .obj or .bvh")
-    from somacast.pipeline.still.receiver import Receiver
-
-    result = Receiver(device).decode(data)
-    show_notes(result.notes)
+    result = _receiver(device).decode(data)
     mesh = result.mesh()
     _write_still(arguments, result.human, result.payload.system)
     if arguments.preview:
@@ -67,8 +130,15 @@ def run(arguments: Arguments) -> int:
         write_atomically(arguments.preview, encode_png(turntable(mesh)))
     size = f"{len(mesh.vertices):,} vertices, {len(mesh.faces):,} triangles"
     times = ", ".join(f"{stage} {milliseconds(seconds)}" for stage, seconds in result.stage_times_s.items())
-    print(f"{arguments.out}: {size} from {len(data)} bytes ({times})")
-    return 0
+    return Decoded(result.notes, f"{arguments.out}: {size} from {len(data)} bytes ({times})")
+
+
+@lru_cache(maxsize=1)
+def _receiver(device: str) -> Any:
+    """The receiver with its decoders; a worker has many files for it."""
+    from somacast.pipeline.still.receiver import Receiver
+
+    return Receiver(device)
 
 
 def _write_still(arguments: Arguments, human: Any, system: str) -> None:
@@ -93,7 +163,7 @@ def _write_still(arguments: Arguments, human: Any, system: str) -> None:
         save_mesh(human.mesh, arguments.out)
 
 
-def _video(arguments: Arguments, data: bytes, device: str) -> int:
+def _video(arguments: Arguments, data: bytes, device: str) -> Decoded:
     """A person who moves."""
     import time
 
@@ -105,8 +175,7 @@ def _video(arguments: Arguments, data: bytes, device: str) -> int:
     video = read_video(data)
     system = registry.get(video.who.system)
     notes = write_video_person(video, system, system.decoder(device), arguments.out, arguments.preview)
-    show_notes([*video.notes, *notes])
     seconds, frames = float(video.times_s[-1]), len(video.times_s)
     spent = milliseconds(time.perf_counter() - start)
-    print(f"{arguments.out}: {frames} frames, {seconds:.1f} s, from {len(data):,} bytes ({spent})")
-    return 0
+    line = f"{arguments.out}: {frames} frames, {seconds:.1f} s, from {len(data):,} bytes ({spent})"
+    return Decoded([*video.notes, *notes], line)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from somacast.cli.common import check_device, show_notes
 from somacast.errors import SomacastError
 from somacast.options import Device, check_output, check_positive
-from somacast.systems.registry import DEFAULT
+from somacast.systems import registry
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,19 @@ class Arguments:
     Example: somacast encode person.jpg -o person.soma --budget-bytes 300 --report report.json
 
     Example: somacast encode walk.mp4 -o walk.soma --kbit-s 3
+
+    Of a folder every picture and video becomes a file, on several processes; the same command goes on where it was
+    stopped. The exit code is 3 if some files were refused.
+
+    Example: somacast encode photographs -o people --report people.json
     """
 
     image: tyro.conf.Positional[Path]
     """picture of a person (JPEG, PNG, WebP, AVIF, TIFF, ...; transparency counts as a mask), or video (MP4, WebM, ...),
-    or synthetic:walking"""
+    or synthetic:walking; or a folder of those"""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """.soma file to write"""
-    system: str = DEFAULT
+    """.soma file to write; of a folder the folder for them"""
+    system: str = registry.DEFAULT
     """which system makes the file"""
     budget_bytes: int | None = None
     """the most bytes the file may have; full quality if not given"""
@@ -39,16 +45,65 @@ class Arguments:
     height_m: float | None = None
     """how tall the person stands, barefoot, in metres; one picture does not tell it"""
     report: Path | None = None
-    """JSON file with person box, joints by name in pixels and metres, bits of every label group, stage times"""
+    """JSON file with person box, joints by name in pixels and metres, bits of every label group, stage times; of a
+    folder bytes, notes and refusals of every file"""
     kbit_s: float | None = None
     """of a video: the most that motion may take a second; full quality if not given"""
     seconds: float | None = None
     """of a video: end after that long"""
+    workers: int | None = None
+    """of a folder: processes; one on each core if not given"""
+    overwrite: bool = False
+    """of a folder: replace files in the output folder that were there before"""
     device: Device = "cpu"
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What was written: notes for the user and a line about it."""
+
+    notes: list[str]
+    line: str
 
 
 def run(arguments: Arguments) -> int:
     """Encode, write."""
+    if arguments.image.is_dir():
+        return _folder(arguments)
+    if arguments.workers or arguments.overwrite:
+        raise SomacastError(f"--workers and --overwrite are for folders; expected one, got {arguments.image}")
+    encoded = encode(arguments)
+    show_notes(encoded.notes)
+    print(encoded.line)
+    return 0
+
+
+def _folder(arguments: Arguments) -> int:
+    """Every picture and video of a folder."""
+    from somacast.cli.folders import refuse_options, run_folder
+    from somacast.pipeline.sources import is_picture, is_video
+
+    refuse_options(arguments, ["mask"])
+    check_positive(budget_bytes=arguments.budget_bytes, height_m=arguments.height_m)
+    registry.get(arguments.system).check_packages()
+    check_device(arguments.device)
+
+    def gives(path: Path) -> Literal["one"] | None:
+        return "one" if is_picture(path) or is_video(path) else None
+
+    return run_folder(arguments, arguments.image, ".soma", gives, _encode_one, "pictures or videos")
+
+
+def _encode_one(arguments: Arguments, source: Path, target: Path) -> list[str]:
+    """One file of a folder, in a worker; options that are not for its kind do not count."""
+    from somacast.pipeline.sources import is_video
+
+    idle = {"budget_bytes": None} if is_video(source) else {"kbit_s": None, "seconds": None}
+    return encode(replace(arguments, image=source, out=target, report=None, **idle)).notes
+
+
+def encode(arguments: Arguments) -> Encoded:
+    """One picture or video to a file."""
     check_output(arguments.out)
     if arguments.report:
         check_output(arguments.report)
@@ -69,20 +124,26 @@ def run(arguments: Arguments) -> int:
     capture = Capture([read_image(arguments.image, arguments.mask)], arguments.height_m)
     device = check_device(arguments.device)
     from somacast.files import write_atomically
-    from somacast.pipeline.still.sender import Sender
 
-    result = Sender(arguments.system, device).encode(capture, arguments.budget_bytes)
+    result = _sender(arguments.system, device).encode(capture, arguments.budget_bytes)
     write_atomically(arguments.out, result.data)
     if arguments.report:
         write_atomically(arguments.report, (json.dumps(result.report, indent=2) + "\n").encode())
-    show_notes(result.report["notes"])
     picture_bytes = arguments.image.stat().st_size
     ratio = picture_bytes / len(result.data)
-    print(f"{arguments.out}: {len(result.data)} bytes, {ratio:,.0f} times fewer than the picture ({picture_bytes:,})")
-    return 0
+    line = f"{arguments.out}: {len(result.data)} bytes, {ratio:,.0f} times fewer than the picture ({picture_bytes:,})"
+    return Encoded(result.report["notes"], line)
 
 
-def _video(arguments: Arguments) -> int:
+@lru_cache(maxsize=1)
+def _sender(system: str, device: str) -> Any:
+    """The loaded sender; a worker has many pictures for it."""
+    from somacast.pipeline.still.sender import Sender
+
+    return Sender(system, device)
+
+
+def _video(arguments: Arguments) -> Encoded:
     """A video to a .soma video."""
     if arguments.budget_bytes or arguments.mask or arguments.report:
         raise SomacastError("--budget-bytes, --mask and --report are for pictures; for a video there is --kbit-s")
@@ -106,8 +167,7 @@ def _video(arguments: Arguments) -> int:
             captures, system, tracker, arguments.kbit_s, lambda n, s: line.update(f"{n} frames, {s:.1f} s of video")
         )
     write_atomically(arguments.out, data)
-    show_notes([*source.notes, *tracker.notes, *report.notes])
     span = max(report.seconds, 1e-9)
     rate = f", {8 * len(data) / span / 1000:.1f} kbit/s" if report.frames > 1 else ""
-    print(f"{arguments.out}: {len(data):,} bytes for {report.frames} frames in {report.seconds:.1f} s{rate}")
-    return 0
+    text = f"{arguments.out}: {len(data):,} bytes for {report.frames} frames in {report.seconds:.1f} s{rate}"
+    return Encoded([*source.notes, *tracker.notes, *report.notes], text)

@@ -305,6 +305,16 @@ def names_a_video(spec: str) -> bool:
     return spec.startswith(("synthetic:", "webcam")) or Path(spec).suffix.lower() in VIDEOS
 
 
+def is_picture(path: Path) -> bool:
+    """Whether a file has the name of a picture."""
+    return path.suffix.lower() in _PICTURES
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file has the name of a video."""
+    return path.suffix.lower() in VIDEOS
+
+
 def captures_of(
     spec: str, options: SourceOptions, height_m: float | None = None
 ) -> tuple[Source, Iterator[tuple[float, Capture]]]:

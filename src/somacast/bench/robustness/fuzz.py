@@ -23,8 +23,8 @@ from somacast.bench.robustness.fuzz_readers import Readers, attack_readers
 from somacast.bench.robustness.fuzz_session import attack_forged, attack_noise, attack_single
 from somacast.errors import SomacastError
 from somacast.files import check_output_path
-from somacast.synthetic.datasets.writer import one_thread_each
 from somacast.systems import registry
+from somacast.weights.threads import threads_each
 
 SHARES = {"noise": 0.5, "forged": 0.2, "readers": 0.3}
 PARTS = {"noise": attack_noise, "forged": attack_forged, "single": attack_single}
@@ -49,7 +49,7 @@ def run_fuzz(config: FuzzConfig, readers: Readers | None = None) -> Result:
         parts = {name: _run(name, count, config.seed, readers) for name, count in jobs}
     else:
         context = multiprocessing.get_context("spawn")
-        with one_thread_each(), ProcessPoolExecutor(config.processes, context) as pool:
+        with threads_each(), ProcessPoolExecutor(config.processes, context) as pool:
             running = {name: pool.submit(_run, name, count, config.seed, readers) for name, count in jobs}
             parts = {name: future.result() for name, future in running.items()}
     total = {

@@ -15,7 +15,7 @@ from somacast.bench.results import Result, describe_run, write_result
 from somacast.bench.speed.config import PeopleBench
 from somacast.errors import SomacastError
 from somacast.files import check_output_path
-from somacast.synthetic.datasets.writer import one_thread_each
+from somacast.weights.threads import threads_each
 
 _barrier: Any = None
 
@@ -50,7 +50,7 @@ def measure(config: PeopleBench, processes: int) -> dict[str, Any]:
     barrier = context.Barrier(processes)
     try:
         with (
-            one_thread_each(),
+            threads_each(),
             ProcessPoolExecutor(processes, context, initializer=_start, initargs=(barrier,)) as pool,
         ):
             done = [future.result() for future in [pool.submit(_draw, config, n) for n in range(processes)]]

@@ -6,12 +6,10 @@ of its own number. A person's folder counts as done when its `person.json`, writ
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
 import multiprocessing
-import os
 import platform
 import zipfile
 from collections.abc import Iterator
@@ -28,6 +26,7 @@ from somacast.files import write_atomically
 from somacast.synthetic.datasets.config import SynthConfig
 from somacast.synthetic.scenes import Shot
 from somacast.types import Camera, Mesh
+from somacast.weights.threads import threads_each
 
 if TYPE_CHECKING:
     from somacast.synthetic.samples import Sample, SyntheticPeople
@@ -42,7 +41,6 @@ BUILTIN_LICENCE = (
 # Validation draws from the bodies and motions of training, but its people are numbered where no training set reaches.
 _VAL_FIRST = 1_000_000_000
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-_THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 # -- what one sample becomes ------------------------------------------------------------------------------------------
@@ -213,21 +211,6 @@ def _work(number: int) -> int:
     return number
 
 
-@contextlib.contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Processes started inside see one thread per library: many processes with many threads each starve one another."""
-    before = {name: os.environ.get(name) for name in _THREAD_LIMITS}
-    os.environ.update(dict.fromkeys(_THREAD_LIMITS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
 def _write_people(config: SynthConfig, numbers: list[int]) -> Iterator[int]:
     """Write these people, here or on several processes; yields each number when it is done."""
     if config.processes == 1 or len(numbers) < 2:
@@ -240,7 +223,7 @@ def _write_people(config: SynthConfig, numbers: list[int]) -> Iterator[int]:
     workers = min(config.processes, len(numbers))
     context = multiprocessing.get_context("spawn")  # numba and BLAS threads do not survive a fork
     with (
-        one_thread_each(),
+        threads_each(),
         ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(config,)) as pool,
     ):
         try:
