@@ -16,8 +16,8 @@ PACKAGE = Path(somacast.__file__).parent
 # A room may import rooms of a lower rank, and itself.
 RANK = {
     "errors": 0,
-    "types": 1, "checks": 1, "timing": 1,
-    "files": 2, "extras": 2,
+    "types": 1, "checks": 1, "timing": 1, "cache": 1,
+    "files": 2, "extras": 2, "kernels": 2,
     "options": 3,  # of which configurations of any room are made
     "weights": 3,  # low: who uses weights verifies them at load
     "body": 4, "entropy": 4, "capture": 4,
@@ -29,6 +29,7 @@ RANK = {
     "pipeline": 10,
     "bench": 11, "viewer": 11,
     "cli": 12,
+    "__main__": 13,
 }  # fmt: skip
 # What only extras bring: the files that may import it, wherever in the file. All else runs from a plain install.
 USERS_OF_EXTRAS = {
@@ -208,7 +209,8 @@ def matrix_products(source: str) -> list[int]:
     """Lines inside functions compiled by numba with @ or a call of np.dot or np.linalg."""
     lines = []
     for function in ast.walk(ast.parse(source)):
-        if not isinstance(function, ast.FunctionDef) or "njit" not in "".join(map(ast.dump, function.decorator_list)):
+        decorators = "".join(map(ast.dump, getattr(function, "decorator_list", [])))
+        if not isinstance(function, ast.FunctionDef) or "id='compiled'" not in decorators:
             continue
         for node in ast.walk(function):
             product = isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult)
@@ -220,7 +222,7 @@ def matrix_products(source: str) -> list[int]:
 def test_kernels_make_no_matrix_products():
     """Numba hands them to scipy, which a plain install does not have; nothing else would tell here, where it is."""
     assert {str(p): lines for p in PACKAGE.rglob("*.py") if (lines := matrix_products(p.read_text()))} == {}
-    assert matrix_products("@nb.njit(cache=True)\ndef f(a, b):\n    return a @ b + np.linalg.norm(a)\n") == [3, 3]
+    assert matrix_products("@compiled(nogil=True)\ndef f(a, b):\n    return a @ b + np.linalg.norm(a)\n") == [3, 3]
     assert matrix_products("def f(a, b):\n    return a @ b\n") == []
 
 

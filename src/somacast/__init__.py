@@ -8,6 +8,7 @@ Importing this package does no work; what a call needs is loaded when it is made
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "decode", "encode"]
+
+# Nothing leaves the machine. ONNX Runtime 1.31 and later reports its use to its makers and keeps a device id in the
+# user's cache, unless it finds this when it is loaded; this package is imported before whatever in it loads networks.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
 def encode(

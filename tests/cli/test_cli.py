@@ -83,6 +83,15 @@ def test_version(capsys):
     assert capsys.readouterr().out.strip() == f"somacast {somacast.__version__}"
 
 
+def test_the_package_runs_as_the_command():
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-m", "somacast", *words], capture_output=True, text=True)
+
+    assert run("--version").stdout.strip() == f"somacast {somacast.__version__}"
+    wrong = run("encode", "no.jpg", "-o", "no.soma")
+    assert wrong.returncode == 2 and wrong.stderr.startswith("somacast: error: no.jpg")
+
+
 def test_wrong_verbs_and_arguments(capsys):
     assert "unknown verb 'enocde'" in fails(capsys, "enocde")
     assert "unknown verb 'data x'" in fails(capsys, "data", "x")

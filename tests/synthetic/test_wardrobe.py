@@ -1,12 +1,12 @@
 """The built-in wardrobe and motions: fit, truthful attributes, determinism, splits."""
 
-import numba as nb
 import numpy as np
 import pytest
 
 from somacast.body.clothing import ATTRIBUTES, MATERIALS
 from somacast.body.table import BODY_VERTICES, load_body, skin_vertices, vertex_normals
 from somacast.errors import SomacastError
+from somacast.kernels import compiled
 from somacast.synthetic.motion.builtin import BUILTIN_ACTIONS, builtin_clip, draw_builtin_pose
 from somacast.synthetic.people import PHENOTYPE, dress
 from somacast.synthetic.wardrobe import skins
@@ -102,7 +102,7 @@ def test_sleeves_and_legs_reach_as_far_as_said(people):
             assert low > 0.75 * knee + 0.25 * ankle
 
 
-@nb.njit(cache=False)
+@compiled()
 def _rays_that_miss(origin, direction, vertices, faces, reach):
     """How many rays [N, 3] hit no triangle within `reach` metres."""
     missed = 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 
 pytest.importorskip("onnx")
@@ -15,6 +14,7 @@ from torch import nn  # noqa: E402
 
 from somacast.training.onnx_export import write_packed_onnx  # noqa: E402
 from somacast.weights.arrays import SCALE, pack, read_onnx, unpack  # noqa: E402
+from somacast.weights.sessions import session_of  # noqa: E402
 
 
 class Net(nn.Module):
@@ -54,16 +54,10 @@ def written(path: Path) -> tuple[Net, dict[str, np.ndarray]]:
     return net, arrays
 
 
-def session(path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options)
-
-
 def test_the_file_computes_what_the_network_does(tmp_path):
     net, _ = written(tmp_path / "net.onnx")
     image = torch.rand(3, 3, 8, 8)  # another batch than it was exported with
-    (got,) = session(tmp_path / "net.onnx").run(["out"], {"image": image.numpy()})
+    (got,) = session_of(str(tmp_path / "net.onnx")).run(["out"], {"image": image.numpy()})
     with torch.inference_mode():
         expected = net(image).numpy()
     assert np.asarray(got).shape == expected.shape == (3, 1, 5)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from somacast.training.tflite_conversion import LANDMARKS, Network, convert
+from somacast.weights.sessions import session_of
 
 RELU, RELU6 = 1, 3
 SAME, VALID = 0, 1
@@ -144,10 +145,8 @@ OUTPUTS = LANDMARKS.outputs
 
 
 def run_onnx(path: Path, images: np.ndarray, with_mask: bool = False) -> list[np.ndarray]:
-    from onnxruntime import InferenceSession
-
     fed = {"image": images, "with_mask": np.array([with_mask])}
-    return [np.asarray(x) for x in InferenceSession(str(path)).run([*OUTPUTS, "mask"], fed)]
+    return [np.asarray(x) for x in session_of(str(path)).run([*OUTPUTS, "mask"], fed)]
 
 
 def tiny_weights() -> dict[str, np.ndarray]:
@@ -254,10 +253,8 @@ def test_sparse_weights_and_grids_of_answers(tmp_path: Path) -> None:
     both = lite.operator("CONCATENATION", lists, lite.tensor("both", (1, 32, 2)), "ConcatenationOptions", Axis=1)
     source = lite.save(tmp_path / "net.tflite", image, [both])
     convert(source, tmp_path / "net.onnx", Network({"answers": "both"}))
-    from onnxruntime import InferenceSession
-
     images = rng.uniform(-1, 1, (3, 5, 2, 2)).astype(np.float32)
-    (got,) = InferenceSession(str(tmp_path / "net.onnx")).run(["answers"], {"image": images})
+    (got,) = session_of(str(tmp_path / "net.onnx")).run(["answers"], {"image": images})
     for row, picture in enumerate(images.transpose(0, 2, 3, 1).astype(np.float64)):
         seen = picture @ flat.T.astype(np.float64) + bias
         grown = seen.reshape(2, 2, 2, 2, 2).transpose(0, 2, 1, 3, 4)  # row, column, two by two places, channels

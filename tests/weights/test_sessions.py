@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import onnxruntime
 import pytest
 from threadpoolctl import threadpool_info
 
@@ -11,7 +10,7 @@ from somacast.cli import common
 from somacast.cli.common import check_device
 from somacast.errors import SomacastError
 from somacast.weights import sessions
-from somacast.weights.sessions import CUDA, one_blas_thread, onnx_runs_on, open_session, providers
+from somacast.weights.sessions import CUDA, one_blas_thread, onnx_runs_on, onnx_runtime, open_session, providers
 
 
 @pytest.fixture(autouse=True)
@@ -48,10 +47,10 @@ def test_providers_of_a_device():
 
 def test_cuda_counts_only_where_a_network_really_runs_there(monkeypatch):
     assert onnx_runs_on("cpu")
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(onnx_runtime(), "get_available_providers", lambda: ["CPUExecutionProvider"])
     assert not onnx_runs_on("cuda")
     # the GPU package is installed, but there is no GPU: sessions fall back to the CPU
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, "CPUExecutionProvider"])
+    monkeypatch.setattr(onnx_runtime(), "get_available_providers", lambda: [CUDA, "CPUExecutionProvider"])
 
     class Session:
         def __init__(self, *active: str):

@@ -8,18 +8,18 @@ from __future__ import annotations
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-import numba as nb
 import numpy as np
 from safetensors.numpy import load_file
 
 from somacast.body.inner_faces import inner_faces
 from somacast.body.skeleton import JOINT_COUNT
+from somacast.kernels import compiled
 
 BODY_TABLE = Path(__file__).parent.parent / "weights" / "body.safetensors"
 BODY_VERTICES = 13380  # the skin itself; vertices after it are helpers that garments hang on
 
 
-@nb.njit(fastmath=True, cache=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def skin_vertices(rest, index, weight, transform, out):
     """Linear blend skinning: rest [V, 3], index/weight [V, K], transform [bones, 3, 4] -> out [V, 3]."""
     for v in range(rest.shape[0]):
@@ -46,7 +46,7 @@ def skin_vertices_reference(rest, index, weight, transform):
     return (weight[..., None] * moved).sum(1)
 
 
-@nb.njit(fastmath=True, cache=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def bone_transforms(parent, rotation, rest, out):
     """Bone heads [B, 3] after rotating every bone; fills out [B, 3, 4] with rest-to-posed transforms."""
     count = len(parent)
@@ -78,7 +78,7 @@ def bone_transforms_reference(parent, rotation, rest):
     return heads, np.concatenate([rotation, shift[..., None]], 2)
 
 
-@nb.njit(fastmath=True, cache=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def vertex_normals(vertices, faces, out):
     """Area-weighted unit vertex normals: vertices [V, 3], faces [F, 3] -> out [V, 3]."""
     out[:] = 0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba as nb
 import numpy as np
 
 from somacast.errors import SomacastError
+from somacast.kernels import compiled
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def square_crop(image: np.ndarray, box: SquareBox | tuple[float, float, float], 
     return crop if image.ndim == 3 else crop[..., 0]
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _resample(source, index, weight, out):
     """Weighted sums along the middle axis: source [A, N, B], index and weight [M, T] -> out [A, M, B]."""
     for a in range(out.shape[0]):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
+from somacast.kernels import compiled
 
-@nb.njit(cache=True, nogil=True)
+
+@compiled(nogil=True)
 def _mirrored(n, length):
     """Index n of a line that goes on as its own mirror image on both sides, the end value twice."""
     n %= 2 * length
     return n if n < length else 2 * length - 1 - n
 
 
-@nb.njit(fastmath=True, cache=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def _filter_rows(field, kernel, mirror, out):
     """Weighted sums along the middle axis of field [A, N, B] into out; outside is zero, or the mirror image."""
     reach = len(kernel) // 2
@@ -33,7 +34,7 @@ def _filter_rows(field, kernel, mirror, out):
                     out[a, n, b] += weight * field[a, at, b]
 
 
-@nb.njit(fastmath=True, cache=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def _filter_lines(field, kernel, mirror, out):
     """The same along the last axis of field [A, N], with the long loop inside."""
     reach = len(kernel) // 2

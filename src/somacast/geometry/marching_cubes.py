@@ -15,8 +15,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
-import numba as nb
 import numpy as np
+
+from somacast.kernels import compiled
 
 # Corner c of a cell stands at (c >> 2 & 1, c >> 1 & 1, c & 1); an edge is named by its axis and its lower corner.
 _CORNERS = [(c >> 2 & 1, c >> 1 & 1, c & 1) for c in range(8)]
@@ -135,7 +136,7 @@ def case_table() -> CaseTable:
     return CaseTable(np.array(first, np.int32), np.array(undecided, np.uint8), counts, edges, centred)
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _variant(field, i, j, k, rings, inside, first, undecided):
     """The number of a cell's variant in the table; rings [6, 4, 3]: the corners of every side."""
     variant, bit = first[inside], 1
@@ -154,7 +155,7 @@ def _variant(field, i, j, k, rings, inside, first, undecided):
     return variant
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _cases(field, rings, first, undecided, counts, centred, case):
     """The variant of every cell [X-1, Y-1, Z-1] int16; returns the number of vertices and of triangles."""
     nx, ny, nz = field.shape
@@ -184,7 +185,7 @@ def _cases(field, rings, first, undecided, counts, centred, case):
     return vertices, triangles
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _place(field, number, vertices):
     """Vertices [V, 3] in grid coordinates where edges between nodes are cut; number [3, X, Y, Z] tells which.
 
@@ -212,7 +213,7 @@ def _place(field, number, vertices):
     return count
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _connect(case, counts, table, starts, number, centre, vertices, faces):
     """Faces [F, 3] of all cells, and the vertices in the middle of loops, from number `centre` on.
 

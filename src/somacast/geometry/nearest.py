@@ -8,14 +8,15 @@ and queries lie far apart; a grid of cells would walk through empty space there.
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
+
+from somacast.kernels import compiled
 
 LEAF_POINTS = 8
 _CURVE_STEPS = 1 << 10  # along each axis; three times ten bits fit into 32
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _select(points, order, low, high, middle, axis):
     """Reorder order[low:high] so that order[middle] is what sorting along the axis would put there (quickselect)."""
     last = high - 1
@@ -39,7 +40,7 @@ def _select(points, order, low, high, middle, axis):
             return
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _build(points, order, depth, boxes):
     """Split `order` in halves along the longest side of each node's box, `depth` times; boxes [2^(depth+1), 2, 3]."""
     count = len(points)
@@ -58,7 +59,7 @@ def _build(points, order, depth, boxes):
                 _select(points, order, start, stop, ((2 * j + 1) * count) >> (level + 1), np.argmax(side))
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _box_distance(boxes, node, x, y, z):
     """Squared distance to a box. Rounded no higher than that to any point in it: the same steps on smaller numbers."""
     dx = max(boxes[node, 0, 0] - x, x - boxes[node, 1, 0], 0.0)
@@ -67,7 +68,7 @@ def _box_distance(boxes, node, x, y, z):
     return dx * dx + dy * dy + dz * dz
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _insert(best, index, square, number):
     """Put a neighbour into its place among the best so far; of equally far ones the lower number comes first."""
     place = len(best) - 1
@@ -79,7 +80,7 @@ def _insert(best, index, square, number):
     best[place], index[place] = square, number
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _query(points, order, depth, boxes, queries, turn, squares, index):
     """The k nearest of points [N, 3], in the tree's order, to queries [M, 3] -> squares, index [M, k]."""
     count, k, leaves = len(points), squares.shape[1], 1 << depth

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
 from somacast.body.table import vertex_normals
 from somacast.geometry.sampling import DEFAULT_COLOR
+from somacast.kernels import compiled
 from somacast.types import Camera, Mesh
 
 MID_GREY = 0.5
@@ -55,7 +55,7 @@ class Atlas(NamedTuple):
     has_holes: np.ndarray
 
 
-@nb.njit(fastmath=True, cache=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def texel_weights(uvs, corners, u, v, edge):
     """Where in its texture of edge x edge texels a triangle has the point with weights u, v of the second and third
     corner; corners [3]: its rows of uvs. Texel n stands at n / (edge - 1).
@@ -71,7 +71,7 @@ def texel_weights(uvs, corners, u, v, edge):
     return row, column, min(row + 1, edge - 1), min(column + 1, edge - 1), x - column, y - row
 
 
-@nb.njit(fastmath=True, cache=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def _alpha(textures, layer, uvs, corners, u, v):
     """Alpha in [0, 255] of a texture at a point of a triangle, arguments as of `texel_weights`."""
     row, column, below, right, x, y = texel_weights(uvs, corners, u, v, textures.shape[1])
@@ -80,7 +80,7 @@ def _alpha(textures, layer, uvs, corners, u, v):
     return (1 - y) * upper + y * lower
 
 
-@nb.njit(fastmath=True, cache=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def rasterize(points, faces, perspective, nearness, triangle, weights, atlas=None):
     """Visible triangle and barycentric weights of every pixel.
 
@@ -181,7 +181,7 @@ def texels_reference(atlas: Atlas, face: np.ndarray, share: np.ndarray) -> np.nd
     return upper * (1 - y) + lower * y
 
 
-@nb.njit(fastmath=True, cache=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def interpolate(values, faces, triangle, weights, out):
     """Corner values [V, C] over the picture: fills out [H, W, C] where triangle >= 0, leaves the rest."""
     height, width = triangle.shape

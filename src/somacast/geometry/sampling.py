@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
 from somacast.body.table import vertex_normals
 from somacast.errors import SomacastError
+from somacast.kernels import compiled
 from somacast.types import Mesh, PointCloud
 
 DEFAULT_COLOR = 0.7  # sRGB grey of a mesh without colours
@@ -19,7 +19,7 @@ def byte_colors(mesh: Mesh) -> np.ndarray:
     return np.round(np.clip(mesh.colors, 0, 1) * 255).astype(np.uint8)
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def face_areas(vertices, faces, areas, normals):
     """Triangle areas [F] in square metres and unit face normals [F, 3] (zero where a triangle has no area)."""
     for f in range(faces.shape[0]):
@@ -49,7 +49,7 @@ def face_areas_reference(vertices, faces):
     return length / 2, cross / np.maximum(length, 1e-300)[:, None]
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _draw(areas, uniform, total, chosen, weights):
     """One point in each of N equal shares of the total area: uniform [N, 3] in [0, 1) -> chosen [N], weights [N, 3]."""
     count = len(chosen)
@@ -90,7 +90,7 @@ def draw_on_faces(mesh: Mesh, count: int, rng: np.random.Generator) -> tuple[np.
     return chosen, weights, normals
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _blend(values, faces, chosen, weights, out):
     """Values at the corners [V, 3] to values at the drawn places [N, 3]."""
     for i in range(len(chosen)):

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba as nb
 import numpy as np
 
 from somacast.errors import SomacastError
 from somacast.geometry.gaussian import gaussian_filter
 from somacast.geometry.marching_cubes import marching_cubes
 from somacast.geometry.nearest import PointTree
+from somacast.kernels import compiled
 from somacast.timing import stage
 from somacast.types import Mesh, PointCloud
 
@@ -88,7 +88,7 @@ def fit_grid(points: np.ndarray, resolution: int, padding: int) -> Grid:
     return Grid(origin, cell, shape)
 
 
-@nb.njit(fastmath=True, cache=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def splat(places, values, grid):
     """Add values [N, C] at grid coordinates [N, 3] to grid [C, X, Y, Z] with trilinear weights."""
     for n in range(places.shape[0]):
@@ -104,7 +104,7 @@ def splat(places, values, grid):
                         grid[m, i + a, j + b, k + c] += w * values[n, m]
 
 
-@nb.njit(fastmath=True, cache=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def gather(places, grid, out):
     """Trilinear values out [N, C] of grid [C, X, Y, Z] at grid coordinates [N, 3]; transpose of `splat`."""
     for n in range(places.shape[0]):
@@ -227,7 +227,7 @@ def march(field: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     return placed.astype(np.float32), faces
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def connected_parts(faces, part):
     """Fill part [V], which holds 0..V-1, with the lowest vertex number of each vertex's connected part (union-find)."""
     for f in range(faces.shape[0]):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
 from somacast.geometry.nearest import PointTree
 from somacast.geometry.sampling import draw_on_faces
+from somacast.kernels import compiled
 from somacast.metrics.config import SAMPLES
 from somacast.types import Mesh
 
@@ -14,12 +14,12 @@ FSCORE_M = 0.01
 P2S_NEIGHBOURS = 4
 
 
-@nb.njit(cache=True, nogil=True, inline="always")
+@compiled(nogil=True, inline="always")
 def _dot(ax, ay, az, bx, by, bz):
     return ax * bx + ay * by + az * bz
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def triangle_distances(points, corners, candidates, out):
     """Least distance of points [N, 3] to the triangles named by candidates [N, K] among corners [F, 3, 3] -> out [N].
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
 from somacast.geometry.rasteriser import Atlas, rasterize, texel_weights, texels_reference
+from somacast.kernels import compiled
 
 
 class Cloth(NamedTuple):
@@ -30,7 +30,7 @@ def visible(points: np.ndarray, faces: np.ndarray, atlas: Atlas, size: int) -> t
     return nearness, triangle, weights
 
 
-@nb.njit(fastmath=True, cache=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def shade(atlas, cloth, light, faces, normals, triangle, weights, image):
     """Draw visible triangles over image [S, S, 3] float32 in [0, 255]; normals [V, 3] in view axes, z to the camera."""
     size = triangle.shape[0]
@@ -88,7 +88,7 @@ def shade_reference(atlas, cloth, light, faces, normals, triangle, weights, imag
     image[seen] = np.minimum(lit * albedo, 255)
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def halve(image, triangle, out, mask):
     """Average 2x2 pixels of image [2S, 2S, 3] into out [S, S, 3] uint8; mask [S, S] uint8 is coverage in 0..255."""
     size = out.shape[0]
@@ -103,7 +103,7 @@ def halve(image, triangle, out, mask):
             mask[y, x] = np.uint8(hits * 255 // 4)
 
 
-@nb.njit(fastmath=True, cache=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def bounds(xyz, distance):
     """Range of x/(d-z) and y/(d-z) over vertices [V, 3]: (x0, x1, y0, y1)."""
     x0, x1, y0, y1 = 1e9, -1e9, 1e9, -1e9

@@ -1,4 +1,7 @@
-"""The thin runner: networks of the package as ONNX Runtime sessions, on the CPU or, with its GPU package, on CUDA."""
+"""The thin runner: networks of the package as ONNX Runtime sessions, on the CPU or, with its GPU package, on CUDA.
+
+It is the one place that imports ONNX Runtime, with its telemetry off.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,23 @@ from somacast.weights.manifest import weights_path
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+    from types import ModuleType
 
     from onnxruntime import InferenceSession
     from threadpoolctl import ThreadpoolController
 
 CUDA = "CUDAExecutionProvider"
+
+
+@lru_cache(maxsize=1)
+def onnx_runtime() -> ModuleType:
+    """ONNX Runtime, which reports nothing to anybody: `somacast/__init__.py` has said so in the environment; a program
+    that loaded it earlier than us has its further events stopped here."""
+    import onnxruntime
+
+    if hasattr(onnxruntime, "disable_telemetry_events"):
+        onnxruntime.disable_telemetry_events()
+    return onnxruntime
 
 
 def open_session(name: str, device: str = "cpu", threads: int = 2) -> InferenceSession:
@@ -25,8 +40,7 @@ def open_session(name: str, device: str = "cpu", threads: int = 2) -> InferenceS
 
 def session_of(model: str | bytes, device: str = "cpu", threads: int = 2) -> InferenceSession:
     """A network by its path, or as the bytes of an ONNX model; device and threads as of `open_session`."""
-    import onnxruntime
-
+    onnxruntime = onnx_runtime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1 if os.environ.get("OMP_NUM_THREADS") == "1" else threads
     options.inter_op_num_threads = 1
@@ -48,11 +62,9 @@ def onnx_runs_on(device: str) -> bool:
     """Whether ONNX Runtime, as it is installed, runs networks on a device; a CUDA device is tried with a small one."""
     if device == "cpu":
         return True
-    import onnxruntime
-
-    return (
-        CUDA in onnxruntime.get_available_providers() and CUDA in open_session("detector.onnx", device).get_providers()
-    )
+    if CUDA not in onnx_runtime().get_available_providers():
+        return False
+    return CUDA in open_session("detector.onnx", device).get_providers()
 
 
 def one_blas_thread() -> AbstractContextManager:

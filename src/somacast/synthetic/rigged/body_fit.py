@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numba as nb
 import numpy as np
 
 from somacast.body.skeleton import CANONICAL_JOINTS
 from somacast.body.table import BODY_VERTICES, TPOSE, load_body, vertex_normals
+from somacast.kernels import compiled
 from somacast.synthetic.rigged.reader import Figure
 
 _POINTS = 1500
@@ -98,7 +98,7 @@ def resized_shape(fit: BodyFit, heads: np.ndarray, new_heads: np.ndarray, scale:
     return (fit.shape + _shape_of_moves() @ (moved - points).reshape(-1)).astype(np.float32)
 
 
-@nb.njit(fastmath=True, cache=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def _nearest(points, normals, places, directions, limit, out):
     """Number of the place [N, 3] nearest to each point [P, 3] among those whose direction agrees; -1 beyond limit."""
     for i in range(points.shape[0]):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
+from somacast.kernels import compiled
 from somacast.synthetic.rigged.regions import BOTTOM, HAIR, REGIONS, SHOES, SKIN, TOP, Regions
 from somacast.synthetic.wardrobe.garments import dye_matrix, scale_matrix
 
@@ -81,7 +81,7 @@ def dyed(texture: np.ndarray, regions: Regions, dye: Dye) -> np.ndarray:
     return out
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _printed(pattern, along, around, part):
     """Whether a point of a pattern is printed; along and around in pitches."""
     a, b = along - np.floor(along), around - np.floor(around)
@@ -94,7 +94,7 @@ def _printed(pattern, along, around, part):
     return (a - 0.5) ** 2 + (b - 0.5) ** 2 < 0.2 * part
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _print(texture, region, way_mm, dye, out):
     matrices, pattern, pitch_m, part, ink = dye
     for y in range(texture.shape[0]):

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba as nb
 import numpy as np
 
 from somacast.body.skeleton import CANONICAL_JOINTS
 from somacast.geometry.rasteriser import interpolate, rasterize
+from somacast.kernels import compiled
 from somacast.synthetic.rigged.reader import Figure
 
 REGIONS = ("skin", "top", "bottom", "shoes", "hair")
@@ -141,7 +141,7 @@ def _whole_rings(region: np.ndarray, limb: np.ndarray, along_m: np.ndarray) -> N
     region[limb] = np.where(covered[ring], np.where(old == SKIN, cloth, old), SKIN)
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _majority(region):
     """The commonest region among the 5 x 5 texels around each."""
     edge = region.shape[0]
@@ -156,7 +156,7 @@ def _majority(region):
     return out
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _dilate(known, region, way):
     """Carry the texels of triangles over the next four around them, which filtering touches."""
     edge = known.shape[0]

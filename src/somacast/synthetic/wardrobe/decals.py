@@ -9,13 +9,13 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-import numba as nb
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from somacast.body.clothing import MATERIALS
 from somacast.body.table import load_body
 from somacast.geometry.rasteriser import rasterize
+from somacast.kernels import compiled
 from somacast.synthetic.wardrobe.garments import TEXTURE_SIZE_PX as _N
 from somacast.synthetic.wardrobe.garments import Garment, Layer, scale_matrix
 from somacast.synthetic.wardrobe.shapes import JOINT
@@ -97,7 +97,7 @@ def _shared(corners: np.ndarray, middle: np.ndarray, place: np.ndarray) -> bool:
     return bool(np.mean(np.abs(found - middle[:, :2]).max(1) > 0.03) > 0.1)
 
 
-@nb.njit(fastmath=True, cache=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def _recolor(texture, matrix, out):
     """Colours of texture [N, N, 4] uint8 through matrix [3, 4] into `out`, alpha as it is."""
     for row in range(texture.shape[0]):

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numba as nb
 import numpy as np
 
 from somacast.body.skeleton import CANONICAL_JOINTS
 from somacast.body.table import load_body
+from somacast.kernels import compiled
 
 CHART_PX = 128
 OFFSET_UNIT_M = 0.04  # offsets are stored in this unit, so that they are of order one
@@ -30,7 +30,7 @@ class Chart:
     joint: np.ndarray
 
 
-@nb.njit(cache=True)
+@compiled()
 def _fill_chart(corner_uv, face, bary):
     size = face.shape[0]
     for t in range(corner_uv.shape[0]):

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
 from somacast.body.rotations import about_axis, rotvec_to_matrix
+from somacast.kernels import compiled
 from somacast.systems.aflsc.sender.evidence import Evidence, SilhouetteAlignment
 
 ROOT, CAMERA = 3, 3  # parameters of the root, first, and of the camera, last
@@ -61,7 +61,7 @@ class PosedJoints(NamedTuple):
 # -- exponential map --------------------------------------------------------------------------------------------------
 
 
-@nb.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _exponential_terms(squared):
     """sin(a) / a, (1 - cos(a)) / a^2 and (a - sin(a)) / a^3 of an angle a, given a^2."""
     if squared < _SMALL:
@@ -71,7 +71,7 @@ def _exponential_terms(squared):
     return sine, (1 - np.cos(angle)) / squared, (1 - sine) / squared
 
 
-@nb.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _matrix_of(vector, identity, cross, outer, out):
     """out [3, 3] = identity I + cross [v]x + outer v v^T."""
     x, y, z = vector[0], vector[1], vector[2]
@@ -87,7 +87,7 @@ def _matrix_of(vector, identity, cross, outer, out):
     out[2, 1] += cross * x
 
 
-@nb.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def rotation_and_jacobian(vector, rotation, jacobian):
     """A rotation vector [3] to its rotation [3, 3] and the left Jacobian of the exponential map there [3, 3]:
     exp(v + dv) = exp(jacobian dv) exp(v) to first order."""
@@ -97,7 +97,7 @@ def rotation_and_jacobian(vector, rotation, jacobian):
     _matrix_of(vector, sine, cosine, third, jacobian)
 
 
-@nb.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _product(a, b, out):
     """a b of 3 x 3 matrices; numba's own @ would call scipy."""
     for i in range(3):
@@ -118,7 +118,7 @@ def left_jacobian_reference(vector: np.ndarray) -> np.ndarray:
 # -- forward kinematics -----------------------------------------------------------------------------------------------
 
 
-@nb.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _rotation_vectors(p, body):
     """Rotation vectors [60] of the joints below the pelvis."""
     vectors = body.pose_mean.copy()
@@ -128,7 +128,7 @@ def _rotation_vectors(p, body):
     return vectors
 
 
-@nb.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _rest_joints(p, body):
     """Joints [21, 3] in T-pose of this build."""
     first, rest = ROOT + body.pose_basis.shape[1], body.rest.copy()
@@ -139,7 +139,7 @@ def _rest_joints(p, body):
     return rest
 
 
-@nb.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def pose_joints(p, body, joints, rotations, jacobians):
     """Parameters [B + 3] to joints [21, 3], rotations [21, 3, 3] and, for each joint, what turns it: the angular
     velocity in the view frame of a change of its own rotation vector [21, 3, 3] (of the pelvis: of its tilt)."""
@@ -161,7 +161,7 @@ def pose_joints(p, body, joints, rotations, jacobians):
         _product(rotations[q], left, jacobians[j])
 
 
-@nb.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def joint_velocities(body, posed, jacobians, angular, linear):
     """How fast each joint turns, angular [21, 3, B], and moves, linear [21, 3, B], with each parameter of the body.
 
@@ -196,7 +196,7 @@ def joint_velocities(body, posed, jacobians, angular, linear):
 # -- residuals --------------------------------------------------------------------------------------------------------
 
 
-@nb.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def residuals(p, problem, out):
     """Residuals [R] over their std: joints in the picture [2 * 21], in metres [3 * 21], points on the edge [M]."""
     evidence, alignment = problem.evidence, problem.alignment
@@ -220,14 +220,14 @@ def residuals(p, problem, out):
         out[5 * n + i] = (x * line[0] + y * line[1] - line[2]) / problem.edge_std
 
 
-@nb.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _skin_point(place, joint, rotation, out):
     """A place [3] in a joint's frame to the view frame [3]."""
     for r in range(3):
         out[r] = joint[r] + rotation[r, 0] * place[0] + rotation[r, 1] * place[1] + rotation[r, 2] * place[2]
 
 
-@nb.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def jacobian(p, problem, out):
     """Derivatives [R, B + 3] of `residuals` by the parameters."""
     evidence, alignment = problem.evidence, problem.alignment
@@ -270,7 +270,7 @@ def jacobian(p, problem, out):
         _camera_row(nx, -ny, (nx * point[0] + ny * point[1]) * w, row[count:])
 
 
-@nb.njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _camera_row(x, y, log_scale, out):
     out[0], out[1], out[2] = x, y, log_scale
 

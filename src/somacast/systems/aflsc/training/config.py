@@ -33,7 +33,7 @@ class TrainConfig:
     """start of all randomness"""
     device: TrainingDevice = "auto"
     threads: int = 1
-    """threads of each process; several: torchrun --nproc-per-node N -m somacast.cli.main train aflsc ..."""
+    """threads of each process; several: torchrun --nproc-per-node N -m somacast train aflsc ..."""
     producers: int = 1
     """processes that draw people beside the training"""
     warm_start: Annotated[Path | None, Existing("weights to start from")] = None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 from scipy.ndimage import median_filter
 
 from somacast.body.clothing import MATERIALS
 from somacast.body.skeleton import CANONICAL_JOINTS
 from somacast.body.table import BODY_VERTICES, load_body, vertex_normals
+from somacast.kernels import compiled
 from somacast.synthetic.people import Person
 from somacast.systems.aflsc.labels.chart import OFFSET_HIGH_M, Chart, load_chart
 
@@ -29,7 +29,7 @@ class Grid(NamedTuple):
     items: np.ndarray
 
 
-@nb.njit(fastmath=True, cache=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def _grid_triangles(low, cell, dims, tri, start, items, counting):
     """Bucket triangles [F, 3, 3] by the grid cells their boxes touch; two passes: counting, then filling."""
     for f in range(tri.shape[0]):
@@ -50,7 +50,7 @@ def _grid_triangles(low, cell, dims, tri, start, items, counting):
                         start[c] += 1
 
 
-@nb.njit(fastmath=True, cache=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def _cast(origins, directions, grid, open_face, out_t, out_f, reach_m):
     """Outermost surface along each ray, by the rule of `outer_surface`."""
     low, cell, dims, tri, start, items = grid

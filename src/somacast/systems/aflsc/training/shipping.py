@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import nn
 
@@ -28,6 +27,7 @@ from somacast.systems.aflsc.networks.loading import (
 )
 from somacast.systems.aflsc.networks.restore import Restorer
 from somacast.training.onnx_export import write_packed_onnx
+from somacast.weights.sessions import session_of
 
 
 class _Sender(nn.Module):
@@ -92,7 +92,5 @@ def export_receiver(checkpoint: Path | None, target: Path) -> float:
 def _largest_difference(
     path: Path, feed: dict[str, torch.Tensor], names: list[str], expected: list[torch.Tensor]
 ) -> float:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # that weights for torch are left aside is no news
-    got = onnxruntime.InferenceSession(str(path), options).run(names, {k: v.numpy() for k, v in feed.items()})
+    got = session_of(str(path)).run(names, {k: v.numpy() for k, v in feed.items()})
     return max(float(np.abs(np.asarray(g) - e.numpy()).max()) for g, e in zip(got, expected, strict=True))
