@@ -1,10 +1,14 @@
-"""Writing files so that a reader sees the old content or the new one, never half of it."""
+"""Writing files so that a reader sees the old content or the new one, never half of it, and nothing that is needed is
+written over."""
 
 from __future__ import annotations
 
 import errno
 import os
 import secrets
+import stat
+import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 from somacast.errors import SomacastError
@@ -25,23 +29,116 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def check_output_path(path: str | os.PathLike[str]) -> Path:
-    """Return `path` if a file can stand there: its folder exists and it is no folder itself; else SomacastError.
+    """Return `path` if a file can be written there, else SomacastError: its folder exists and may be written into, it
+    is no folder itself, and a file that is there already is not write-protected.
 
     Verbs call this before hours of work, so that a mistyped folder is told at once.
     """
     target = Path(path)
     try:
-        if not target.parent.is_dir():
-            raise SomacastError(f"{target}: the output folder {target.parent} does not exist")
-        if target.is_dir():
+        found = _status(target)
+        if found is not None and stat.S_ISDIR(found.st_mode):
             raise SomacastError(f"{target}: expected a file name, got a folder")
+        if found is not None and not (found.st_mode & 0o222 and os.access(target, os.W_OK)):
+            raise SomacastError(f"{target}: cannot be written (it is there already, and write-protected)")
+        if found is None or stat.S_ISREG(found.st_mode):  # devices and pipes are not replaced
+            _check_folder(target, _followed(target).parent)
     except OSError as error:  # a name too long, a loop of links
         raise _explain(target, 0, error) from error
     return target
 
 
+def check_output_folder(path: str | os.PathLike[str]) -> Path:
+    """Return `path` if it is a folder that files can be written into, or one that can be made; else SomacastError."""
+    target = Path(path)
+    try:
+        there = _followed(target)
+        while _status(there) is None and there != there.parent:
+            there = there.parent
+        if not there.is_dir():
+            raise SomacastError(f"{target}: expected a folder, got a file" + (f" ({there})" if there != target else ""))
+        _check_folder(target, there)
+    except OSError as error:
+        raise _explain(target, 0, error) from error
+    return target
+
+
+def _check_folder(target: Path, folder: Path) -> None:
+    """That a file or folder can be made in a folder. os.access asks more than the mode does (another system's rules, a
+    disk that is read-only); the mode says what the owner wants, whom nothing stops from writing."""
+    found = _status(folder)
+    if found is None or not stat.S_ISDIR(found.st_mode):
+        raise SomacastError(f"{target}: the output folder {folder} does not exist")
+    protected = not found.st_mode & 0o222 and os.name == "posix"  # of a Windows folder the mode says nothing
+    if protected or not os.access(folder, os.W_OK | os.X_OK):
+        raise SomacastError(f"{target}: the output folder {folder} is not writable")
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """What is there, links followed; None for nothing. OSError for a name that no file can have."""
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _followed(path: Path) -> Path:
+    """Where a link leads; replacing the link itself would leave the file that it stands for as it is."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+# -- what must not be written over -------------------------------------------------------------------------------------
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two names lead to one file, or will once they are written: by another spelling, by links of either kind,
+    by names that differ only in capitals or in how accents are composed, which many disks do not tell apart."""
+    try:
+        found, also = _status(one), _status(other)
+    except OSError:
+        return False
+    if found is not None and also is not None:
+        shared = stat.S_ISCHR(found.st_mode) or stat.S_ISSOCK(found.st_mode)  # terminals, /dev/null, connections
+        return os.path.samestat(found, also) and not shared
+    return found is also and _place(one) == _place(other)
+
+
+def _place(path: Path) -> tuple[object, str]:
+    """Folder and name of a file that is not there yet."""
+    real = Path(os.path.realpath(path))
+    folder = _status(real.parent)
+    name = unicodedata.normalize("NFC", real.name).casefold()
+    return (folder.st_dev, folder.st_ino) if folder is not None else str(real.parent), name
+
+
+def check_apart(read: Sequence[Path], written: Sequence[Path]) -> None:
+    """Raise SomacastError if what is to be written is also what is read, is a file inside a folder that is read, or is
+    to be written twice. Files and folders alike; they need not be there."""
+    for number, out in enumerate(written):
+        for source in read:
+            if same_file(out, source):
+                how = "both read and written" if out == source else f"another name of {source}, which is read"
+                raise SomacastError(f"{out}: is {how}; expected another place to write to")
+            if os.path.isdir(source) and os.path.isfile(out) and _inside(out, source):
+                raise SomacastError(
+                    f"{out}: is there already, in the folder {source} that is read; expected a new name"
+                )
+        for other in written[:number]:
+            if same_file(out, other):
+                how = "to be written twice" if out == other else f"another name of {other}, which is written too"
+                raise SomacastError(f"{out}: is {how}; expected two names")
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    return Path(os.path.realpath(folder)) in Path(os.path.realpath(path)).parents
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write `data` beside `path` and move it into place; on any failure nothing is left and an old file stays.
+    """Write `data` beside `path` and move it into place; on any failure nothing is left and an old file stays. A link
+    stays, and the file that it leads to is replaced.
 
     Devices and pipes (/dev/stdout) are written directly: replacing them would destroy them.
     Raises SomacastError when the folder is missing, the disk is full or the place is not writable.
@@ -57,6 +154,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         except OSError as error:
             raise _explain(target, len(data), error) from error
         return
+    target = _followed(target)
     # A short name of its own: a long target name plus a suffix could pass the limit of the file system.
     temporary = target.parent / f".somacast-{secrets.token_hex(8)}.part"
     try:

@@ -150,7 +150,7 @@ def test_wrong_inputs_of_encode(capsys, tmp_path, picture):
 def test_wrong_soma_files(capsys, tmp_path, verb):
     out = ["-o", tmp_path / "p.glb"] if verb == "decode" else []
     file = tmp_path / "p.soma"
-    assert "cannot be read" in fails(capsys, verb, file, *out)
+    assert "no such file" in fails(capsys, verb, file, *out)
     assert "folder" in fails(capsys, verb, tmp_path, *out)
     for content in (
         b"",

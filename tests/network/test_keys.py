@@ -157,7 +157,7 @@ def test_the_verb_says_what_to_copy_where(tmp_path, capsys):
     assert (
         main(["keys", str(tmp_path / "k"), "--name", "studio", "--name", "hall", "--host", "studio.example.org"]) == 0
     )
-    out = capsys.readouterr().out
+    out = capsys.readouterr().err
     assert "studio  copy the folder" in out and "--keys hall" in out and "authority.key" in out
     assert load_keys(tmp_path / "k" / "hall").name == "hall"
     assert main(["keys", str(tmp_path / "k"), "--name", "hall"]) == 2

@@ -11,19 +11,27 @@ from typing import TypeVar
 
 from somacast.errors import SomacastError
 from somacast.extras import installed, require
-from somacast.options import RunsOn, check_paths, declared
+from somacast.options import IsSystem, RunsOn, check_paths, declared
 from somacast.weights.sessions import onnx_runs_on
 
 C = TypeVar("C")
 
 
 def checked(config: C) -> C:
-    """A configuration whose paths can be read and written, with its device named: "auto" is a GPU if there is one.
+    """A configuration whose paths can be read and written, whose systems are there with the packages that they need,
+    and with its device named: "auto" is a GPU if there is one.
 
-    Raises SomacastError for the first path or device that cannot be used.
+    Raises SomacastError for the first path, system or device that cannot be used.
     """
     check_paths(config)
-    for name, value, declaration in list(declared(config)):
+    fields = list(declared(config))
+    for _, value, declaration in fields:
+        if isinstance(declaration, IsSystem):
+            from somacast.systems import registry
+
+            for system in (value,) if isinstance(value, str) else value:
+                registry.get(system).check_packages()
+    for name, value, declaration in fields:
         if isinstance(declaration, RunsOn):
             config = dataclasses.replace(config, **{name: check_device(value, declaration.torch)})  # pyright: ignore
     return config
@@ -54,6 +62,18 @@ def check_device(device: str, needs_torch: bool = False) -> str:
     if int(device.partition(":")[2] or 0) >= count:
         raise SomacastError(f"--device {device}: torch sees {count} CUDA devices here; expected cpu or auto")
     return device
+
+
+def check_budget(system: str, budget_bytes: int | None) -> None:
+    """Raise SomacastError for a budget that holds no file of a system, whatever is in the picture."""
+    if budget_bytes is None:
+        return
+    from somacast.bitstream.container import packed_bytes
+    from somacast.systems import registry
+
+    smallest = packed_bytes(registry.get(system).spec.name, [1])
+    if budget_bytes < smallest:
+        raise SomacastError(f"a budget of {budget_bytes} bytes is too small: a file has at least {smallest}")
 
 
 def read_file(path: Path, what: str, limit_bytes: int = 1 << 20) -> bytes:

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import tyro
 
-from somacast.cli.common import checked
 from somacast.cli.dispatch import Verb
 from somacast.errors import SomacastError
 from somacast.options import Folder
@@ -21,7 +20,7 @@ VERBS = {
         "somacast.cli.data:synth",
     ),
     "check-assets": Verb(
-        "name every fault of an asset folder", "somacast.cli.data:CheckAssets", "somacast.cli.data:check"
+        "name every fault of an asset folder", "somacast.cli.data:CheckAssets", "somacast.cli.data:check", True
     ),
 }
 
@@ -39,7 +38,6 @@ class CheckAssets:
 
 def synth(config: SynthConfig) -> int:
     """Make people."""
-    config = checked(config)
     from somacast.synthetic.datasets.writer import synthesise
 
     manifest = synthesise(config)
@@ -49,7 +47,6 @@ def synth(config: SynthConfig) -> int:
 
 def check(arguments: CheckAssets) -> int:
     """Check, list the faults."""
-    arguments = checked(arguments)
     from somacast.synthetic.rigged.reader import check_rigged
     from somacast.synthetic.wardrobe.assets import check_assets
 

@@ -9,12 +9,13 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from somacast.cli.common import check_device, milliseconds, read_file, show_notes
+from somacast.cli.common import milliseconds, read_file, show_notes
 from somacast.errors import SomacastError
-from somacast.options import Device, check_output
+from somacast.options import Device, Existing, Written, check_positive
 
-Format = Literal["glb", "ply", "obj", "bvh", "mp4"]
+Format = Literal["glb", "ply", "obj", "bvh", "mp4", "webm"]
 VIDEO_SUFFIXES = (".mp4", ".webm")
+SUFFIXES = (".glb", ".ply", ".obj", ".bvh", *VIDEO_SUFFIXES)
 LARGEST_BYTES = 64 << 20  # of a video; a still has a few hundred
 
 
@@ -35,24 +36,27 @@ class Arguments:
     Example: somacast decode people -o models --format glb
     """
 
-    file: tyro.conf.Positional[Path]
-    """.soma file, or a folder of them"""
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """file to write: .glb, .ply or .obj; .bvh for the skeleton alone; of a video .mp4 or .webm too; of a
-    folder the folder for them"""
+    file: Annotated[tyro.conf.Positional[Path], Existing("a .soma file", stream=True, folder=True)]
+    """.soma file, or a folder of them; - for one on standard input"""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"]), Written(SUFFIXES, stream="format", beside="file")]
+    """file to write: .glb, .ply or .obj; .bvh for the skeleton alone; of a video .mp4 or .webm too; - for standard
+    output, with --format; of a folder the folder for them"""
     rig: bool = False
     """give the .glb of a still a skeleton, so that animation tools can pose the person"""
-    preview: Path | None = None
+    preview: Annotated[Path | None, Written((".png",))] = None
     """PNG to write with four views of the person, or some frames of a video"""
     format: Format | None = None
-    """of a folder: what every file becomes; glb if not given"""
-    report: Path | None = None
+    """what is written to standard output, where no name says it; of a folder what every file becomes (glb)"""
+    report: Annotated[Path | None, Written((".json",))] = None
     """of a folder: JSON file with bytes, notes and refusals of every file"""
     workers: int | None = None
     """of a folder: processes; one on each core if not given"""
     overwrite: bool = False
     """of a folder: replace files in the output folder that were there before"""
     device: Device = "cpu"
+
+    def __post_init__(self) -> None:
+        check_positive(workers=self.workers)
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,10 @@ def run(arguments: Arguments) -> int:
     """Decode, write."""
     if arguments.file.is_dir():
         return _folder(arguments)
-    if arguments.format or arguments.report or arguments.workers or arguments.overwrite:
-        given = "--format, --report, --workers and --overwrite"
+    if arguments.format and arguments.out.suffix.lower() != f".{arguments.format}":
+        raise SomacastError(f"{arguments.out}: expected a file name ending in .{arguments.format}, as --format says")
+    if arguments.report or arguments.workers or arguments.overwrite:
+        given = "--report, --workers and --overwrite"
         raise SomacastError(f"{given} are for folders; expected one, got {arguments.file}")
     decoded = decode(arguments)
     show_notes(decoded.notes)
@@ -83,7 +89,6 @@ def _folder(arguments: Arguments) -> int:
     refuse_options(arguments, ["preview"])
     if arguments.rig and arguments.format not in (None, "glb"):
         raise SomacastError(f"--rig is for --format glb; expected that, got {arguments.format}")
-    check_device(arguments.device)
     suffix = f".{arguments.format or 'glb'}"
     return run_folder(arguments, arguments.file, suffix, _gives, _decode_one, ".soma files")
 
@@ -107,20 +112,16 @@ def _decode_one(arguments: Arguments, source: Path, target: Path) -> list[str]:
 
 def decode(arguments: Arguments) -> Decoded:
     """One file to another."""
-    check_output(arguments.out, (".glb", ".ply", ".obj", ".bvh", *VIDEO_SUFFIXES))
-    if arguments.preview:
-        check_output(arguments.preview, (".png",))
     if arguments.rig and arguments.out.suffix.lower() != ".glb":
         raise SomacastError(f"{arguments.out}: --rig is for .glb files")
     data = read_file(arguments.file, "a .soma file", LARGEST_BYTES)
-    device = check_device(arguments.device)
     from somacast.bitstream.video import is_video
 
     if is_video(data):
-        return _video(arguments, data, device)
+        return _video(arguments, data)
     if arguments.out.suffix.lower() in VIDEO_SUFFIXES:
         raise SomacastError(f"{arguments.out}: {arguments.file} holds one picture; expected .glb, .ply, .obj or .bvh")
-    result = _receiver(device).decode(data)
+    result = _receiver(arguments.device).decode(data)
     mesh = result.mesh()
     _write_still(arguments, result.human, result.payload.system)
     if arguments.preview:
@@ -163,7 +164,7 @@ def _write_still(arguments: Arguments, human: Any, system: str) -> None:
         save_mesh(human.mesh, arguments.out)
 
 
-def _video(arguments: Arguments, data: bytes, device: str) -> Decoded:
+def _video(arguments: Arguments, data: bytes) -> Decoded:
     """A person who moves."""
     import time
 
@@ -174,7 +175,7 @@ def _video(arguments: Arguments, data: bytes, device: str) -> Decoded:
     start = time.perf_counter()
     video = read_video(data)
     system = registry.get(video.who.system)
-    notes = write_video_person(video, system, system.decoder(device), arguments.out, arguments.preview)
+    notes = write_video_person(video, system, system.decoder(arguments.device), arguments.out, arguments.preview)
     seconds, frames = float(video.times_s[-1]), len(video.times_s)
     spent = milliseconds(time.perf_counter() - start)
     line = f"{arguments.out}: {frames} frames, {seconds:.1f} s, from {len(data):,} bytes ({spent})"

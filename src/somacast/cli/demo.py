@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from somacast.cli.common import check_device, milliseconds, show_notes
-from somacast.options import Device
+from somacast.cli.common import milliseconds, show_notes
+from somacast.options import Device, Existing, Made, SystemName
 from somacast.systems.registry import DEFAULT
 
 
@@ -20,21 +20,26 @@ class Arguments:
     Example: somacast demo --image person.jpg --out runs/demo
     """
 
-    image: Path | None = None
+    image: Annotated[Path | None, Existing("a picture")] = None
     """picture of a person; a synthetic person if not given"""
-    out: Path = Path("runs/demo")
+    out: Annotated[Path, Made()] = Path("runs/demo")
     """folder for the results, made if needed"""
-    system: str = DEFAULT
+    system: SystemName = DEFAULT
     """which system sends the person"""
     device: Device = "cpu"
+
+    @property
+    def more_written(self) -> list[Path]:
+        """Files in the folder."""
+        built_in = ["input.png"] if self.image is None else []
+        return [self.out / name for name in ("person.soma", "person.glb", "contact_sheet.png", *built_in)]
 
 
 def run(arguments: Arguments) -> int:
     """Run, print."""
-    device = check_device(arguments.device)
     from somacast.pipeline.still.demo import run_demo
 
-    show(run_demo(arguments.image, arguments.out, device, arguments.system))
+    show(run_demo(arguments.image, arguments.out, arguments.device, arguments.system))
     return 0
 
 

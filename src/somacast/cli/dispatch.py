@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from somacast.cli.common import checked
 from somacast.cli.parsing import parse
+from somacast.cli.streams import standing_in
 from somacast.errors import SomacastError
 
 HELP_WORDS = (["-h"], ["--help"], ["help"])
@@ -16,15 +20,21 @@ HELP_WORDS = (["-h"], ["--help"], ["help"])
 @dataclass(frozen=True)
 class Verb:
     """One command. summary: a line for listings; config: "module:Dataclass", which is its command line; run:
-    "module:function", or the function, which takes that configuration and gives the exit code."""
+    "module:function", or the function, which takes that configuration, its paths, system and device looked at, and
+    gives the exit code; answers: what it prints is what was asked for and goes to stdout. What others print says how
+    the work goes, and goes to stderr."""
 
     summary: str
     config: str
     run: str | Callable[[Any], int]
+    answers: bool = False
 
     def __call__(self, words: list[str], prog: str) -> int:
-        config = parse(load(self.config), words, prog)
-        return (load(self.run) if isinstance(self.run, str) else self.run)(config)
+        config = checked(parse(load(self.config), words, prog))
+        run = load(self.run) if isinstance(self.run, str) else self.run
+        prints = contextlib.nullcontext() if self.answers else contextlib.redirect_stdout(sys.stderr)
+        with standing_in(config) as files, prints:  # in this order: a result goes to stdout itself
+            return run(files)
 
 
 @dataclass(frozen=True)
@@ -52,9 +62,9 @@ class Group:
         return found if isinstance(found, Mapping) else found()
 
 
-def module_verb(module: str, summary: str) -> Verb:
+def module_verb(module: str, summary: str, answers: bool = False) -> Verb:
     """The verb of a module of cli/ that has `Arguments` and `run(arguments)`."""
-    return Verb(summary, f"somacast.cli.{module}:Arguments", f"somacast.cli.{module}:run")
+    return Verb(summary, f"somacast.cli.{module}:Arguments", f"somacast.cli.{module}:run", answers)
 
 
 def load(path: str) -> Any:

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from somacast.cli.common import check_device, show_notes
+from somacast.cli.common import check_budget, show_notes
 from somacast.errors import SomacastError
-from somacast.options import Device, check_output, check_positive
+from somacast.options import SOURCES, Device, Existing, SystemName, Written, check_positive
 from somacast.systems import registry
 
 
@@ -31,20 +31,22 @@ class Arguments:
     Example: somacast encode photographs -o people --report people.json
     """
 
-    image: tyro.conf.Positional[Path]
+    image: Annotated[
+        tyro.conf.Positional[Path], Existing("a picture or video", stream=True, folder=True, words=SOURCES)
+    ]
     """picture of a person (JPEG, PNG, WebP, AVIF, TIFF, ...; transparency counts as a mask), or video (MP4, WebM, ...),
-    or synthetic:walking; or a folder of those"""
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """.soma file to write; of a folder the folder for them"""
-    system: str = registry.DEFAULT
+    or synthetic:walking; or a folder of those; - for one on standard input"""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"]), Written((".soma",), stream="", beside="image")]
+    """.soma file to write, - for standard output; of a folder the folder for them"""
+    system: SystemName = registry.DEFAULT
     """which system makes the file"""
     budget_bytes: int | None = None
     """the most bytes the file may have; full quality if not given"""
-    mask: Path | None = None
+    mask: Annotated[Path | None, Existing("a mask")] = None
     """picture of the same size, white where the person is; found by ourselves if not given"""
     height_m: float | None = None
     """how tall the person stands, barefoot, in metres; one picture does not tell it"""
-    report: Path | None = None
+    report: Annotated[Path | None, Written((".json",))] = None
     """JSON file with person box, joints by name in pixels and metres, bits of every label group, stage times; of a
     folder bytes, notes and refusals of every file"""
     kbit_s: float | None = None
@@ -56,6 +58,12 @@ class Arguments:
     overwrite: bool = False
     """of a folder: replace files in the output folder that were there before"""
     device: Device = "cpu"
+
+    def __post_init__(self) -> None:
+        check_positive(
+            budget_bytes=self.budget_bytes, height_m=self.height_m, kbit_s=self.kbit_s, seconds=self.seconds,
+            workers=self.workers,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -84,9 +92,7 @@ def _folder(arguments: Arguments) -> int:
     from somacast.pipeline.sources import is_picture, is_video
 
     refuse_options(arguments, ["mask"])
-    check_positive(budget_bytes=arguments.budget_bytes, height_m=arguments.height_m)
-    registry.get(arguments.system).check_packages()
-    check_device(arguments.device)
+    check_budget(arguments.system, arguments.budget_bytes)
 
     def gives(path: Path) -> Literal["one"] | None:
         return "one" if is_picture(path) or is_video(path) else None
@@ -104,13 +110,7 @@ def _encode_one(arguments: Arguments, source: Path, target: Path) -> list[str]:
 
 def encode(arguments: Arguments) -> Encoded:
     """One picture or video to a file."""
-    check_output(arguments.out)
-    if arguments.report:
-        check_output(arguments.report)
-    check_positive(
-        budget_bytes=arguments.budget_bytes, height_m=arguments.height_m, kbit_s=arguments.kbit_s,
-        seconds=arguments.seconds,
-    )  # fmt: skip
+    check_budget(arguments.system, arguments.budget_bytes)
     from somacast.pipeline.sources import names_a_video
 
     if names_a_video(str(arguments.image)):
@@ -122,10 +122,9 @@ def encode(arguments: Arguments) -> Encoded:
 
     # before the networks: a wrong file is told at once
     capture = Capture([read_image(arguments.image, arguments.mask)], arguments.height_m)
-    device = check_device(arguments.device)
     from somacast.files import write_atomically
 
-    result = _sender(arguments.system, device).encode(capture, arguments.budget_bytes)
+    result = _sender(arguments.system, arguments.device).encode(capture, arguments.budget_bytes)
     write_atomically(arguments.out, result.data)
     if arguments.report:
         write_atomically(arguments.report, (json.dumps(result.report, indent=2) + "\n").encode())
@@ -152,7 +151,6 @@ def _video(arguments: Arguments) -> Encoded:
     seconds = arguments.seconds or (4.0 if str(arguments.image).startswith("synthetic:") else None)
     options = SourceOptions(realtime=False, seconds=seconds)
     source, captures = captures_of(str(arguments.image), options, arguments.height_m)
-    device = check_device(arguments.device)
     from rich.console import Console
 
     from somacast.files import write_atomically
@@ -162,7 +160,7 @@ def _video(arguments: Arguments) -> Encoded:
 
     with source, Console(stderr=True).status("looking at the first frame") as line, one_blas_thread():
         system = registry.get(arguments.system)
-        tracker = system.tracker(device, careful=True)
+        tracker = system.tracker(arguments.device, careful=True)
         data, report = encode_video(
             captures, system, tracker, arguments.kbit_s, lambda n, s: line.update(f"{n} frames, {s:.1f} s of video")
         )

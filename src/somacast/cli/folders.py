@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from somacast.errors import SomacastError
-from somacast.options import check_output, check_positive
 
 if TYPE_CHECKING:
     from somacast.pipeline.batch.plan import Gives
@@ -34,7 +33,7 @@ def run_folder(
     what: str,
 ) -> int:
     """Every file of a folder through `work(arguments, source, target)`, which gives notes; returns the exit code: 0
-    all is there, 3 some files were refused, 130 it was asked to stop.
+    all is there, 3 some files were refused, 130 it was asked to stop, 129 and 143 by SIGHUP and SIGTERM.
 
     arguments: of the verb, with out, report, workers and overwrite; gives: see `plan_folder`; what: is made something
     of, for messages. Raises SomacastError if there is nothing to do or the output folder cannot be used.
@@ -49,9 +48,6 @@ def run_folder(
             f"{arguments.out}: {folder} is a folder; expected one for its outputs, got the name of a file"
         )
     check_folders(folder, arguments.out)
-    check_positive(workers=arguments.workers)
-    if arguments.report:
-        check_output(arguments.report)
     plan = plan_folder(folder, arguments.out, suffix, gives)
     if not plan.jobs:
         raise SomacastError(f"{folder}: expected {what}, found none ({plan.others} files of other kinds)")
@@ -70,7 +66,7 @@ def run_folder(
         write_atomically(arguments.report, (json.dumps(summary.as_dict(), indent=2) + "\n").encode())
     show_summary(summary, arguments.out)
     if summary.stopped:
-        return EXIT_INTERRUPTED
+        return stop.exit_code or EXIT_INTERRUPTED
     return EXIT_SOME_REFUSED if summary.count("refused") else 0
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
 from somacast.cli.common import read_file, show_notes
+from somacast.options import Existing
 
 LARGEST_BYTES = 64 << 20  # of a video
 
@@ -21,8 +22,8 @@ class Arguments:
     Example: somacast info person.soma --json
     """
 
-    file: tyro.conf.Positional[Path]
-    """.soma file"""
+    file: Annotated[tyro.conf.Positional[Path], Existing("a .soma file", stream=True)]
+    """.soma file; - for one on standard input"""
     json: bool = False
     """everything as JSON, every label with its symbols and value included"""
 

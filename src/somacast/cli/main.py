@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from somacast.cli.dispatch import Group, Verb, dispatch, module_verb
+from somacast.cli.streams import Ended, ending, silence, standard_streams
 from somacast.errors import SomacastError
 from somacast.extras import EXTRA_OF_PACKAGE, lacking
 from somacast.systems.registry import DEFAULT
@@ -27,7 +28,7 @@ VERBS: dict[str, Verb | Group] = {
     "emulate": module_verb(
         "live.emulate", "a narrow, late and lossy link in front of a real UDP service, to try things on"
     ),
-    "info": module_verb("info", "what is inside a .soma file: header, layers, bits of every label group"),
+    "info": module_verb("info", "what is inside a .soma file: header, layers, bits of every label group", True),
     "train": Group(
         "train the networks of a system",
         "somacast.cli.train:systems",
@@ -39,7 +40,7 @@ VERBS: dict[str, Verb | Group] = {
     "evaluate": Verb(
         "measure a system on test people, as docs/protocol.md says",
         "somacast.bench.quality.config:EvaluateConfig",
-        "somacast.cli.evaluate:run",
+        "somacast.cli.bench.verbs:evaluate",
     ),
     "bench": Group(
         "the figures of docs/results.md, each by one command, and the page from the results (report)",
@@ -51,7 +52,7 @@ VERBS: dict[str, Verb | Group] = {
         "somacast.cli.data:VERBS",
         example="somacast data synth --out people --people 100",
     ),
-    "weights": module_verb("weights", "list and verify the weights inside the package"),
+    "weights": module_verb("weights", "list and verify the weights inside the package", True),
 }
 ROOT = Group(
     "Send a person, not pixels.",
@@ -63,34 +64,53 @@ EXIT_USER_ERROR, EXIT_OWN_ERROR, EXIT_INTERRUPTED, EXIT_PIPE = 2, 1, 130, 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit code: 0 fine, 2 the user's input is wrong, 1 a fault of ours, 130 interrupted."""
+    """Run one verb; returns the exit code: 0 fine, 2 the user's input is wrong, 1 a fault of ours, 130 interrupted, 129
+    and 143 ended by SIGHUP and SIGTERM, 141 the reader of what is printed has gone."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = os.environ.get("SOMACAST_DEBUG", "") not in ("", "0")
     if "--debug" in arguments:
         arguments.remove("--debug")
         debug = True
-    try:
-        if arguments[:1] in (["-V"], ["--version"]):
-            from somacast import __version__
+    with standard_streams():
+        try:
+            with ending():
+                code = _run(arguments)
+                sys.stdout.flush()  # here, where a fault of it can be told
+                return code
+        except KeyboardInterrupt as end:
+            print(f"somacast: {end if isinstance(end, Ended) else 'interrupted'}", file=sys.stderr)
+            return end.code if isinstance(end, Ended) else EXIT_INTERRUPTED
+        except BrokenPipeError:  # head, less
+            silence(sys.stdout)
+            return EXIT_PIPE
+        except Exception as fault:
+            if debug:
+                raise
+            message, code = explain(fault)
+            print(f"somacast: error: {message}", file=sys.stderr)
+            return code
+        finally:
+            _flush()
 
-            print(f"somacast {__version__}")
-            return 0
+
+def _run(arguments: list[str]) -> int:
+    if arguments[:1] in (["-V"], ["--version"]):
+        from somacast import __version__
+
+        print(f"somacast {__version__}")
+        return 0
+    try:
         return dispatch(ROOT, "somacast", arguments)
     except SystemExit as leave:  # --help
         return leave.code if isinstance(leave.code, int) else (EXIT_OWN_ERROR if leave.code else 0)
-    except KeyboardInterrupt:
-        print("somacast: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader (head, less) has gone; without this the interpreter complains again when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_PIPE
-    except Exception as fault:
-        if debug:
-            raise
-        message, code = explain(fault)
-        print(f"somacast: error: {message}", file=sys.stderr)
-        return code
+
+
+def _flush() -> None:
+    """What is left to be written to stdout; where that cannot be, the interpreter is not to try it again."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        silence(sys.stdout)
 
 
 def explain(fault: Exception) -> tuple[str, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from somacast.cli.common import checked
 from somacast.cli.dispatch import Group, Verb, load
 from somacast.systems import registry
 from somacast.systems.spec import Trainer
@@ -29,7 +28,6 @@ def _verb(trainer: Trainer) -> Verb:
 
 
 def _train(trainer: Trainer, config: Any) -> int:
-    """Look at paths and device, train, say what the trainer gives back: the file or folder it has written."""
-    config = checked(config)
+    """Train, say what the trainer gives back: the file or folder it has written."""
     print(load(trainer.run)(config))
     return 0

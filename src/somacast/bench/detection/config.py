@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from somacast.options import Assets, Device, Json, check_positive
+from somacast.options import Assets, Device, Json, SystemName, check_positive
 from somacast.systems.registry import DEFAULT
 
 
@@ -20,7 +20,7 @@ class DetectorBench:
 
     json_path: Json = Path("results/stills/detector.json")
     """file for the results"""
-    system: str = DEFAULT
+    system: SystemName = DEFAULT
     """system whose sender decides"""
     people: int = 200
     """pictures of one person"""

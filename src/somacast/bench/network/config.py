@@ -47,6 +47,11 @@ class LinkBenchConfig:
         check_count("--queue-bytes", self.queue_bytes, 1500)
 
     @property
+    def more_written(self) -> list[Path]:
+        """Beside the JSON."""
+        return [self.figure_path]
+
+    @property
     def figure_path(self) -> Path:
         """The time series, beside the JSON."""
         return self.json_path.with_suffix(".png")

@@ -9,7 +9,18 @@ from typing import Annotated
 import tyro
 
 from somacast.metrics.config import ProtocolConfig
-from somacast.options import Assets, Device, Folder, Json, People, PeopleFormat, Written, check_people, check_positive
+from somacast.options import (
+    Assets,
+    Device,
+    Folder,
+    Json,
+    People,
+    PeopleFormat,
+    SystemName,
+    Written,
+    check_people,
+    check_positive,
+)
 from somacast.systems.registry import DEFAULT
 
 
@@ -23,7 +34,7 @@ class EvaluateConfig:
     Example: somacast evaluate --system aflsc --data synthetic-test --people 40 --json results/stills/aflsc.json
     """
 
-    system: str
+    system: SystemName
     """system to measure"""
     data: People
     """folder with people, or synthetic-test or rigged-test"""
@@ -67,7 +78,7 @@ class AgainstConfig:
     """folder of the other checkout, with src/ in it"""
     json_path: Json
     """file for the results"""
-    system: str = DEFAULT
+    system: SystemName = DEFAULT
     """system to compare"""
     people: int = 40
     """how many people are compared"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 from somacast.errors import SomacastError
 from somacast.metrics.config import ProtocolConfig
@@ -11,7 +12,10 @@ from somacast.options import (
     SYNTHETIC_TEST,
     Assets,
     Device,
+    Existing,
+    IsSystem,
     Json,
+    Made,
     People,
     PeopleFormat,
     check_people,
@@ -36,7 +40,7 @@ class RdConfig:
     """file for the results"""
     budgets_bytes: tuple[int, ...] = (60, 100, 170, 300, 500, 800, 1300, 2000)
     """most bytes of a file, one point of the curves each"""
-    systems: tuple[str, ...] = ()
+    systems: Annotated[tuple[str, ...], IsSystem()] = ()
     """what is compared, each NAME or NAME:VARIANT; all that send a person from one picture if not given"""
     people: int = 8
     """how many people"""
@@ -51,9 +55,9 @@ class RdConfig:
     device: Device = "cpu"
     workers: int = 1
     """processes"""
-    cache: Path | None = None
+    cache: Annotated[Path | None, Made()] = None
     """folder of finished people, for a run that goes on where it was stopped"""
-    known: Path | None = None
+    known: Annotated[Path | None, Existing("the JSON of an earlier run")] = None
     """JSON of an earlier run on the same people: settings that its searches found are not searched for again"""
     protocol: ProtocolConfig = field(default_factory=lambda: ProtocolConfig(samples=SAMPLES))
     """of the comparison"""
@@ -64,6 +68,11 @@ class RdConfig:
         budgets = self.budgets_bytes
         if not budgets or min(budgets) < 1 or len(set(budgets)) != len(budgets):
             raise SomacastError(f"--budgets-bytes: expected different numbers of bytes above 0, got {list(budgets)}")
+
+    @property
+    def more_written(self) -> list[Path]:
+        """Beside the JSON."""
+        return [self.figure_path, self.sheet_path]
 
     @property
     def figure_path(self) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from somacast.options import Assets, Device, Json, check_positive
+from somacast.options import Assets, Device, Json, SystemName, check_positive
 from somacast.systems.registry import DEFAULT
 
 
@@ -19,7 +19,7 @@ class SpeedConfig:
 
     json_path: Json
     """file for the results"""
-    system: str = DEFAULT
+    system: SystemName = DEFAULT
     """system to measure"""
     people: int = 5
     """how many made pictures"""

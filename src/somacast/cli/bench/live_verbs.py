@@ -6,12 +6,10 @@ from typing import Any
 
 from somacast.bench.network.config import LinkBenchConfig, LiveBench, VideoBench
 from somacast.bench.robustness.config import FuzzConfig, SoakConfig
-from somacast.cli.common import checked
 
 
 def link(config: LinkBenchConfig) -> int:
     """Measure."""
-    config = checked(config)
     from somacast.bench.network.link import run_link_bench
 
     run_link_bench(config)
@@ -20,7 +18,6 @@ def link(config: LinkBenchConfig) -> int:
 
 def video(config: VideoBench) -> int:
     """Measure, show the rates of walking and what losses do."""
-    config = checked(config)
     from somacast.bench.network.video import run
 
     results = run(config).results
@@ -34,7 +31,6 @@ def video(config: VideoBench) -> int:
 
 def live(config: LiveBench) -> int:
     """Measure, show delays and starts."""
-    config = checked(config)
     from somacast.bench.network.live import run
 
     results = run(config).results
@@ -47,7 +43,6 @@ def live(config: LiveBench) -> int:
 
 def soak(config: SoakConfig) -> int:
     """Run."""
-    config = checked(config)
     from somacast.bench.robustness.soak import run_soak
 
     run_soak(config)
@@ -70,7 +65,6 @@ def _page_readers() -> dict[str, Any]:
 
 def fuzz(config: FuzzConfig) -> int:
     """Run."""
-    config = checked(config)
     from somacast.bench.robustness.fuzz import run_fuzz
 
     run_fuzz(config, _page_readers())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from somacast.cli.common import checked
 from somacast.cli.dispatch import Group, Verb, load
 from somacast.systems import registry
 from somacast.systems.spec import Study
@@ -27,7 +26,6 @@ def systems() -> dict[str, Verb | Group]:
 
 def _measure(system: str, word: str, study: Study, config: Any) -> int:
     """Measure, write."""
-    config = checked(config)
     from somacast.bench.results import write_study
 
     write_study(system, word, config, load(study.run)(config))

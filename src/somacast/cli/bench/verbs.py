@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from somacast.bench.detection.config import DetectorBench
-from somacast.bench.quality.config import AgainstConfig
+from somacast.bench.quality.config import AgainstConfig, EvaluateConfig
 from somacast.bench.rate_distortion.config import RdConfig
 from somacast.bench.speed.config import PeopleBench, SpeedConfig
-from somacast.cli.common import checked
 from somacast.cli.dispatch import Group, Verb
 from somacast.errors import SomacastError
+from somacast.options import Folder
 
 
 def _verb(config: str, run: str, summary: str) -> Verb:
@@ -55,26 +56,30 @@ class Report:
     Example: somacast bench report --check
     """
 
-    root: Path = Path(".")
+    root: Annotated[Path, Folder("docs/ and results/")] = Path(".")
     """working copy with docs/ and results/"""
     check: bool = False
     """only compare"""
 
 
+def evaluate(config: EvaluateConfig) -> int:
+    """Measure, as docs/protocol.md says."""
+    from somacast.bench.quality.evaluate import evaluate_system
+
+    evaluate_system(config)
+    return 0
+
+
 def speed(config: SpeedConfig) -> int:
     """Measure."""
-    config = checked(config)
     from somacast.bench.speed.stages import measure_speed
-    from somacast.systems import registry
 
-    registry.get(config.system)
     measure_speed(config)
     return 0
 
 
 def people(config: PeopleBench) -> int:
     """Draw, show the rates."""
-    config = checked(config)
     from somacast.bench.speed.people import run
 
     for row in run(config).rows:
@@ -84,7 +89,6 @@ def people(config: PeopleBench) -> int:
 
 def rate_distortion(config: RdConfig) -> int:
     """Measure."""
-    config = checked(config)
     from somacast.bench.rate_distortion.measure import measure_rd
 
     measure_rd(config)
@@ -93,7 +97,6 @@ def rate_distortion(config: RdConfig) -> int:
 
 def against(config: AgainstConfig) -> int:
     """Compare, show the ratios."""
-    config = checked(config)
     from somacast.bench.quality.against import measure_against
 
     found = measure_against(config).results
@@ -106,7 +109,6 @@ def against(config: AgainstConfig) -> int:
 
 def detector(config: DetectorBench) -> int:
     """Measure, show the shares."""
-    config = checked(config)
     from somacast.bench.detection.measure import measure_detector
 
     found = measure_detector(config).results

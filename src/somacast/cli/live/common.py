@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from somacast.cli.streams import asking_to_end
 from somacast.errors import SomacastError
 from somacast.network.transport.base import TransportOptions
 
 DEFAULT_ADDRESS = "localhost:7447"
-_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")  # those that a system has: a closed terminal is the last two
 
 
 def transport_options(
@@ -42,20 +42,28 @@ def host_port(text: str, what: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+class Stop(threading.Event):
+    """Set when a session is to end. exit_code: to leave with, as the signal wants that set it; 0 for Ctrl-C, which is
+    how sessions end."""
+
+    exit_code = 0
+
+
 @contextlib.contextmanager
-def stopping() -> Iterator[threading.Event]:
+def stopping() -> Iterator[Stop]:
     """An event that Ctrl-C, SIGTERM and a closed terminal set: the session then ends by itself, and cleanly. What is
     ignored already stays so (nohup). Signals reach the main thread alone: in another one it is a mere event."""
-    stop = threading.Event()
+    stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
 
     def ask(number: int, frame: Any) -> None:
+        if number != signal.SIGINT and not stop.is_set():
+            stop.exit_code = 128 + number
         stop.set()
 
-    numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]
-    before = {n: signal.signal(n, ask) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
+    before = {number: signal.signal(number, ask) for number in asking_to_end("SIGINT")}
     try:
         yield stop
     finally:

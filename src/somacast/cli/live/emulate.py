@@ -81,7 +81,7 @@ def run(arguments: Arguments) -> int:
         with stopping() as stop:
             _watch(emulator, console, arguments.seconds, stop)
         console.print(summary(emulator), highlight=False, markup=False, soft_wrap=True)
-    return 0
+    return stop.exit_code
 
 
 def profile_of(arguments: Arguments, ipv6: bool) -> LinkProfile:

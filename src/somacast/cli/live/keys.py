@@ -8,6 +8,8 @@ from typing import Annotated
 
 import tyro
 
+from somacast.options import Made
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -16,7 +18,7 @@ class Arguments:
     Example: somacast keys home-keys --host studio.example.org --host 192.0.2.7
     """
 
-    out_dir: tyro.conf.Positional[Path]
+    out_dir: Annotated[tyro.conf.Positional[Path], Made()]
     """folder to make; run again with the same folder and new names to let more machines in"""
     name: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """a machine to let in, once for each; sender, receiver and relay if not given"""

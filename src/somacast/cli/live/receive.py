@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from somacast.cli.common import check_device
 from somacast.cli.live.common import DEFAULT_ADDRESS, StatusLine, host_port, rate_text, stopping, transport_options
-from somacast.options import Device, check_output, check_positive
+from somacast.options import Device, Keys, Maybe, SystemName, Written, check_positive
 from somacast.systems.registry import DEFAULT
 
 RECORDED = (".soma", ".glb", ".bvh")
@@ -23,13 +22,13 @@ class Arguments:
     Example: somacast receive --connect zenoh:relay.example.org:7447 --keys receiver --record me.glb
     """
 
-    listen: str = DEFAULT_ADDRESS
+    listen: Annotated[str, Maybe()] = DEFAULT_ADDRESS
     """where senders find this receiver: HOST:PORT, zenoh:HOST:PORT, webrtc:http://HOST:PORT, or a .soma file to play"""
-    connect: str | None = None
+    connect: Annotated[str | None, Maybe()] = None
     """go to a listening sender (HOST:PORT) or a relay (zenoh:HOST:PORT) instead of waiting"""
     room: str = "person"
     """name of the stream"""
-    keys: Path | None = None
+    keys: Keys = None
     """folder with this machine's keys"""
     insecure: bool = False
     """leave this machine without encryption"""
@@ -41,28 +40,27 @@ class Arguments:
     """port of the page, 0: any free one"""
     show_picture: bool = False
     """let the page show the sender's own picture, where one is sent"""
-    record: Path | None = None
+    record: Annotated[Path | None, Written(RECORDED)] = None
     """file to write at the end: .soma (labels), .glb (rigged, animated) or .bvh"""
     vmc: str | None = None
     """HOST:PORT of a program that listens for VMC, such as 127.0.0.1:39539"""
     seconds: float | None = None
     """end after that long"""
-    system: str = DEFAULT
+    system: SystemName = DEFAULT
     """which system the sender uses"""
     device: Device = "cpu"
+
+    def __post_init__(self) -> None:
+        check_positive(seconds=self.seconds)
 
 
 def run(arguments: Arguments) -> int:
     """Open, receive until the end or Ctrl-C."""
-    check_positive(seconds=arguments.seconds)
-    if arguments.record:
-        check_output(arguments.record, RECORDED)
     vmc = host_port(arguments.vmc, "--vmc") if arguments.vmc else None
     options = transport_options(
         arguments.system, arguments.keys, arguments.insecure, arguments.connect is None, arguments.name
     )
-    device = check_device(arguments.device)
-    return receive(arguments, arguments.connect or arguments.listen, options, vmc, device)
+    return receive(arguments, arguments.connect or arguments.listen, options, vmc, arguments.device)
 
 
 def receive(arguments: Any, address: str, options: Any, vmc: tuple[str, int] | None, device: str) -> int:
@@ -104,7 +102,7 @@ def receive(arguments: Any, address: str, options: Any, vmc: tuple[str, int] | N
                 print(recorder.write(session.receiver.person))
     counts = session.receiver.counts
     print(f"received {counts.frames} frames in {counts.received} datagrams, {counts.received_bytes:,} bytes")
-    return 0
+    return stop.exit_code
 
 
 def _state(status: dict[str, Any]) -> object:

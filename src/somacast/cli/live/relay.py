@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from somacast.cli.live.common import stopping
+from somacast.options import Keys
 
 STATUS_S = 2.0
 
@@ -26,7 +26,7 @@ class Arguments:
     """HOST:PORT to wait at; only this machine if not given"""
     connect: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """HOST:PORT of another relay, once for each"""
-    keys: Path | None = None
+    keys: Keys = None
     """folder of this machine's keys (somacast keys); needed for anything off this machine"""
     insecure: bool = False
     """go without keys, in the clear, where everyone on the way can look on and join in"""
@@ -59,7 +59,7 @@ def run(arguments: Arguments) -> int:
         )
         _watch(relay, stop, arguments.quiet)
     print("relay ended")
-    return 0
+    return stop.exit_code
 
 
 def _watch(relay, stop: threading.Event, quiet: bool) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
-from somacast.cli.common import check_device, show_notes
+from somacast.cli.common import show_notes
 from somacast.cli.live.common import DEFAULT_ADDRESS, StatusLine, rate_text, stopping, transport_options
 from somacast.errors import SomacastError
-from somacast.options import Device, check_positive
+from somacast.options import Device, Keys, Maybe, SystemName, check_positive
 from somacast.systems.registry import DEFAULT
 
 FILE_BATCH_S = 1.0  # nobody waits for a file
@@ -29,16 +28,16 @@ class Arguments:
     Example: somacast send synthetic:walking
     """
 
-    source: tyro.conf.Positional[str]
+    source: Annotated[tyro.conf.Positional[str], Maybe()]
     """webcam, webcam:1, a video or picture file, or synthetic:walking (standing, running, jumping, sitting, ...)"""
-    to: str = DEFAULT_ADDRESS
+    to: Annotated[str, Maybe(written=(".soma",))] = DEFAULT_ADDRESS
     """receiver: HOST:PORT; relay, or several receivers: zenoh:HOST:PORT,HOST:PORT; webrtc:http://HOST:PORT; or a .soma
     file to write"""
     listen: bool = False
     """wait at that address for receivers instead of going there"""
     room: str = "person"
     """name of the stream, where several go through one relay"""
-    keys: Path | None = None
+    keys: Keys = None
     """folder with this machine's keys"""
     insecure: bool = False
     """leave this machine without encryption"""
@@ -56,23 +55,24 @@ class Arguments:
     """no rate control: everything at full quality whatever the link carries"""
     seconds: float | None = None
     """end after that long"""
-    system: str = DEFAULT
+    system: SystemName = DEFAULT
     """which system looks and speaks"""
     device: Device = "cpu"
+
+    def __post_init__(self) -> None:
+        check_positive(fps=self.fps, seconds=self.seconds, height_m=self.height_m)
+        if not 0 <= self.batch_ms <= 1000:
+            raise SomacastError(f"--batch-ms {self.batch_ms}: expected 0 to 1000")
 
 
 def run(arguments: Arguments) -> int:
     """Open, send until the end or Ctrl-C."""
-    check_positive(fps=arguments.fps, seconds=arguments.seconds, height_m=arguments.height_m)
-    if not 0 <= arguments.batch_ms <= 1000:
-        raise SomacastError(f"--batch-ms {arguments.batch_ms}: expected 0 to 1000")
     # Networks on one thread: beside camera, receiver or browser two threads wait for each other and take twice as long.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     options = transport_options(arguments.system, arguments.keys, arguments.insecure, arguments.listen or None)
     from somacast.pipeline.sources import SourceOptions, open_source
 
     source = open_source(arguments.source, SourceOptions(fps=arguments.fps, seconds=arguments.seconds))
-    device = check_device(arguments.device)
     import time
 
     from somacast.network.transport.open import open_sender
@@ -81,7 +81,7 @@ def run(arguments: Arguments) -> int:
     from somacast.systems import registry
 
     system = registry.get(arguments.system)
-    tracker = system.tracker(device, arguments.careful)
+    tracker = system.tracker(arguments.device, arguments.careful)
     tracker.warm_up()  # before anybody waits for the first frame
     with source, open_sender(arguments.to, arguments.room, options) as transport:
         show_notes(source.notes)
@@ -101,7 +101,7 @@ def run(arguments: Arguments) -> int:
             line.end()
     counts = session.sender.counts
     print(f"sent {counts.frames} frames in {counts.packets} datagrams, {counts.payload_bytes:,} bytes of payload")
-    return 0
+    return stop.exit_code
 
 
 def _text(status: dict[str, Any]) -> str:

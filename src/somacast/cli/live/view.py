@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
 
-from somacast.cli.common import check_device, read_file, show_notes
+from somacast.cli.common import read_file, show_notes
 from somacast.cli.live.common import stopping, transport_options
 from somacast.errors import SomacastError
-from somacast.options import Device, check_positive
+from somacast.options import Device, Keys, Maybe, SystemName, check_positive
 from somacast.systems.registry import DEFAULT
 
 MESHES = (".glb", ".ply", ".obj")
@@ -32,7 +32,7 @@ class Arguments:
     Example: somacast view zenoh:relay.example.org:7447 --keys receiver
     """
 
-    what: tyro.conf.Positional[str]
+    what: Annotated[tyro.conf.Positional[str], Maybe()]
     """.soma file, mesh (.glb, .ply, .obj), or address of a listening sender (HOST:PORT) or a relay (zenoh:HOST:PORT)"""
     port: int = 0
     """port of the page, 0: any free one"""
@@ -40,7 +40,7 @@ class Arguments:
     """open the page in this machine's browser"""
     room: str = "person"
     """name of a live stream"""
-    keys: Path | None = None
+    keys: Keys = None
     """folder with this machine's keys, for a live stream"""
     insecure: bool = False
     """leave this machine without encryption"""
@@ -48,9 +48,12 @@ class Arguments:
     """let the page show the sender's own picture, where one is sent"""
     seconds: float | None = None
     """end after that long"""
-    system: str = DEFAULT
+    system: SystemName = DEFAULT
     """which system the sender of a live stream uses"""
     device: Device = "cpu"
+
+    def __post_init__(self) -> None:
+        check_positive(seconds=self.seconds)
 
 
 @dataclass(frozen=True)
@@ -68,19 +71,18 @@ class _Live:
 
 def run(arguments: Arguments) -> int:
     """Load, serve until Ctrl-C."""
-    check_positive(seconds=arguments.seconds)
     path = Path(arguments.what)
-    device = check_device(arguments.device)
     if not path.exists() and ":" in arguments.what and path.suffix not in (".soma", *MESHES):
         from somacast.cli.live.receive import receive
 
         options = transport_options(arguments.system, arguments.keys, arguments.insecure, False)
         live = _Live(arguments.system, arguments.room, arguments.port, arguments.show_picture, arguments.seconds)
-        return receive(live, arguments.what, options, None, device)
+        return receive(live, arguments.what, options, None, arguments.device)
     if path.suffix.lower() in MESHES:
         body, values_at = _mesh(path)
     elif path.suffix.lower() == ".soma" or not path.exists():
-        body, values_at = _sent(read_file(path, "a .soma file, a mesh or an address HOST:PORT", LARGEST_BYTES), device)
+        data = read_file(path, "a .soma file, a mesh or an address HOST:PORT", LARGEST_BYTES)
+        body, values_at = _sent(data, arguments.device)
     else:
         raise SomacastError(f"{path}: expected a .soma file, a mesh ({', '.join(MESHES)}) or an address HOST:PORT")
     return _serve(arguments, body, values_at)
@@ -146,4 +148,4 @@ def _serve(arguments: Arguments, body: Any, values_at: Values) -> int:
             show_frame(body, [shown], now, frame, values_at(now - start))
             frame += 1
             stop.wait(max(start + frame / FPS - time.monotonic(), 0.0))
-    return 0
+    return stop.exit_code

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from somacast.errors import SomacastError
-from somacast.options import Folder, check_positive
+from somacast.options import Folder, Made, check_positive
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class SynthConfig:
     Example: somacast data synth --out people --people 100 --seed 1 --processes 2
     """
 
-    out: Path
+    out: Annotated[Path, Made()]
     """folder for the data set, made if needed"""
     people: int
     """how many people"""

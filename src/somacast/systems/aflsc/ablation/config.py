@@ -46,6 +46,11 @@ class AblateConfig:
         check_positive(people=self.people, budgets=min(self.budgets, default=None))
 
     @property
+    def more_written(self) -> list[Path]:
+        """Beside the JSON."""
+        return [] if self.figure else [self.figure_path]
+
+    @property
     def figure_path(self) -> Path:
         """Where bits by group are drawn."""
         return self.figure or self.json_path.with_name("bits.svg")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from somacast.options import Assets, Existing, TrainingDevice, Written, check_positive
+from somacast.options import Assets, Existing, Folder, Made, TrainingDevice, Written, check_positive
 
 FOLDER = "ablations"  # of a run
 
@@ -21,7 +21,7 @@ class TrainConfig:
     Example: somacast train aflsc --minutes 60 --out runs/aflsc --resume
     """
 
-    out: Path = Path("runs/aflsc")
+    out: Annotated[Path, Made()] = Path("runs/aflsc")
     """folder for checkpoints and curves, made if needed"""
     minutes: float = 60.0
     """wall-clock time for all stages together"""
@@ -63,7 +63,7 @@ class SenderConfig:
     Example: somacast train aflsc sender --out runs/sender --assets assets --minutes 60
     """
 
-    out: Path = Path("runs/sender")
+    out: Annotated[Path, Made()] = Path("runs/sender")
     """folder for the pool, checkpoints, curves and the ONNX file, made if needed"""
     minutes: float = 60.0
     """wall-clock time of the extractor"""
@@ -107,15 +107,15 @@ class AblationConfig:
     Example: somacast train aflsc ablations --run runs/aflsc --minutes 10
     """
 
-    run: Path
+    run: Annotated[Path, Folder("a finished training")]
     """folder of a finished training"""
     minutes: float = 10.0
     """length of each of the five trainings, brought to steps at the start"""
-    charts: Path | None = None
+    charts: Annotated[Path | None, Folder("charts")] = None
     """folder of the training's charts; RUN/charts if not given"""
-    pool: Path | None = None
+    pool: Annotated[Path | None, Folder("shards of pictures")] = None
     """folder of the training's pictures; RUN/pool if not given"""
-    held_out: Path | None = None
+    held_out: Annotated[Path | None, Folder("shards of pictures")] = None
     """folder of pictures that the training has not seen; RUN/held_out if not given"""
     shards: int = 12
     """how many of the newest shards of the pool to learn from"""
