@@ -45,6 +45,7 @@ MAX_WAITING = 32  # frames
 FREE_BPS = 80_000  # from here on labels at full quality take less than half of the link
 RATE_SHARE, CREDIT_S = 0.95, 0.25  # how much of the rate is used; how long what was not used can be
 PART_S, MIN_PART_BYTES, MAX_PARTS = 0.02, 200, 64  # of a picture: time on the link that one takes; size; number
+MAX_COPY_TICKS = 255  # from a copy to the packet that carries it
 HEADER_SHARE = 1.8  # a packet is worth its headers when the link has room for this many of them
 
 
@@ -201,7 +202,7 @@ class LiveSender:
         motion = self._encoder.encode(
             ticks, frames, person=self._person[0] if self._person else 0, lowest_state=lowest,
             budget_bytes=min(budget or MAX_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES), reference=reference,
-            copies=self._copies(),
+            copies=self._copies(ticks[0]),
         )  # fmt: skip
         self.state = motion.state
         self._fit_stride(motion, budget, lowest)
@@ -236,13 +237,14 @@ class LiveSender:
         # what goes back to a newer key first: should a receiver lack what it seems to have, a key puts all right
         return max(fresh, key=lambda tick: (self._roots.get(tick, -1), tick), default=None)
 
-    def _copies(self) -> list[int]:
+    def _copies(self, first_tick: int) -> list[int]:
+        """Frames of the newest packets to be repeated; none from before a pause, which a packet cannot name."""
         count = self.config.copies
         if count is None:
             loss = max((peer.controller.loss for peer in self._peers.values()), default=0.0)
             count = 0 if loss < 0.01 else 1 if loss < 0.12 else 2
         newest = list(self._batches)[-count:] if count else []
-        return [ticks[len(ticks) // 2] for ticks in newest]
+        return [tick for tick in (ticks[len(ticks) // 2] for ticks in newest) if first_tick - tick <= MAX_COPY_TICKS]
 
     # the link
 
@@ -314,9 +316,9 @@ class LiveSender:
             report = parse_report(data)
         except BitstreamError:
             return
+        self._peers = {n: p for n, p in self._peers.items() if time_s - p.heard_s < PEER_SILENCE_S}
         known = self._peers.get(peer)
-        if known is None:
-            self._peers = {n: p for n, p in self._peers.items() if time_s - p.heard_s < PEER_SILENCE_S}
+        if known is None:  # or back after a silence: the link may be another, what was known of it holds it down
             if len(self._peers) >= MAX_PEERS:
                 return
             known = self._peers[peer] = _Peer(self._make(), time_s)
