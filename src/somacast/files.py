@@ -13,6 +13,7 @@ from pathlib import Path
 
 from somacast.errors import SomacastError
 
+_BINARY = getattr(os, "O_BINARY", 0)  # without it Windows writes two bytes for each newline
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -146,7 +147,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     target = check_output_path(path)
     if target.exists() and not target.is_file():
         try:
-            descriptor = os.open(target, os.O_WRONLY)
+            descriptor = os.open(target, os.O_WRONLY | _BINARY)
             try:
                 _write_all(descriptor, data)
             finally:
@@ -158,7 +159,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     # A short name of its own: a long target name plus a suffix could pass the limit of the file system.
     temporary = target.parent / f".somacast-{secrets.token_hex(8)}.part"
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
         try:
             _write_all(descriptor, data)
             os.fsync(descriptor)

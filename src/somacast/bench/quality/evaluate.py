@@ -5,7 +5,6 @@ items -> chain -> Reference.compare, controls, lineups -> rows -> tables -> JSON
 
 from __future__ import annotations
 
-import resource
 import sys
 import tempfile
 import time
@@ -58,8 +57,12 @@ class Measured:
 # -- one person -------------------------------------------------------------------------------------------------------
 
 
-def peak_memory() -> int:
-    """The most memory this process has ever held, in bytes."""
+def peak_memory() -> int | None:
+    """The most memory this process has ever held, in bytes; None on Windows, which counts it elsewhere."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

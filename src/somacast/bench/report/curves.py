@@ -27,7 +27,7 @@ PANELS = (
 def read_curve(path: Path) -> list[dict[str, Any]]:
     """Rows of a learning curve; lines without samples, steps or minutes (a recipe) are left out."""
     try:
-        rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+        rows = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
     except (OSError, ValueError) as fault:
         raise SomacastError(f"{path}: cannot be read ({fault}); expected one JSON object per line") from fault
     return [row for row in rows if isinstance(row, dict) and _x_of(row)]

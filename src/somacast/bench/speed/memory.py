@@ -8,19 +8,20 @@ read by the receiver.
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 ROLES = ("sender", "receiver", "chain")
 
 
-def peak_bytes() -> int:
-    """The most memory this program has held since it started.
+def peak_bytes() -> int | None:
+    """The most memory this program has held since it started; None on Windows.
 
     Linux counts what the parent held before into ru_maxrss of a child process; VmHWM starts afresh with the program.
     """
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text("utf-8").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
     except (OSError, StopIteration):
         from somacast.bench.quality.evaluate import peak_memory
@@ -44,4 +45,4 @@ def run(system: str, device: str, image: Path, file: Path, role: str) -> None:
 
 if __name__ == "__main__":
     run(sys.argv[1], sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]), sys.argv[5])
-    print(peak_bytes())
+    print(json.dumps(peak_bytes()))

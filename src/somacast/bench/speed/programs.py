@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -52,12 +53,12 @@ def measure_commands(config: SpeedConfig, picture: Path, folder: Path) -> dict[s
     return out
 
 
-def measure_memory(config: SpeedConfig, picture: Path, photograph: Path, folder: Path) -> dict[str, int]:
+def measure_memory(config: SpeedConfig, picture: Path, photograph: Path, folder: Path) -> dict[str, int | None]:
     """Peak bytes of fresh processes: sender, receiver, both after one another; and both for the large picture."""
     file = folder / "memory.soma"
     module = ("-m", "somacast.bench.speed.memory", config.system, config.device)
-    out = {role: int(run_python(*module, picture, file, role)[0].split()[-1]) for role in ROLES}
-    out["chain_photograph"] = int(run_python(*module, photograph, file, "chain")[0].split()[-1])
+    out = {role: json.loads(run_python(*module, picture, file, role)[0].split()[-1]) for role in ROLES}
+    out["chain_photograph"] = json.loads(run_python(*module, photograph, file, "chain")[0].split()[-1])
     return out
 
 

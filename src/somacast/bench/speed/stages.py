@@ -154,7 +154,7 @@ def summary(result: Result) -> str:
         print(f"{name:<24} median {r[name]['median']:.3f}, worst {r[name]['max']:.3f}", file=out)
     print(f"photograph to mesh       median {r['photograph']['picture_to_mesh_s']['median']:.3f}", file=out)
     for role, held in r["peak_memory_bytes"].items():
-        print(f"peak memory, {role:<17} {held / 1e9:.2f} GB", file=out)
+        print(f"peak memory, {role:<17} {f'{held / 1e9:.2f} GB' if held else 'not known here'}", file=out)
     for verb, times in r["commands"].items():
         print(f"somacast {verb}: first run {times['first_s']:.2f} s, second {times['second_s']:.2f} s", file=out)
     sizes = ", ".join(f"{k} {v / 1e6:.1f} MB" for k, v in r["package"].items() if v is not None)

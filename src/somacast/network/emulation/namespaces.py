@@ -14,7 +14,6 @@ them away however their user ends. Programs that were started in them are killed
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import os
 import shutil
 import struct
@@ -235,6 +234,8 @@ class NamespaceLink:
 
 def _new_namespace() -> tuple[int, int]:
     """The calling thread moves to a fresh namespace: descriptors of the namespace and of a TUN device in it."""
+    import fcntl  # not everywhere where this module is read
+
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

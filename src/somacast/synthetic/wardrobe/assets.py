@@ -204,7 +204,7 @@ def _read_index(path: Path, keys: tuple[str, ...]) -> tuple[list[dict], list[str
     """Elements of a list of objects that have the given text values, and what is wrong with the rest."""
     label = path.name if path.parent.name != "poses" else "poses/index.json"
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return [], [f"{label}: is missing"]
     except (OSError, ValueError) as fault:
