@@ -35,7 +35,7 @@ RANK = {
 USERS_OF_EXTRAS = {
     "anny": ("synthetic/body_export.py",),
     "aiortc": ("network/transport/webrtc/", "viewer/"),
-    "av": ("capture/video.py",),
+    "av": ("capture/",),
     "cryptography": ("network/keys.py", "network/transport/udp/"),
     "dlib": ("metrics/identity.py",),
     "matplotlib": ("bench/", "systems/aflsc/ablation/show.py"),

@@ -40,15 +40,18 @@ def encode(
 
     Parameters
     ----------
-    image : path of a picture; array [H, W], [H, W, 3] or [H, W, 4], uint8 or float in [0, 1]; Pillow image; Frame;
-        Capture of several views, for systems that want them.
+    image : path of a picture, told by its content, not by its name; array [H, W], [H, W, 3] or [H, W, 4], uint8 or
+        float in [0, 1]; Pillow image; Frame; Capture of several views, for systems that want them. Transparency that
+        looks like somebody cut out is taken as the mask.
     budget_bytes : the most bytes the result may have; None for full quality.
-    mask : where the person is: path of a picture or array [H, W]; None to find the person.
+    mask : where the person is: path of a picture, Pillow image or array [H, W], bright or opaque there; None to find
+        the person.
     height_m : how tall the person stands, barefoot; one picture does not tell it, and guesses err by a tenth.
     system : NAME or NAME:VARIANT from the table of systems; None for the default.
     device : "cpu", "cuda" or "cuda:N".
 
-    Raises SomacastError for a picture that cannot be used, a picture without a person, a budget that is too small.
+    Raises SomacastError for a picture that cannot be used, a film (the message says what takes films), a picture
+    without a person, a mask that is none, a budget that is too small.
     """
     from somacast.pipeline.still.sender import Sender, capture_of
 
@@ -56,7 +59,15 @@ def encode(
 
 
 def decode(data: bytes, *, device: str = "cpu") -> Reconstruction:
-    """Turn the bytes of a .soma file into a person in 3D; BitstreamError if they are damaged or foreign."""
+    """Turn the bytes of a .soma file into a person in 3D; BitstreamError if they are damaged, foreign or a video (the
+    message says what takes videos)."""
+    from somacast.bitstream.video import is_video
+    from somacast.errors import BitstreamError
     from somacast.pipeline.still.receiver import Receiver
 
+    if is_video(data[:3]):
+        raise BitstreamError(
+            "this .soma file holds a person who moves; expected one of a picture. For videos: `somacast decode "
+            "FILE.soma -o PERSON.glb`, or somacast.pipeline.video.files.read_video"
+        )
     return Receiver(device).decode(data).human

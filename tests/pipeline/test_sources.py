@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import somacast
+from somacast.bitstream.video import video_head
 from somacast.capture.video import write_video
-from somacast.errors import SomacastError
+from somacast.errors import BitstreamError, SomacastError
 from somacast.pipeline.sources import SourceOptions, WebcamSource, open_source, play
 from somacast.synthetic.walker import WalkerConfig
 
@@ -161,3 +163,13 @@ def test_broken_pictures_and_options(tmp_path):
     for wrong in ({"fps": 0}, {"seconds": 0}, {"fps": float("nan")}):
         with pytest.raises(SomacastError, match="expected"):
             SourceOptions(**wrong)
+
+
+def test_the_two_functions_say_what_takes_films(clip):
+    with pytest.raises(SomacastError, match=r"is a film; expected a picture. For films: `somacast encode") as caught:
+        somacast.encode(clip)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(
+        BitstreamError, match="a person who moves; expected one of a picture. For videos: .somacast decode"
+    ):
+        somacast.decode(video_head("aflsc", bytes(3)) + bytes(100))

@@ -1,10 +1,10 @@
 """Video files and webcams to pictures with times, through PyAV (FFmpeg): bounded, one clear error for each way to fail.
 
-    open_video(path)    -> VideoSource: every frame in order of presentation
-    open_webcam(device) -> VideoSource, to be read by a `latest.LatestReader`, which gives the newest frame only
+    open_video(path)    -> Film: every frame in order of presentation
+    open_webcam(device) -> Film, to be read by a `latest.LatestReader`, which gives the newest frame only
 
-Pictures are turned upright as the file says, brought to square pixels and, above `max_side_px`, reduced while they are
-converted to RGB. FFmpeg is held to containers of one file: playlists, which name other files or hosts, stay shut.
+Pictures are turned upright as the file says, deinterlaced, brought to square pixels and sRGB and, above `max_side_px`,
+reduced on the way. FFmpeg is held to containers of one file: playlists, which name other files or hosts, stay shut.
 """
 
 from __future__ import annotations
@@ -14,73 +14,49 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from somacast.capture.animations import Animation
+from somacast.capture.film import MAX_SIDE_PX, Film, Picture, check_frame_size, check_side, fitted_size
+from somacast.capture.frames import ODD_ANGLE_DEG, ColorSpace, to_srgb, upright_of_frame
+from somacast.capture.kinds import FILMS, Kind, kind_of
+from somacast.capture.streams import declared_end, film_stream, lacks_index, progressive
 from somacast.errors import SomacastError
 from somacast.extras import require
 from somacast.files import check_output_path, write_atomically
 
-MAX_SIDE_PX = 1280  # of what is handed on, unless told otherwise
-MIN_SIDE_PX = 64
-MAX_DECODED_PIXELS = 40_000_000  # held at once by a decoder: 8k has 33 million
 MAX_DAMAGED = 300  # packets in a row that cannot be decoded before a file counts as over
-_CONTAINERS = "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,gif,ivf,yuv4mpegpipe,h264,hevc,mjpeg,mpegvideo"
-_KINDS = "MP4, MOV, WebM, MKV, AVI, MPEG, OGG, FLV or GIF"
-_UPRIGHT = {90: 1, 180: 2, -180: 2, 270: 3, -90: 3}  # quarter turns counter-clockwise by FFmpeg's angle
+_CONTAINERS = "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,gif,ivf,yuv4mpegpipe,h264,hevc,mjpeg,mpegvideo,dv,mxf"
+_ODD_ANGLE = "{}: is to be shown at {:.0f} degrees from a quarter turn; the nearest quarter turn is used"
+_BROKEN_OFF = "{}: breaks off after {:.1f} s of {:.1f} s: {:.1f} s are missing"
 
 
-class Picture(NamedTuple):
-    """time_s: since the first frame, rising; image [H, W, 3] uint8 sRGB."""
-
-    time_s: float
-    image: np.ndarray
-
-    def floats(self) -> np.ndarray:
-        """The image as `Frame` wants it: [H, W, 3] float32 in [0, 1]."""
-        return self.image.astype(np.float32) / 255
-
-
-class VideoSource:
-    """Iterates over the pictures of an open video; also a context manager that closes it. Not for several threads.
-
-    fps: mean frames per second as the container says, or None; notes: what the user should be
-    told, complete at the end (damaged parts are passed over). Iterating raises SomacastError if no frame can be read.
-    """
+class VideoSource(Film):
+    """See `Film`; of a container of PyAV. held: what is given back with it."""
 
     def __init__(self, container: Any, name: str, max_side_px: int = MAX_SIDE_PX, live: bool = False):
-        self._container, self.name, self.max_side_px, self._live = container, name, max_side_px, live
-        self.notes: list[str] = []
-        if not container.streams.video:
+        super().__init__(name, max_side_px)
+        self._container, self._live = container, live
+        self.held = ExitStack()
+        try:
+            self._stream = film_stream(container, name)
+            check_frame_size(name, self._stream.width or 0, self._stream.height or 0)
+        except SomacastError:
             container.close()
-            raise SomacastError(f"{name}: has no pictures; expected a video")
-        self._stream = container.streams.video[0]
-        self._check_size(self._stream.width or 0, self._stream.height or 0)
+            raise
         self._stream.thread_type = "SLICE" if live else "AUTO"  # threads by frame would hold frames back
         rate = self._stream.average_rate
         self.fps = float(rate) if rate else None
         self._damaged = 0
 
-    def _check_size(self, width: int, height: int) -> None:
-        if width * height > MAX_DECODED_PIXELS:
-            self.close()
-            raise SomacastError(
-                f"{self.name}: frames of {width} x {height} pixels are too large; expected at most "
-                f"{MAX_DECODED_PIXELS // 1_000_000} MP"
-            )
-
-    def __enter__(self) -> VideoSource:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
-        """Give the file or device back; may be called again."""
         self._container.close()
+        self.held.close()
 
     @property
     def as_it_comes(self) -> tuple[tuple[int, int], str, float | None]:
@@ -90,19 +66,30 @@ class VideoSource:
 
     def __iter__(self) -> Iterator[Picture]:
         step_s = 1 / self.fps if self.fps else 1 / 30
-        first_s, last_s, count = 0.0, -step_s, 0
-        for frame in self._decoded():
+        first, last_s, lasts_s, count = Fraction(0), -step_s, step_s, 0
+        for frame in self._decoded() if self._live else progressive(self._decoded()):
+            stamp = None if frame.pts is None else frame.pts * frame.time_base
             if not count:
-                first_s = float(frame.time or 0.0)
-            time_s = last_s if frame.time is None else float(frame.time) - first_s
+                first = stamp or Fraction(0)
+            time_s = last_s if stamp is None else float(stamp - first)
             if time_s <= last_s:  # clocks of broken files lack, stand or go back
                 time_s = last_s + step_s
+            lasts_s = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else step_s
             count, last_s = count + 1, time_s
             yield Picture(time_s, self._picture(frame))
         if not count:
-            raise SomacastError(f"{self.name}: no frame can be decoded; expected a video ({_KINDS})")
+            raise SomacastError(f"{self.name}: no frame can be decoded; expected a video ({FILMS})")
+        self._note_what_is_missing(last_s + lasts_s)
+
+    def _note_what_is_missing(self, end_s: float) -> None:
+        """Of a film that is over at end_s."""
         if self._damaged:
             self.notes.append(f"{self.name}: {self._damaged} damaged parts of the video were passed over")
+        if self._live:
+            return
+        whole_s, tolerance_s = declared_end(self._container, self._stream)
+        if whole_s - end_s > tolerance_s:
+            self.notes.append(_BROKEN_OFF.format(self.name, end_s, whole_s, whole_s - end_s))
 
     def _decoded(self) -> Iterator[Any]:
         """Decoded frames; what cannot be decoded is counted and passed over."""
@@ -127,7 +114,7 @@ class VideoSource:
             try:
                 for frame in packet.decode():
                     in_a_row = 0
-                    self._check_size(frame.width, frame.height)
+                    check_frame_size(self.name, frame.width, frame.height)
                     yield frame
             except error.EOFError:
                 return
@@ -136,33 +123,37 @@ class VideoSource:
                 in_a_row += 1
 
     def _picture(self, frame: Any) -> np.ndarray:
-        """A decoded frame to [H, W, 3] uint8: square pixels, reduced, upright."""
+        """A decoded frame to [H, W, 3] uint8: square pixels, reduced, sRGB, upright."""
         aspect = float(self._stream.sample_aspect_ratio or 1)
-        width, height = frame.width * aspect, float(frame.height)
-        if not 0.1 <= aspect <= 10:
-            width = float(frame.width)
-        shrink = min(1.0, self.max_side_px / max(width, height))
-        size = max(1, round(width * shrink)), max(1, round(height * shrink))
-        if min(size) < MIN_SIDE_PX:
-            raise SomacastError(
-                f"{self.name}: {size[0]} x {size[1]} pixels are too few; expected at least {MIN_SIDE_PX} on the "
-                "shorter side"
-            )
-        how = "AREA" if shrink < 1 else "BILINEAR"
-        rgb = frame.reformat(width=size[0], height=size[1], format="rgb24", interpolation=how).to_ndarray()
-        angle = int(frame.rotation)
-        return np.ascontiguousarray(np.rot90(rgb, _UPRIGHT[angle])) if angle in _UPRIGHT else rgb
+        width = frame.width * aspect if 0.1 <= aspect <= 10 else float(frame.width)
+        size = fitted_size(self.name, width, float(frame.height), self.max_side_px)
+        codec = self._stream.codec_context
+        rgb = to_srgb(frame, size, ColorSpace(codec.color_primaries, codec.color_trc, codec.colorspace))
+        upright, odd_deg = upright_of_frame(frame)
+        note = _ODD_ANGLE.format(self.name, odd_deg)
+        if odd_deg > ODD_ANGLE_DEG and note not in self.notes:
+            self.notes.append(note)
+        return upright(rgb)
 
 
-def open_video(path: str | Path, max_side_px: int = MAX_SIDE_PX) -> VideoSource:
-    """A video file; frames with a longer side than max_side_px (>= 64) are reduced.
+class _Nameless:
+    """A file of which FFmpeg learns no name: it then goes by the content alone, too."""
+
+    def __init__(self, file: BinaryIO):
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+
+def open_video(path: str | Path, max_side_px: int = MAX_SIDE_PX) -> Film:
+    """A video file or a picture that moves; frames with a longer side than max_side_px (>= 64) are reduced.
 
     Raises SomacastError (one line) for no file, a folder, an empty file, what is no video, a video without pictures or
     of too large ones, and when PyAV is not installed.
     """
-    require("av", "reading videos")
     path = Path(path)
-    _check_side(max_side_px)
+    moves = kind_of(path) is Kind.ANIMATION
+    if not moves:
+        require("av", "reading videos")
+    check_side(max_side_px)
     if not os.path.exists(path):
         raise SomacastError(f"{path}: no such file; expected a video")
     if not path.is_file():
@@ -170,22 +161,28 @@ def open_video(path: str | Path, max_side_px: int = MAX_SIDE_PX) -> VideoSource:
         raise SomacastError(f"{path}: is {kind}; expected a video file")
     if not path.stat().st_size:
         raise SomacastError(f"{path}: is empty; expected a video")
+    if moves:
+        return Animation(path, max_side_px)
     import av
     from av import error
 
-    options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file", "enable_drefs": "0"}
-    try:
-        container = av.open(f"file:{path.resolve()}", options=options, metadata_errors="replace")
-    except PermissionError as fault:
-        raise SomacastError(f"{path}: cannot be read ({fault.strerror}); expected a video") from fault
-    except (error.FFmpegError, OSError, ValueError) as fault:
-        raise SomacastError(f"{path}: is not a video that can be read; expected {_KINDS}") from fault
-    return VideoSource(container, str(path), max_side_px)
-
-
-def _check_side(max_side_px: int) -> None:
-    if max_side_px < MIN_SIDE_PX:
-        raise SomacastError(f"longest side: expected at least {MIN_SIDE_PX} pixels, got {max_side_px}")
+    options = {"format_whitelist": _CONTAINERS, "enable_drefs": "0"}
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("rb"))
+            container = av.open(_Nameless(file), options=options, metadata_errors="replace")
+        except PermissionError as fault:
+            raise SomacastError(f"{path}: cannot be read ({fault.strerror}); expected a video") from fault
+        except (error.FFmpegError, OSError, ValueError) as fault:
+            if lacks_index(path):
+                raise SomacastError(
+                    f"{path}: the video is cut short: its index, which stands at the end, is missing; expected a whole "
+                    "file"
+                ) from fault
+            raise SomacastError(f"{path}: is not a video that can be read; expected {FILMS}") from fault
+        source = VideoSource(container, str(path), max_side_px)
+        source.held.push(stack.pop_all())
+        return source
 
 
 # -- webcams -----------------------------------------------------------------------------------------------------------
@@ -240,7 +237,7 @@ def open_webcam(
     up unless somebody reads: put the source into a `latest.LatestReader`.
     """
     require("av", "a webcam")
-    _check_side(max_side_px)
+    check_side(max_side_px)
     import av
     from av import error
 

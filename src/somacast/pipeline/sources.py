@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from somacast.capture.film import MAX_SIDE_PX, Film, Picture
+from somacast.capture.kinds import FILMS, PICTURES, Kind, holds_film, kind_of
 from somacast.capture.latest import LatestReader
 from somacast.capture.pictures import read_image
-from somacast.capture.video import MAX_SIDE_PX, Picture, VideoSource, open_video, open_webcam
+from somacast.capture.video import open_video, open_webcam
 from somacast.checks import shown
 from somacast.errors import SomacastError
 from somacast.types import Capture, Frame
@@ -32,10 +34,7 @@ from somacast.types import Capture, Frame
 if TYPE_CHECKING:
     from somacast.synthetic.walker import Truth, WalkerConfig
 
-_PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".jp2", ".j2k", ".ppm", ".pgm", ".tga")
-VIDEOS = frozenset(
-    (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ts", ".ogv", ".flv", ".gif", ".wmv", ".ivf")
-)
+_WEBCAM, _SYNTHETIC = "webcam", "synthetic"
 _ANY_TIME = -math.inf
 
 
@@ -166,7 +165,7 @@ class VideoFileSource(Source):
     def __init__(self, path: Path, options: SourceOptions):
         super().__init__(str(path), options.seconds)
         self.live = options.realtime
-        self._video: VideoSource = open_video(path, options.max_side_px)
+        self._video: Film = open_video(path, options.max_side_px)
         self.notes = self._video.notes
         self.fps = self._video.fps
         self._pictures = iter(self._video)
@@ -258,28 +257,30 @@ def open_source(spec: str, options: SourceOptions | None = None) -> Source:
     Raises SomacastError, one line, for anything else and for what cannot be opened.
     """
     options = options or SourceOptions()
-    kind, colon, rest = spec.partition(":")
-    if kind == "webcam" and (rest or not colon):
-        return WebcamSource(rest or "0", options)
-    if kind == "synthetic":
-        if rest not in _actions():
+    if _is_webcam(spec):
+        return WebcamSource(spec.partition(":")[2] or "0", options)
+    if spec.partition(":")[0] == _SYNTHETIC:
+        action = spec.partition(":")[2]
+        if action not in _actions():
             raise SomacastError(f"source {shown(spec)}: expected synthetic:{{{','.join(_actions())}}}")
-        return SyntheticSource(rest, options)
+        return SyntheticSource(action, options)
     path = Path(spec)
     if not spec or not os.path.exists(spec):  # False too for names that no file can have
         forms = f"webcam, webcam:1, a video, a picture, or synthetic:{{{','.join(_actions())}}}"
         raise SomacastError(f"source {shown(spec)}: no such file; expected {forms}")
-    if path.suffix.lower() in _PICTURES:
+    if is_picture(path):
         return StillSource(path, options)
     try:
         return VideoFileSource(path, options)
     except SomacastError as fault:
-        if path.is_file() and path.suffix == "":  # a picture without a name for its kind
-            try:
-                return StillSource(path, options)
-            except SomacastError:
-                raise fault from None
-        raise
+        if kind_of(path) is not Kind.UNKNOWN or not path.is_file() or not path.stat().st_size:
+            raise
+        try:  # a picture without a mark of its own
+            return StillSource(path, options)
+        except SomacastError:
+            raise SomacastError(
+                f"{path}: is not a picture and is not a video that can be read; expected {PICTURES}, or {FILMS}"
+            ) from fault
 
 
 def play(
@@ -300,19 +301,25 @@ def play(
             yield found
 
 
+def _is_webcam(spec: str) -> bool:
+    """webcam or webcam:DEVICE, and no file whose name begins so."""
+    kind, colon, device = spec.partition(":")
+    return kind == _WEBCAM and bool(device or not colon)
+
+
 def names_a_video(spec: str) -> bool:
-    """Whether `spec` names something that moves: a synthetic person, a webcam, or a file with the name of a video."""
-    return spec.startswith(("synthetic:", "webcam")) or Path(spec).suffix.lower() in VIDEOS
+    """Whether `spec` names something that moves: a synthetic person, a webcam, or a file that holds a film."""
+    return _is_webcam(spec) or spec.startswith(f"{_SYNTHETIC}:") or is_video(Path(spec))
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file has the name of a picture."""
-    return path.suffix.lower() in _PICTURES
+    """Whether a file holds a picture, told by its content."""
+    return kind_of(path) in (Kind.PICTURE, Kind.HEIC)
 
 
 def is_video(path: Path) -> bool:
-    """Whether a file has the name of a video."""
-    return path.suffix.lower() in VIDEOS
+    """Whether a file holds a film or a picture that moves, told by its content."""
+    return holds_film(path)
 
 
 def captures_of(

@@ -11,7 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from somacast.capture.pictures import PictureFrame, frame_from_array, read_image
+from somacast.capture.pictures import (
+    ALPHA_NOTES,
+    PictureFrame,
+    frame_from_array,
+    mask_from_array,
+    pixels_of,
+    read_image,
+    read_mask,
+)
 from somacast.errors import SomacastError
 from somacast.systems import registry
 from somacast.timing import StageClock
@@ -77,31 +85,34 @@ def capture_of(image: Any, mask: Any = None, height_m: float | None = None) -> C
 
 def frame_of(image: Any, mask: Any = None) -> Frame:
     """A frame from a path, array, Pillow image or Frame; mask as path or array."""
-    if isinstance(image, Frame):
-        if mask is None:
-            return image
-        return replace(image, mask=frame_from_array(image.image, _mask_array(mask)).mask, notes=list(image.notes))
     if isinstance(image, (str, Path)):
-        if mask is None or isinstance(mask, (str, Path)):
-            return read_image(image, mask)
-        frame = read_image(image)
-        frame.mask = frame_from_array(frame.image, _mask_array(mask)).mask
+        frame: Frame = read_image(image)
+    elif isinstance(image, Frame):
+        frame = image
+    else:
+        frame = frame_from_array(_array(image))
+    if mask is None:
         return frame
-    if hasattr(image, "convert") and hasattr(image, "mode"):  # a Pillow image, without importing Pillow for it
-        image = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+    kept = [note for note in frame.notes if note not in ALPHA_NOTES]
+    found, said = _given_mask(frame, mask)
+    return replace(frame, mask=found, notes=[*kept, *said, "the given mask is used"])
+
+
+def _array(image: Any, what: str = "image") -> np.ndarray:
+    """An array from an array or a Pillow image, which is known without importing Pillow for it."""
+    if hasattr(image, "convert") and hasattr(image, "mode"):
+        return pixels_of(image, what)
     try:
-        array = np.asarray(image)
+        return np.asarray(image)
     except (TypeError, ValueError) as fault:
-        raise SomacastError(f"image: expected a path, array, Pillow image or Frame, got {type(image)}") from fault
-    return frame_from_array(array, None if mask is None else _mask_array(mask))
+        raise SomacastError(f"{what}: expected a path, array, Pillow image or Frame, got {type(image)}") from fault
 
 
-def _mask_array(mask: Any) -> np.ndarray:
+def _given_mask(frame: Frame, mask: Any) -> tuple[np.ndarray, list[str]]:
+    """A mask for a frame, from a path, array or Pillow image, and notes."""
     if isinstance(mask, (str, Path)):
-        from PIL import Image
-
-        return np.asarray(Image.open(mask).convert("L"))
-    return np.asarray(mask)
+        return read_mask(mask, frame)
+    return mask_from_array(_array(mask, "mask"), frame)
 
 
 def in_source_pixels(value: Any, scale: tuple[float, float], key: str = "") -> Any:
