@@ -51,9 +51,9 @@ def _likeness(stream: Any) -> tuple[bool, bool, int, bool]:
     return several, moving_codec, area, "default" in _flags(stream)
 
 
-def declared_end(container: Any, stream: Any) -> tuple[float, float]:
+def declared_end(stream: Any) -> tuple[float, float]:
     """How long in seconds the film says it is (0 if it does not say), and by how much that may be wrong."""
-    if container.format.name == "avi" and stream.frames and stream.average_rate:  # its time is guessed from its bytes
+    if stream.container.format.name == "avi" and stream.frames and stream.average_rate:  # its time is guessed from its bytes
         return float(stream.frames / stream.average_rate), STREAM_TOLERANCE_S
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base), STREAM_TOLERANCE_S
@@ -63,7 +63,7 @@ def declared_end(container: Any, stream: Any) -> tuple[float, float]:
             return int(clock[0]) * 3600 + int(clock[1]) * 60 + float(clock[2]), STREAM_TOLERANCE_S
     except ValueError:
         pass
-    return (container.duration or 0) / 1_000_000, CONTAINER_TOLERANCE_S
+    return (stream.container.duration or 0) / 1_000_000, CONTAINER_TOLERANCE_S
 
 
 def lacks_index(path: Path) -> bool:

@@ -87,7 +87,7 @@ class VideoSource(Film):
             self.notes.append(f"{self.name}: {self._damaged} damaged parts of the video were passed over")
         if self._live:
             return
-        whole_s, tolerance_s = declared_end(self._container, self._stream)
+        whole_s, tolerance_s = declared_end(self._stream)
         if whole_s - end_s > tolerance_s:
             self.notes.append(_BROKEN_OFF.format(self.name, end_s, whole_s, whole_s - end_s))
 
