@@ -53,7 +53,8 @@ def _likeness(stream: Any) -> tuple[bool, bool, int, bool]:
 
 def declared_end(stream: Any) -> tuple[float, float]:
     """How long in seconds the film says it is (0 if it does not say), and by how much that may be wrong."""
-    if stream.container.format.name == "avi" and stream.frames and stream.average_rate:  # its time is guessed from its bytes
+    avi = stream.container.format.name == "avi"  # whose time FFmpeg guesses from its bytes
+    if avi and stream.frames and stream.average_rate:
         return float(stream.frames / stream.average_rate), STREAM_TOLERANCE_S
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base), STREAM_TOLERANCE_S
