@@ -13,7 +13,7 @@ from pathlib import Path
 
 import somacast
 from somacast.errors import SomacastError
-from somacast.formats.meshes import save_mesh
+from somacast.formats.people import save_person
 from somacast.geometry.preview import encode_png, turntable
 from somacast.pipeline.still.demo import built_in_person
 
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
     print(f"{len(human.mesh.vertices):,} vertices, {len(human.joints)} joints, {height_m:.2f} m from top to bottom")
     print("wears:", ", ".join(f"{name} {value}" for name, value in human.info["attributes"].items()))
 
-    save_mesh(human.mesh, folder / "person.glb")  # or .ply, .obj
+    save_person(human, folder / "person.glb")  # or .ply, .obj, .bvh
     (folder / "views.png").write_bytes(encode_png(turntable(human.mesh)))
     return 0
 

@@ -16,6 +16,8 @@ import somacast
 from somacast.cli import main as cli
 from somacast.cli.commands import verbs_of
 from somacast.errors import SomacastError
+from somacast.formats.gltf_scene import GltfScene
+from somacast.formats.meshes import load_mesh
 from somacast.weights.manifest import list_weights
 
 TRAINED = any(entry["file"].startswith("aflsc") for entry in list_weights())
@@ -172,6 +174,10 @@ def test_wrong_outputs_of_decode(capsys, tmp_path):
     assert ".glb, .ply, .obj" in fails(capsys, "decode", file, "-o", tmp_path / "p.stl")
     assert ".png" in fails(capsys, "decode", file, "-o", tmp_path / "p.glb", "--preview", tmp_path / "p.jpg")
     assert "does not exist" in fails(capsys, "decode", file, "-o", tmp_path / "none" / "p.glb")
+    assert "--units cm is for" in fails(capsys, "decode", file, "-o", tmp_path / "p.glb", "--units", "cm")
+    assert "--origin pelvis is for" in fails(capsys, "decode", file, "-o", tmp_path / "p.vrm", "--origin", "pelvis")
+    assert "are for .vrm" in fails(capsys, "decode", file, "-o", tmp_path / "p.glb", "--vrm-author", "me")
+    assert "--rig is for" in fails(capsys, "decode", file, "-o", tmp_path / "p.vrm", "--rig")
 
 
 def test_wrong_folders(capsys, tmp_path):
@@ -249,9 +255,14 @@ def test_encode_decode_info(person, tmp_path, capsys):
     assert soma.read_bytes() == (person / "person.soma").read_bytes()
     found = json.loads(report.read_text())
     assert found["bytes"] == soma.stat().st_size and found["stage_times_s"]
-    for suffix in ("glb", "ply", "obj"):
+    for suffix in ("glb", "ply", "obj", "bvh", "vrm"):
         preview = ["--preview", str(tmp_path / "p.png")] if suffix == "glb" else []
         assert cli.main(["decode", str(soma), "-o", str(tmp_path / f"p.{suffix}"), *preview]) == 0
+    for suffix in ("glb", "ply", "obj", "vrm"):
+        path = tmp_path / f"p.{suffix}"
+        mesh = GltfScene(path).mesh(finest=0) if suffix in ("glb", "vrm") else load_mesh(path)
+        assert mesh.vertices[:, 1].min() == pytest.approx(0, abs=1e-5), suffix  # on the ground
+        assert 1.0 < mesh.vertices[:, 1].max() < 2.2
     assert Image.open(tmp_path / "p.png").width > 0
     capsys.readouterr()
     assert cli.main(["info", str(soma), "--json"]) == 0

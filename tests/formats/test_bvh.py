@@ -8,57 +8,8 @@ from somacast.body.skeleton import CANONICAL_JOINTS, JOINT_PARENT
 from somacast.body.table import BODY_VERTICES, load_body
 from somacast.formats.bvh import encode_bvh, euler_zxy_deg
 from somacast.geometry.rig import Motion
+from support.format_cases import bvh_world, read_bvh
 from support.rig_cases import SHAPE, bare_rig, motion
-
-
-def read_bvh(text: str) -> tuple[list[tuple[str, int, np.ndarray, list[str]]], float, np.ndarray]:
-    """Strictly: joints in order (name, parent, offset, channels), seconds of a frame, table [T, channels]."""
-    head, _, tail = text.partition("MOTION\n")
-    words = iter(head.split())
-    joints: list[tuple[str, int, np.ndarray, list[str]]] = []
-    open_joints: list[int] = []
-    assert next(words) == "HIERARCHY"
-    for word in words:
-        if word in ("ROOT", "JOINT"):
-            assert (word == "ROOT") == (not joints)
-            joints.append((next(words), open_joints[-1] if open_joints else -1, np.zeros(3), []))
-            open_joints.append(len(joints) - 1)
-            assert next(words) == "{"
-        elif word == "End":
-            assert [next(words) for _ in range(3)] == ["Site", "{", "OFFSET"]
-            assert np.linalg.norm([float(next(words)) for _ in range(3)]) > 1
-            assert next(words) == "}"
-        elif word == "OFFSET":
-            joints[open_joints[-1]][2][:] = [float(next(words)) for _ in range(3)]
-        elif word == "CHANNELS":
-            joints[open_joints[-1]][3].extend([next(words) for _ in range(int(next(words)))])
-        else:
-            assert word == "}"
-            open_joints.pop()
-    assert not open_joints
-    lines = tail.splitlines()
-    assert lines[0].startswith("Frames: ") and lines[1].startswith("Frame Time: ")
-    table = np.array([[float(x) for x in line.split()] for line in lines[2:]])
-    assert table.shape == (int(lines[0].split()[1]), sum(len(j[3]) for j in joints))
-    return joints, float(lines[1].split()[2]), table
-
-
-def bvh_world(joints, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places [J, 3] and world rotations [J, 3, 3] of a frame: channels act in the order in which they are named."""
-    worlds, at = [], 0
-    for _, parent, offset, channels in joints:
-        local = np.eye(4)
-        local[:3, 3] = offset
-        for channel in channels:
-            step, axis = np.eye(4), channel[0].lower()
-            if channel.endswith("position"):
-                step["xyz".index(axis), 3] = row[at]
-            else:
-                step[:3, :3] = about_axis(axis, np.radians(row[at]))
-            local, at = local @ step, at + 1
-        worlds.append(local if parent < 0 else worlds[parent] @ local)
-    world = np.array(worlds)
-    return world[:, :3, 3], world[:, :3, :3]
 
 
 def test_bvh_gives_joints_and_rotations_back():
@@ -72,16 +23,29 @@ def test_bvh_gives_joints_and_rotations_back():
         rotations = motion().rotations[frame]
         body, expected = load_body().pose(SHAPE, rotations)
         assert len(body) == BODY_VERTICES
-        places_cm, quaternions = bvh_world(joints, table[frame])
+        places, quaternions = bvh_world(joints, table[frame])
         np.testing.assert_allclose(quaternions, rotations, atol=1e-6)
-        np.testing.assert_allclose(places_cm / 100, expected - expected[0] + motion().pelvis_m[frame], atol=1e-5)
+        np.testing.assert_allclose(places, expected - expected[0] + motion().pelvis_m[frame], atol=1e-5)
 
 
 def test_bvh_of_one_frame():
     rig = bare_rig()
     still = Motion(rig.rotations[None], rig.joints[:1])
     joints, _, table = read_bvh(encode_bvh(rig.joints, rig.rotations, still))
-    np.testing.assert_allclose(bvh_world(joints, table[0])[0] / 100, rig.joints, atol=1e-6)
+    np.testing.assert_allclose(bvh_world(joints, table[0])[0], rig.joints, atol=1e-6)
+
+
+def test_centimetres_are_metres_times_a_hundred_and_angles_stay():
+    rig = bare_rig()
+    metres, hundredths = (encode_bvh(rig.joints, rig.rotations, motion(), per_m) for per_m in (1.0, 100.0))
+    (joints, _, table), (joints_cm, _, table_cm) = read_bvh(metres), read_bvh(hundredths)
+    np.testing.assert_allclose(table_cm[:, 3:], table[:, 3:])
+    np.testing.assert_allclose(table_cm[:, :3], 100 * table[:, :3], atol=1e-4)
+    for (_, _, offset, _), (_, _, offset_cm, _) in zip(joints, joints_cm, strict=True):
+        np.testing.assert_allclose(offset_cm, 100 * offset, atol=1e-4)
+    ends = [[float(x) for x in line.split()[1:]] for text in (metres, hundredths) for line in text.splitlines()
+            if "OFFSET" in line]  # fmt: skip
+    np.testing.assert_allclose(ends[len(ends) // 2 :], 100 * np.array(ends[: len(ends) // 2]), atol=1e-4)
 
 
 def test_angles_are_continuous_through_the_lock():

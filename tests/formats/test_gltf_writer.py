@@ -1,7 +1,5 @@
 """Rigged GLB against linear blend skinning and readers written apart from it."""
 
-import json
-import struct
 from dataclasses import replace
 
 import numpy as np
@@ -11,34 +9,12 @@ import trimesh
 from somacast.body.skeleton import CANONICAL_JOINTS, JOINT_COUNT, JOINT_PARENT, joint_places
 from somacast.body.table import load_body
 from somacast.formats.gltf_scene import GltfScene
-from somacast.formats.gltf_writer import encode_rigged_glb
+from somacast.formats.gltf_writer import encode_glb, encode_people_glb, encode_rigged_glb
 from somacast.formats.meshes import load_mesh
 from somacast.geometry.rig import Motion, Rig, posed
+from somacast.types import Mesh
+from support.format_cases import Glb
 from support.rig_cases import SHAPE, bare_rig, blended, motion
-
-NAMES = {"SCALAR": 1, "VEC3": 3, "VEC4": 4, "MAT4": 16}
-DTYPES = {5121: "<u1", 5125: "<u4", 5126: "<f4"}
-
-
-class Glb:
-    """The chunks and accessors of a GLB file."""
-
-    def __init__(self, data: bytes):
-        magic, version, size, length, kind = struct.unpack_from("<4sIIII", data)
-        assert (magic, version, size, kind) == (b"glTF", 2, len(data), 0x4E4F534A) and length % 4 == 0
-        self.document = json.loads(data[20 : 20 + length])
-        binary_length, binary_kind = struct.unpack_from("<II", data, 20 + length)
-        assert binary_kind == 0x004E4942 and binary_length % 4 == 0 and 28 + length + binary_length == len(data)
-        self.binary = data[28 + length :]
-        assert self.document["buffers"] == [{"byteLength": binary_length}]
-
-    def array(self, number: int) -> np.ndarray:
-        accessor = self.document["accessors"][number]
-        view = self.document["bufferViews"][accessor["bufferView"]]
-        dtype, width = np.dtype(DTYPES[accessor["componentType"]]), NAMES[accessor["type"]]
-        assert view["byteLength"] == accessor["count"] * width * dtype.itemsize
-        count = accessor["count"] * width
-        return np.frombuffer(self.binary, dtype, count, view["byteOffset"]).reshape(-1, width)
 
 
 def test_glb_is_laid_out_as_gltf_demands():
@@ -68,7 +44,6 @@ def test_glb_is_laid_out_as_gltf_demands():
     for row, share in zip(joints[::97], weights[::97], strict=True):
         used = row[share > 0]
         assert len(set(used)) == len(used)
-    assert "materials" not in glb.document and "materials" in Glb(encode_rigged_glb(bare_rig(), matte=True)).document
 
 
 def test_animation_is_laid_out_as_gltf_demands():
@@ -108,7 +83,6 @@ def test_other_programs_can_read_it(tmp_path):
     shape = trimesh.load(path, force="mesh", process=False)
     np.testing.assert_allclose(shape.vertices, bare_rig().mesh.vertices, atol=1e-6)
     np.testing.assert_array_equal(shape.faces, bare_rig().mesh.faces)
-    assert shape.visual.kind == "vertex"
     scene = trimesh.load_scene(path)
     assert set(CANONICAL_JOINTS) <= set(scene.graph.nodes)
     # the nodes stand where the joints of the first frame are
@@ -144,3 +118,37 @@ def test_one_frame_is_a_pose_without_animation(tmp_path):
     # A rig of the T-pose is the body table in any pose, but for the armpits: the table was made with lowered arms.
     distance = np.abs(person.mesh(finest=0).vertices - (body - joints[0] + motion().pelvis_m[0]))
     assert distance.max() < 0.03 and np.quantile(distance, 0.95) < 4e-3
+
+
+def open_and_closed() -> tuple[Mesh, Mesh]:
+    """A ball, and the same with a hole."""
+    ball = trimesh.creation.icosphere(2, 0.5)
+    vertices, faces = np.array(ball.vertices, np.float32), np.array(ball.faces, np.int32)
+    return Mesh(vertices, faces), Mesh(vertices, faces[3:])
+
+
+def test_the_material_is_matt_and_open_surfaces_show_both_sides():
+    """glTF without a material is metal, which is black where there is nothing to mirror."""
+    closed, holed = open_and_closed()
+    documents = [Glb(encode_glb(m)).document for m in (closed, holed)]
+    for document in [*documents, Glb(encode_rigged_glb(bare_rig(), motion())).document]:
+        assert [m["primitives"][0]["material"] for m in document["meshes"]] == [0]
+        surface = document["materials"][0]["pbrMetallicRoughness"]
+        assert surface["metallicFactor"] == 0 and surface["roughnessFactor"] > 0.5
+    assert [d["materials"][0].get("doubleSided", False) for d in documents] == [False, True]
+
+
+def test_places_stand_in_the_nodes():
+    """Several people and the camera that saw them: vertices keep the pelvis at the origin."""
+    mesh, _ = open_and_closed()
+    left, right, camera = np.array([-1.0, 0.9, 0.5]), np.array([1.0, 0.8, -0.25]), np.array([0.1, 1.5, 3.0])
+    glb = Glb(encode_people_glb({"left": (mesh, left), "right": (mesh, right)}, camera))
+    nodes = {node["name"]: node for node in glb.document["nodes"]}
+    assert glb.document["scenes"][0]["nodes"] == [0, 1, 2]
+    for name, place in (("left", left), ("right", right), ("camera", camera)):
+        np.testing.assert_allclose(nodes[name]["translation"], place)
+    assert nodes["left"]["mesh"] != nodes["right"]["mesh"] and nodes["camera"]["camera"] == 0
+    for part in glb.document["meshes"]:
+        position = glb.document["accessors"][part["primitives"][0]["attributes"]["POSITION"]]
+        np.testing.assert_allclose(position["max"], [0.5] * 3, atol=0.01)
+    assert "cameras" not in Glb(encode_glb(mesh)).document

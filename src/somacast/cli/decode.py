@@ -11,11 +11,13 @@ import tyro
 
 from somacast.cli.common import milliseconds, read_file, show_notes
 from somacast.errors import SomacastError
+from somacast.formats.export import Export, Origin, Units, VrmTerms, VrmUsers, VrmVersion
 from somacast.options import Device, Existing, Written, check_positive
 
-Format = Literal["glb", "ply", "obj", "bvh", "mp4", "webm"]
+Format = Literal["glb", "ply", "obj", "bvh", "vrm", "mp4", "webm"]
+STILL_SUFFIXES = (".glb", ".ply", ".obj", ".bvh", ".vrm")
 VIDEO_SUFFIXES = (".mp4", ".webm")
-SUFFIXES = (".glb", ".ply", ".obj", ".bvh", *VIDEO_SUFFIXES)
+SUFFIXES = (*STILL_SUFFIXES, *VIDEO_SUFFIXES)
 LARGEST_BYTES = 64 << 20  # of a video; a still has a few hundred
 
 
@@ -24,11 +26,13 @@ class Arguments:
     """Turn a .soma file into a coloured person in 3D.
 
     A file that was cut short still gives a coarser person. A video gives a rigged and animated .glb, a .bvh, or a
-    rendered .mp4.
+    rendered .mp4. Both give an avatar (.vrm). docs/programs.md says which program takes what.
 
     Example: somacast decode person.soma -o person.glb --preview person.png
 
     Example: somacast decode walk.soma -o walk.glb
+
+    Example: somacast decode person.soma -o person.vrm --vrm-author "Jo Doe"
 
     Of a folder every .soma file becomes one of the kind of --format, on several processes; the same command goes on
     where it was stopped. The exit code is 3 if some files were refused.
@@ -39,10 +43,22 @@ class Arguments:
     file: Annotated[tyro.conf.Positional[Path], Existing("a .soma file", stream=True, folder=True)]
     """.soma file, or a folder of them; - for one on standard input"""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"]), Written(SUFFIXES, stream="format", beside="file")]
-    """file to write: .glb, .ply or .obj; .bvh for the skeleton alone; of a video .mp4 or .webm too; - for standard
-    output, with --format; of a folder the folder for them"""
+    """file to write: .glb, .ply or .obj; .bvh for the skeleton; .vrm for an avatar; of a video .mp4 or .webm too; - for
+    standard output, with --format; of a folder the folder for them"""
     rig: bool = False
     """give the .glb of a still a skeleton, so that animation tools can pose the person"""
+    origin: Origin = "ground"
+    """where a person stands: on the ground at y = 0, or with the pelvis at the origin"""
+    units: Units = "m"
+    """unit of length in .bvh, .ply and .obj"""
+    vrm_author: str = ""
+    """whose avatar a .vrm is"""
+    vrm_users: VrmUsers = "only-author"
+    """who may act as the avatar; everything else stays forbidden"""
+    vrm_license: str = ""
+    """address of terms of use that go further"""
+    vrm_version: VrmVersion = "1.0"
+    """form of the .vrm; 0.x for programs that have not moved on, such as VSeeFace"""
     preview: Annotated[Path | None, Written((".png",))] = None
     """PNG to write with four views of the person, or some frames of a video"""
     format: Format | None = None
@@ -57,6 +73,12 @@ class Arguments:
 
     def __post_init__(self) -> None:
         check_positive(workers=self.workers)
+
+    @property
+    def export(self) -> Export:
+        """The choices about files of other programs."""
+        terms = VrmTerms(self.vrm_author, self.vrm_users, self.vrm_license, self.vrm_version)
+        return Export(self.origin, self.units, terms)
 
 
 @dataclass(frozen=True)
@@ -90,6 +112,7 @@ def _folder(arguments: Arguments) -> int:
     if arguments.rig and arguments.format not in (None, "glb"):
         raise SomacastError(f"--rig is for --format glb; expected that, got {arguments.format}")
     suffix = f".{arguments.format or 'glb'}"
+    arguments.export.check(arguments.out / f"...{suffix}")
     return run_folder(arguments, arguments.file, suffix, _gives, _decode_one, ".soma files")
 
 
@@ -114,16 +137,18 @@ def decode(arguments: Arguments) -> Decoded:
     """One file to another."""
     if arguments.rig and arguments.out.suffix.lower() != ".glb":
         raise SomacastError(f"{arguments.out}: --rig is for .glb files")
+    arguments.export.check(arguments.out)
     data = read_file(arguments.file, "a .soma file", LARGEST_BYTES)
     from somacast.bitstream.video import is_video
 
     if is_video(data):
         return _video(arguments, data)
     if arguments.out.suffix.lower() in VIDEO_SUFFIXES:
-        raise SomacastError(f"{arguments.out}: {arguments.file} holds one picture; expected .glb, .ply, .obj or .bvh")
+        expected = ", ".join(STILL_SUFFIXES)
+        raise SomacastError(f"{arguments.out}: {arguments.file} holds one picture; expected one of {expected}")
     result = _receiver(arguments.device).decode(data)
     mesh = result.mesh()
-    _write_still(arguments, result.human, result.payload.system)
+    _write_still(arguments, _receiver(arguments.device), result)
     if arguments.preview:
         from somacast.files import write_atomically
         from somacast.geometry.preview import encode_png, turntable
@@ -142,26 +167,21 @@ def _receiver(device: str) -> Any:
     return Receiver(device)
 
 
-def _write_still(arguments: Arguments, human: Any, system: str) -> None:
-    """Mesh, rigged mesh or skeleton of one picture."""
-    if (arguments.rig or arguments.out.suffix.lower() == ".bvh") and human.rotations is None:
-        raise SomacastError(f"{arguments.out}: people of system {system} have no joints; expected a mesh without --rig")
-    from somacast.files import write_atomically
-    from somacast.formats.meshes import save_mesh
+def _write_still(arguments: Arguments, receiver: Any, result: Any) -> None:
+    """Mesh, rigged mesh, skeleton or avatar of one picture."""
+    out, avatar = arguments.out, arguments.out.suffix.lower() == ".vrm"
+    if (arguments.rig or avatar or out.suffix.lower() == ".bvh") and result.human.rotations is None:
+        system = result.payload.system
+        raise SomacastError(f"{out}: people of system {system} have no joints; expected a mesh without --rig")
+    if avatar:
+        from somacast.files import write_atomically
+        from somacast.formats.vrm import encode_vrm
 
-    if arguments.out.suffix.lower() == ".bvh":
-        from somacast.formats.bvh import encode_bvh
-        from somacast.geometry.rig import Motion
-
-        motion = Motion(human.rotations[None], human.joints[:1])
-        write_atomically(arguments.out, encode_bvh(human.joints, human.rotations, motion).encode())
-    elif arguments.rig:
-        from somacast.formats.gltf_writer import encode_rigged_glb
-        from somacast.geometry.rig import rig_human
-
-        write_atomically(arguments.out, encode_rigged_glb(rig_human(human), matte=True))
+        write_atomically(out, encode_vrm(receiver.rig(result), out.stem, arguments.export.vrm))
     else:
-        save_mesh(human.mesh, arguments.out)
+        from somacast.formats.people import save_person
+
+        save_person(result.human, out, arguments.export, arguments.rig)
 
 
 def _video(arguments: Arguments, data: bytes) -> Decoded:
@@ -175,7 +195,8 @@ def _video(arguments: Arguments, data: bytes) -> Decoded:
     start = time.perf_counter()
     video = read_video(data)
     system = registry.get(video.who.system)
-    notes = write_video_person(video, system, system.decoder(arguments.device), arguments.out, arguments.preview)
+    decoder = system.decoder(arguments.device)
+    notes = write_video_person(video, system, decoder, arguments.out, arguments.preview, arguments.export)
     seconds, frames = float(video.times_s[-1]), len(video.times_s)
     spent = milliseconds(time.perf_counter() - start)
     line = f"{arguments.out}: {frames} frames, {seconds:.1f} s, from {len(data):,} bytes ({spent})"

@@ -1,6 +1,6 @@
 """BVH, the text form of motion that every animation tool reads: the skeleton without the mesh.
 
-Lengths are centimetres, as is the custom, angles degrees, y is up. The root's offset is 0, so that its position
+Lengths are metres unless asked otherwise, angles degrees, y is up. The root's offset is 0, so that its position
 channels alone place it, however a tool takes them. A turn relative to the parent is Rz Rx Ry (channels Zrotation
 Xrotation Yrotation) from a rest pose that is the T-pose.
 """
@@ -16,7 +16,6 @@ from somacast.body.skeleton import CANONICAL_JOINTS, JOINT_COUNT, JOINT_PARENT, 
 from somacast.checks import check_places, check_rotations
 from somacast.geometry.rig import Motion
 
-CM_PER_M = 100.0
 _LOCK = 1e-6  # cosine of the middle angle below which the first and the last turn about one line
 _END_M = {  # where the last bones end in the T-pose, seen from their joints: the body table's mean
     "head": (0.0, 0.15, 0.0),
@@ -54,8 +53,9 @@ def euler_zxy_deg(rotations: np.ndarray) -> np.ndarray:
     return np.degrees(angles)
 
 
-def _hierarchy(offsets_cm: np.ndarray) -> list[str]:
-    """Lines of the HIERARCHY section. Canonical joints are numbered depth first, as MOTION wants its columns."""
+def _hierarchy(offsets: np.ndarray, units_per_m: float) -> list[str]:
+    """Lines of the HIERARCHY section for offsets [21, 3] in the file's units. Canonical joints are numbered depth
+    first, as MOTION wants its columns."""
 
     def place(values) -> str:
         return "OFFSET " + " ".join(f"{value:.6f}" for value in values)
@@ -64,20 +64,20 @@ def _hierarchy(offsets_cm: np.ndarray) -> list[str]:
         name, inner = CANONICAL_JOINTS[joint], indent + "\t"
         position = "" if joint else " Xposition Yposition Zposition"
         channels = f"CHANNELS {3 if joint else 6}{position} Zrotation Xrotation Yrotation"
-        lines = [f"{indent}{'JOINT' if joint else 'ROOT'} {name}", indent + "{", inner + place(offsets_cm[joint])]
+        lines = [f"{indent}{'JOINT' if joint else 'ROOT'} {name}", indent + "{", inner + place(offsets[joint])]
         lines.append(inner + channels)
         for child in np.flatnonzero(np.equal(JOINT_PARENT, joint)):
             lines += joint_lines(int(child), inner)
         if name in _END_M:
-            end = place(CM_PER_M * value for value in _END_M[name])
+            end = place(units_per_m * value for value in _END_M[name])
             lines += [inner + "End Site", inner + "{", inner + "\t" + end, inner + "}"]
         return [*lines, indent + "}"]
 
     return ["HIERARCHY", *joint_lines(0, "")]
 
 
-def encode_bvh(joints: np.ndarray, rotations: np.ndarray, motion: Motion) -> str:
-    """The text of a BVH file in centimetres and degrees.
+def encode_bvh(joints: np.ndarray, rotations: np.ndarray, motion: Motion, units_per_m: float = 1.0) -> str:
+    """The text of a BVH file in metres, or in units of which a metre has units_per_m, and degrees.
 
     joints [21, 3] in metres and world rotations [21, 3, 3] of any one pose give the lengths of the bones; the motion
     may have a single frame. Raises ValueError for other shapes, matrices that do not turn, and what is not finite.
@@ -86,9 +86,10 @@ def encode_bvh(joints: np.ndarray, rotations: np.ndarray, motion: Motion) -> str
     offsets_m = rest_offsets(joints, check_rotations("rotations", rotations, (JOINT_COUNT, 3, 3)))
     angles_deg = euler_zxy_deg(local_rotations(motion.rotations))
     frames = len(angles_deg)
-    table = np.concatenate([CM_PER_M * motion.pelvis_m, angles_deg.reshape(frames, -1)], 1)
+    table = np.concatenate([units_per_m * motion.pelvis_m, angles_deg.reshape(frames, -1)], 1)
+    hierarchy = _hierarchy(units_per_m * offsets_m, units_per_m)
     text = io.StringIO()
-    lines = [*_hierarchy(CM_PER_M * offsets_m), "MOTION", f"Frames: {frames}", f"Frame Time: {1 / motion.fps:.8f}"]
+    lines = [*hierarchy, "MOTION", f"Frames: {frames}", f"Frame Time: {1 / motion.fps:.8f}"]
     text.write("\n".join(lines) + "\n")
     np.savetxt(text, table, "%.6f")
     return text.getvalue()

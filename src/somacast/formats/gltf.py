@@ -64,6 +64,14 @@ class GltfBuffer:
         self._length += len(data)
         return len(self._accessors) - 1
 
+    def add_bytes(self, data: bytes) -> int:
+        """Append a file of its own, such as a picture; gives the number of its buffer view."""
+        self._views.append({"buffer": 0, "byteOffset": self._length, "byteLength": len(data)})
+        padded = data + bytes(-len(data) % 4)
+        self._parts.append(padded)
+        self._length += len(padded)
+        return len(self._views) - 1
+
     def document(self) -> dict[str, Any]:
         """What the document says about the buffer."""
         buffers = [{"byteLength": self._length}]

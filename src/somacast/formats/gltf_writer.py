@@ -1,12 +1,15 @@
 """People as binary glTF 2.0: a coloured mesh, or a rig with 21 joints, a skin and a motion.
 
 Colours are kept as 8-bit sRGB. glTF defines vertex colours as linear light, so they stand there as linear floats, from
-which every 8-bit sRGB value comes back exactly. There is no material unless asked: viewers then light the mesh by
-glTF's default, while trimesh and what stands on it drop the vertex colours of anything that has a material.
+which every 8-bit sRGB value comes back exactly. The material is matt: glTF's default is metal, which is black where a
+program has no surroundings to mirror. Places stand in the nodes: vertices keep the pelvis at the origin, the node of
+the person lifts them onto the ground, and a node named "camera" says from where the person was seen.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,86 +22,125 @@ from somacast.formats.gltf import GENERATOR, INDICES, VERTICES, GltfBuffer, glb_
 from somacast.geometry.rasteriser import srgb_to_linear
 from somacast.geometry.rig import Motion, Rig
 from somacast.geometry.sampling import byte_colors
-from somacast.types import Mesh
+from somacast.types import USUAL_FOCAL, Mesh
 
-MATTE = {"pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0}}
+ASSET = {"version": "2.0", "generator": GENERATOR}
 
 
-def encode_glb(mesh: Mesh, matte: bool = False) -> bytes:
-    """A binary glTF 2.0 file: one mesh, smooth normals, linear vertex colours; `matte` adds a material."""
+def encode_glb(mesh: Mesh, place_m: np.ndarray | None = None, camera_m: np.ndarray | None = None) -> bytes:
+    """A binary glTF 2.0 file of one mesh: smooth normals, linear vertex colours, a matt material.
+
+    place_m [3]: where the mesh's origin stands in the scene, metres; camera_m [3]: where the camera stood that saw the
+    person, which looks along -z.
+    """
+    return encode_people_glb({"person": (mesh, np.zeros(3) if place_m is None else place_m)}, camera_m)
+
+
+def encode_people_glb(people: Mapping[str, tuple[Mesh, np.ndarray]], camera_m: np.ndarray | None = None) -> bytes:
+    """The same of several people: name -> mesh and where its origin stands, one node for each."""
     arrays = GltfBuffer()
-    primitive = {"attributes": _surface(mesh, arrays), "indices": _indices(mesh, arrays)}
-    document: dict[str, Any] = {
-        "asset": {"version": "2.0", "generator": GENERATOR},
-        "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0, "name": "person"}],
-        "meshes": [{"primitives": [primitive]}],
-    }
-    return _finished(document, arrays, matte)
+    document: dict[str, Any] = {"nodes": [], "meshes": [], "materials": []}
+    for number, (name, (mesh, place_m)) in enumerate(people.items()):
+        primitive = {"attributes": surface(mesh, arrays), "indices": indices(mesh.faces, arrays), "material": number}
+        document["nodes"].append({"name": name, "mesh": number} | _translation(place_m))
+        document["meshes"].append({"name": name, "primitives": [primitive]})
+        document["materials"].append(matt(mesh.faces))
+    document["scenes"] = [{"nodes": list(range(len(people)))}]
+    _with_camera(document, camera_m)
+    return finished(document, arrays)
 
 
-def encode_rigged_glb(rig: Rig, motion: Motion | None = None, matte: bool = False) -> bytes:
+def encode_rigged_glb(rig: Rig, motion: Motion | None = None, camera_m: np.ndarray | None = None) -> bytes:
     """A binary glTF 2.0 file: one skinned mesh, 21 joints, and an animation if the motion has two frames or more.
 
     The joints stand in the first frame of the motion, or in the bind pose without one, where the person is the mesh;
-    `matte` adds a material. Raises SomacastError if the motion is too long for float32 to tell its frames apart.
+    camera_m: see `encode_glb`. Raises SomacastError if the motion is too long for float32 to tell its frames apart.
     """
     arrays = GltfBuffer()
-    attributes = _surface(rig.mesh, arrays)
-    joints, weights = rig.influences
-    attributes |= {"JOINTS_0": arrays.add(joints, VERTICES), "WEIGHTS_0": arrays.add(weights, VERTICES)}
-    primitive = {"attributes": attributes, "indices": _indices(rig.mesh, arrays)}
+    attributes = surface(rig.mesh, arrays) | influences(rig, arrays)
+    primitive = {"attributes": attributes, "indices": indices(rig.mesh.faces, arrays), "material": 0}
+    rotations, pelvis_m = (motion.rotations[0], motion.pelvis_m[0]) if motion else (rig.rotations, rig.joints[0])
+    document: dict[str, Any] = {
+        # The skin alone places the mesh: beside the joints its node's own place counts nowhere.
+        "scenes": [{"nodes": [0, JOINT_COUNT]}],
+        "nodes": [*skeleton(rig, rotations, pelvis_m), {"name": "person", "mesh": 0, "skin": 0}],
+        "meshes": [{"name": "person", "primitives": [primitive]}],
+        "skins": [skin(rig, arrays)],
+        "materials": [matt(rig.mesh.faces)],
+    }
+    if motion and len(motion.rotations) > 1:
+        document["animations"] = [_animation(motion, arrays)]
+    _with_camera(document, camera_m)
+    return finished(document, arrays)
+
+
+def matt(faces: np.ndarray) -> dict[str, Any]:
+    """A material without shine; surfaces that are open anywhere are seen from both sides, closed ones from outside."""
+    edges = np.sort(np.asarray(faces)[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).astype(np.int64), 1)
+    counts = np.unique(edges @ np.array([1 << 32, 1]), return_counts=True)[1]
+    material = {"name": "person", "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 0.9}}
+    return material | ({"doubleSided": True} if (counts == 1).any() else {})
+
+
+def _translation(place_m: np.ndarray) -> dict[str, list[float]]:
+    """The place of a node, which is left out where it is the origin."""
+    return {"translation": np.asarray(place_m, np.float64).round(6).tolist()} if np.any(place_m) else {}
+
+
+def _with_camera(document: dict[str, Any], camera_m: np.ndarray | None) -> None:
+    """Add the sender's camera to the scene, if its place is known. It sees what a usual lens sees of the longer side of
+    the picture: its own is not sent."""
+    if camera_m is not None:
+        lens = {"yfov": 2 * math.atan(0.5 / USUAL_FOCAL), "aspectRatio": 1.0, "znear": 0.05}
+        document["cameras"] = [{"name": "camera", "type": "perspective", "perspective": lens}]
+        document["scenes"][0]["nodes"].append(len(document["nodes"]))
+        document["nodes"].append({"name": "camera", "camera": 0} | _translation(camera_m))
+
+
+def influences(rig: Rig, arrays: GltfBuffer, vertices: np.ndarray | slice = slice(None)) -> dict[str, int]:
+    """Attributes of a rig's skin, of the vertices that are named."""
+    joints, weights = (values[vertices] for values in rig.influences)
+    return {"JOINTS_0": arrays.add(joints, VERTICES), "WEIGHTS_0": arrays.add(weights, VERTICES)}
+
+
+def skin(rig: Rig, arrays: GltfBuffer) -> dict[str, Any]:
+    """The skin of a rig whose joints are the nodes 0 to 20."""
     inverse = np.tile(np.eye(4), (JOINT_COUNT, 1, 1))
     inverse[:, :3, :3] = rig.rotations.transpose(0, 2, 1)
     inverse[:, :3, 3] = -np.einsum("jki,jk->ji", rig.rotations, rig.joints)
     columns = inverse.transpose(0, 2, 1).reshape(JOINT_COUNT, 16)  # glTF stores columns
-    skin = {"name": "person", "skeleton": 0, "joints": list(range(JOINT_COUNT))}
-    rotations, pelvis_m = (motion.rotations[0], motion.pelvis_m[0]) if motion else (rig.rotations, rig.joints[0])
-    document: dict[str, Any] = {
-        "asset": {"version": "2.0", "generator": GENERATOR},
-        "scene": 0,
-        # The skin alone places the mesh: beside the joints its node's own place counts nowhere.
-        "scenes": [{"nodes": [0, JOINT_COUNT]}],
-        "nodes": [*_skeleton(rig, rotations, pelvis_m), {"name": "person", "mesh": 0, "skin": 0}],
-        "meshes": [{"name": "person", "primitives": [primitive]}],
-        "skins": [skin | {"inverseBindMatrices": arrays.add(columns.astype("<f4"))}],
-    }
-    animation = [_animation(motion, arrays)] if motion and len(motion.rotations) > 1 else []
-    return _finished(document, arrays, matte, animation)
+    out = {"name": "skeleton", "skeleton": 0, "joints": list(range(JOINT_COUNT))}
+    return out | {"inverseBindMatrices": arrays.add(columns.astype("<f4"))}
 
 
-def _surface(mesh: Mesh, arrays: GltfBuffer) -> dict[str, int]:
+def surface(mesh: Mesh, arrays: GltfBuffer) -> dict[str, int]:
     """Attributes of a mesh: vertices in metres, unit normals and linear colours."""
-    vertices = np.ascontiguousarray(mesh.vertices, "<f4")
-    normals = np.empty((len(vertices), 3), np.float32)
-    vertex_normals(vertices, mesh.faces, normals)
-    # glTF wants unit normals even where no triangle gives one.
-    normals[~(np.abs(np.linalg.norm(normals, axis=1) - 1) < 1e-3)] = (0, 1, 0)
     return {
-        "POSITION": arrays.add(vertices, VERTICES, bounds=True),
-        "NORMAL": arrays.add(normals.astype("<f4"), VERTICES),
+        "POSITION": arrays.add(np.ascontiguousarray(mesh.vertices, "<f4"), VERTICES, bounds=True),
+        "NORMAL": arrays.add(unit_normals(mesh), VERTICES),
         "COLOR_0": arrays.add(srgb_to_linear(byte_colors(mesh) / 255.0).astype("<f4"), VERTICES),
     }
 
 
-def _indices(mesh: Mesh, arrays: GltfBuffer) -> int:
-    return arrays.add(np.asarray(mesh.faces).astype("<u4").reshape(-1, 1), INDICES)
+def unit_normals(mesh: Mesh) -> np.ndarray:
+    """Smooth normals [V, 3] float32, of length 1 even where no triangle gives one, as glTF wants them."""
+    normals = np.empty((len(mesh.vertices), 3), np.float32)
+    vertex_normals(np.ascontiguousarray(mesh.vertices, np.float32), mesh.faces, normals)
+    normals[~(np.abs(np.linalg.norm(normals, axis=1) - 1) < 1e-3)] = (0, 1, 0)
+    return normals.astype("<f4")
 
 
-def _finished(
-    document: dict[str, Any], arrays: GltfBuffer, matte: bool, animations: list[dict[str, Any]] | None = None
-) -> bytes:
+def indices(faces: np.ndarray, arrays: GltfBuffer) -> int:
+    """The accessor of triangles [F, 3]."""
+    return arrays.add(np.asarray(faces).astype("<u4").reshape(-1, 1), INDICES)
+
+
+def finished(document: dict[str, Any], arrays: GltfBuffer) -> bytes:
     """The GLB file of a document whose arrays are all in the buffer."""
-    if matte:
-        document["meshes"][0]["primitives"][0]["material"] = 0
-        document["materials"] = [MATTE]
-    if animations:
-        document["animations"] = animations
-    return glb_container(document | arrays.document(), arrays.data())
+    return glb_container({"asset": ASSET, "scene": 0} | document | arrays.document(), arrays.data())
 
 
-def _skeleton(rig: Rig, rotations: np.ndarray, pelvis_m: np.ndarray) -> list[dict[str, Any]]:
+def skeleton(rig: Rig, rotations: np.ndarray, pelvis_m: np.ndarray) -> list[dict[str, Any]]:
     """The joints as glTF nodes 0 to 20, in the pose of world rotations [21, 3, 3] with the pelvis at [3]."""
     quaternions = continuous_quaternions(local_rotations(rotations)[None])[0]
     places = rig.offsets_m.copy()

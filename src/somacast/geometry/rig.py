@@ -10,7 +10,7 @@ the mesh was built in decides how well it takes others: the T-pose, with nothing
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -88,6 +88,12 @@ class Rig:
     def offsets_m(self) -> np.ndarray:
         """Each joint seen from its parent in the T-pose [21, 3] metres."""
         return rest_offsets(self.joints, self.rotations)
+
+    @cached_property
+    def soles_m(self) -> np.ndarray:
+        """How high each joint stands over the ground in the T-pose [21] metres: of a foot, what is below its joint."""
+        joints = joint_places(self.offsets_m, np.array(TPOSE, np.float64), np.zeros(3))
+        return joints[:, 1] - float(posed(self, np.array(TPOSE), np.zeros(3)).vertices[:, 1].min())
 
     @cached_property
     def influences(self) -> tuple[np.ndarray, np.ndarray]:
@@ -203,3 +209,22 @@ def posed(rig: Rig, rotations: np.ndarray, pelvis_m: np.ndarray) -> Mesh:
     out = np.empty((len(index), 3), np.float32)
     skin_vertices(np.ascontiguousarray(rig.mesh.vertices, np.float32), index.astype(np.int32), weight, moves, out)
     return Mesh(out, rig.mesh.faces, rig.mesh.colors)
+
+
+def in_tpose(rig: Rig) -> Rig:
+    """The same person bound in the T-pose with the pelvis at the origin. A mesh that was built in another pose keeps
+    the creases of that pose."""
+    rotations, origin = np.array(TPOSE, np.float64), np.zeros(3)
+    joints = joint_places(rig.offsets_m, rotations, origin)
+    return Rig(posed(rig, rotations, origin), joints, rotations, rig.weights)
+
+
+def translated(rig: Rig, offset_m: np.ndarray) -> Rig:
+    """The same rig with its mesh and joints moved by offset_m [3]."""
+    vertices = (rig.mesh.vertices + offset_m).astype(np.float32)
+    return replace(rig, mesh=replace(rig.mesh, vertices=vertices), joints=rig.joints + offset_m)
+
+
+def standing(rig: Rig) -> Rig:
+    """The same rig with its lowest vertex at y = 0, for programs that show the bind pose."""
+    return translated(rig, np.array([0.0, -float(rig.mesh.vertices[:, 1].min()), 0.0]))

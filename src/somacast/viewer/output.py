@@ -42,7 +42,7 @@ class ViewerOutput:
         with self._lock:
             self._body, self._version = body, self._version + 1
         if body.rig is not None:
-            self.feed.set_person(encode_rigged_glb(body.rig, matte=True), self._version)
+            self.feed.set_person(encode_rigged_glb(body.rig), self._version)
 
     def pose(self, now_s: float, tick: int, values: np.ndarray, pose: LivePose) -> None:
         rig = self._body.rig if self._body else None
@@ -63,7 +63,7 @@ class ViewerOutput:
         mesh = human.surface()
         stands = human.translated(np.array([0.0, -float(mesh.vertices[:, 1].min()), 0.0]))
         rig = still_rig(stands.surface())
-        self.feed.set_person(encode_rigged_glb(rig, matte=True), self._version)
+        self.feed.set_person(encode_rigged_glb(rig), self._version)
         self.feed.set_pose(now_s, matrix_to_quaternion(rig.rotations), np.zeros(3), tick % (1 << 32))
 
     def status(self, status: dict[str, Any]) -> None:
@@ -87,8 +87,8 @@ class ViewerOutput:
         with self._lock:
             rig, pose, human = self._body.rig if self._body else None, self._pose, self._human
         if rig is None:
-            return encode_glb(human.surface(), matte=True) if human else None
-        return encode_glb(rig.mesh if pose is None else posed(rig, *pose), matte=True)
+            return encode_glb(human.surface()) if human else None
+        return encode_glb(rig.mesh if pose is None else posed(rig, *pose))
 
     def _rendered(self, frame: int, time_s: float) -> None:
         """A page drew the pose of a tick at Unix time_s: on one machine the sender's clock is ours."""

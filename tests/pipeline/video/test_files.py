@@ -10,6 +10,7 @@ from somacast.bitstream.packets import Motion, unpack_packet
 from somacast.bitstream.video import is_video, read_records, video_head
 from somacast.cli.main import main
 from somacast.errors import BitstreamError, SomacastError
+from somacast.formats.gltf_scene import GltfScene
 from somacast.formats.meshes import load_mesh
 from somacast.network.transport.base import Lane
 from somacast.network.transport.file import FileReceiver, FileSender
@@ -155,12 +156,31 @@ def test_decode_gives_a_rigged_animated_glb(walk: Path, tmp_path: Path) -> None:
     assert (tmp_path / "walk.png").stat().st_size > 5000
 
 
-@pytest.mark.parametrize("suffix", [".bvh", ".obj", ".mp4"])
+@pytest.mark.parametrize("suffix", [".bvh", ".obj", ".mp4", ".vrm"])
 def test_decode_gives_other_kinds(walk: Path, tmp_path: Path, suffix: str) -> None:
     out = tmp_path / f"walk{suffix}"
     assert main(["decode", str(walk), "-o", str(out)]) == 0
-    start = {".bvh": b"HIERARCHY", ".obj": b"", ".mp4": b"\0\0\0"}[suffix]
+    start = {".bvh": b"HIERARCHY", ".obj": b"", ".mp4": b"\0\0\0", ".vrm": b"glTF"}[suffix]
     assert out.read_bytes().startswith(start) and out.stat().st_size > 2000
+
+
+def test_decode_stands_on_the_ground_or_around_the_pelvis(walk: Path, tmp_path: Path) -> None:
+    """Moving or still: soles at y = 0, or the pelvis of the first frame at the origin; the camera's place is kept."""
+    lows = {}
+    for origin in ("ground", "pelvis"):
+        for suffix in ("glb", "ply"):
+            out = tmp_path / f"{origin}.{suffix}"
+            assert main(["decode", str(walk), "-o", str(out), "--origin", origin]) == 0
+            mesh = GltfScene(out).mesh(0, 0.0, finest=0) if suffix == "glb" else load_mesh(out)
+            lows[origin, suffix] = float(mesh.vertices[:, 1].min())
+        places = GltfScene(tmp_path / f"{origin}.glb").node_places(0, 0.0)
+        from_camera = (places["pelvis"] - places["camera"])[:3, 3]
+        assert -6 < from_camera[2] < -1 and abs(from_camera[:2]).max() < 1
+    assert lows["ground", "ply"] == pytest.approx(0, abs=1e-5) and abs(lows["ground", "glb"]) < 0.03
+    assert places["pelvis"][:3, 3] == pytest.approx(np.zeros(3), abs=1e-6)
+    assert -1.1 < lows["pelvis", "ply"] < -0.7 and lows["pelvis", "glb"] == pytest.approx(
+        lows["pelvis", "ply"], abs=1e-4
+    )
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ class WalkingDemo:
     def start(self) -> WalkingDemo:
         """Give the person and begin to walk."""
         self.feed.snapshot = self.snapshot
-        self.feed.set_person(encode_rigged_glb(self.rig, matte=True), 1)
+        self.feed.set_person(encode_rigged_glb(self.rig), 1)
         self.feed.set_picture(self.picture)
         self._thread.start()
         return self
@@ -89,7 +89,7 @@ class WalkingDemo:
         if self.frame < 0:
             return None
         motion, at = self.walk.motion, self.frame % len(self.walk.quaternions)
-        return encode_rigged_glb(self.rig, Motion(motion.rotations[at : at + 1], motion.pelvis_m[at : at + 1]), True)
+        return encode_rigged_glb(self.rig, Motion(motion.rotations[at : at + 1], motion.pelvis_m[at : at + 1]))
 
     def _play(self) -> None:
         fps, count = self.walk.motion.fps, len(self.walk.quaternions)

@@ -19,14 +19,14 @@ from somacast.systems.registry import System
 from somacast.systems.spec import Kind, LiveBody, LivePose
 from somacast.types import Payload
 
-SOLE_M = 0.07  # from the lowest joint of a foot to the floor
 _FEET = [CANONICAL_JOINTS.index(name) for name in ("l_foot", "l_toe", "r_foot", "r_toe")]
 _WALK_M = 3.0  # nobody is shown farther from where they were first seen
 _EVERY_S = 1 / 30
 
 
 class Floor:
-    """Puts a person on the floor of a scene: the lower foot at y = 0, x and z from where they were first seen."""
+    """Puts a person on the floor of a scene: the sole of the lower foot at y = 0, x and z from where they were first
+    seen."""
 
     def __init__(self) -> None:
         self._start: np.ndarray | None = None
@@ -35,9 +35,9 @@ class Floor:
         """Pelvis [3] in metres for world rotations [21, 3, 3] and the pelvis [3] before the sender's camera."""
         if self._start is None:
             self._start = pelvis_m.copy()
-        lowest = joint_places(rig.offsets_m, rotations, np.zeros(3))[_FEET, 1].min()
+        feet_m = joint_places(rig.offsets_m, rotations, np.zeros(3))[_FEET, 1] - rig.soles_m[_FEET]
         x, _, z = np.clip(pelvis_m - self._start, -_WALK_M, _WALK_M)
-        return np.array([x, SOLE_M - lowest, z])
+        return np.array([x, -feet_m.min(), z])
 
 
 class FileOutput:

@@ -12,10 +12,9 @@ from somacast.body.rotations import matrix_to_quaternion, quaternion_to_matrix, 
 from somacast.body.skeleton import JOINT_COUNT, local_rotations, world_rotations
 from somacast.checks import check_places, check_rotations
 from somacast.errors import SomacastError
-from somacast.files import check_output_path, write_atomically
-from somacast.formats.bvh import encode_bvh
-from somacast.formats.gltf_writer import encode_rigged_glb
-from somacast.geometry.rig import MAX_FPS, Motion, Rig
+from somacast.files import check_output_path
+from somacast.formats.people import save_motion
+from somacast.geometry.rig import MAX_FPS, Motion, Rig, standing
 
 MAX_FRAMES = 108_000  # an hour at 30 fps: 38 MB
 LONGEST_GAP_S = 1.0  # a longer silence is not filled: it is shortened to this
@@ -129,17 +128,11 @@ class Recording:
         pelvis_m = places[before] + share[:, None] * (places[after] - places[before])
         return Motion(world_rotations(local), pelvis_m, fps)
 
-    def write(self, path: str | Path, rig: Rig, fps: float = 30.0, matte: bool = False) -> Path:
+    def write(self, path: str | Path, rig: Rig, fps: float = 30.0) -> Path:
         """Write the session as an animated .glb of the rig or as .bvh of its bones; the file appears whole or not.
 
-        matte: see `encode_rigged_glb`. Raises SomacastError, one line, for another suffix, nothing recorded, a place
-        that cannot be written.
+        Raises SomacastError, one line, for another suffix, nothing recorded, a place that cannot be written.
         """
         target = check_recording_path(path)
-        motion = self.motion(fps)
-        if target.suffix.lower() == ".glb":
-            data = encode_rigged_glb(rig, motion, matte)
-        else:
-            data = encode_bvh(rig.joints, rig.rotations, motion).encode()
-        write_atomically(target, data)
+        save_motion(standing(rig), self.motion(fps), target)
         return target

@@ -13,7 +13,7 @@ from somacast.capture.cropping import SquareBox, square_crop
 from somacast.capture.pictures import read_image
 from somacast.errors import SomacastError
 from somacast.files import write_atomically
-from somacast.formats.meshes import save_mesh
+from somacast.formats.people import save_person
 from somacast.geometry.preview import contact_sheet as lay_out
 from somacast.geometry.preview import encode_png, to_bytes_image, turntable
 from somacast.pipeline.still.receiver import Receiver, ReceiverResult
@@ -66,7 +66,7 @@ def run_demo(image: Path | None, out: Path, device: str = "cpu", system: str | N
 
     files |= {"soma": out / "person.soma", "glb": out / "person.glb", "contact_sheet": out / "contact_sheet.png"}
     write_atomically(files["soma"], sent.data)
-    save_mesh(got.mesh(), files["glb"])
+    save_person(got.human, files["glb"])
     write_atomically(files["contact_sheet"], encode_png(contact_sheet(sent, got)))
     times_s = clock.times_s | {f"sender: {k}": v for k, v in sent.report["stage_times_s"].items()}
     times_s |= {f"receiver: {k}": v for k, v in got.stage_times_s.items()}

@@ -11,6 +11,7 @@ from typing import Any
 from somacast.bitstream import container
 from somacast.errors import BitstreamError
 from somacast.geometry.reconstruction import Reconstruction
+from somacast.geometry.rig import Rig, in_tpose, rig_human
 from somacast.systems import registry
 from somacast.timing import StageClock
 from somacast.types import Mesh, Payload
@@ -69,3 +70,11 @@ class Receiver:
         with clock.stage("human"):
             human = decoder.decode(payload)
         return ReceiverResult(human, list(notes), clock.times_s, payload)
+
+    def rig(self, result: ReceiverResult) -> Rig:
+        """The person in the T-pose with a skeleton: built so where the system can, else the mesh of the picture's pose
+        bent into it. SomacastError for people without joints."""
+        system = result.payload.system
+        spec = registry.get(self._variants.get(system, system)).spec
+        rig = spec.live.body(self.load(system), result.payload).rig if spec.live else None
+        return rig or in_tpose(rig_human(result.human))

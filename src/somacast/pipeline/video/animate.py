@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from somacast.body.skeleton import joint_places
 from somacast.errors import SomacastError
 from somacast.files import write_atomically
-from somacast.formats.bvh import encode_bvh
-from somacast.formats.gltf_writer import encode_rigged_glb
-from somacast.formats.meshes import mesh_suffix, save_mesh
+from somacast.formats.export import Export
+from somacast.formats.people import VIEW_AXES, save_motion, save_person
+from somacast.formats.vrm import encode_vrm
 from somacast.geometry.preview import SUPERSAMPLE, encode_png
 from somacast.geometry.rasteriser import level_camera, light
 from somacast.geometry.reconstruction import Reconstruction
-from somacast.geometry.rig import Motion, Rig, posed
+from somacast.geometry.rig import Motion, Rig, posed, standing
 from somacast.pipeline.live.outputs import Floor
 from somacast.pipeline.video.files import Video
 from somacast.systems.registry import System
@@ -76,17 +78,31 @@ def pictures_of(people: Iterable[Reconstruction], camera: Camera) -> Iterator[np
         yield image.mean((1, 3)).astype(np.float32)
 
 
-def write_video_person(
-    video: Video, system: System, decoder: Any, path: Path, preview: Path | None = None
-) -> list[str]:
-    """Write a .soma video as an animated .glb, a .bvh, a rendered .mp4 or .webm, or its first frame as a mesh (.ply,
-    .obj); preview: PNG with some frames side by side. Notes for the user.
+def first_person(video: Video, body: LiveBody) -> Reconstruction:
+    """The person of the first frame, as a picture of it would give them: pelvis at the origin."""
+    values = video.values_at(video.times_s[:1])[0]
+    if body.rig is None:
+        return body.reconstruct(values)
+    pose = body.pose(values)
+    joints = joint_places(body.rig.offsets_m, pose.rotations, np.zeros(3))
+    mesh = posed(body.rig, pose.rotations, np.zeros(3))
+    return Reconstruction(mesh, None, joints, pose.rotations, pose.pelvis_m * VIEW_AXES)
 
-    SomacastError for a format that holds motion of joints, of a system whose people have none.
+
+def write_video_person(
+    video: Video, system: System, decoder: Any, path: Path, preview: Path | None = None, export: Export | None = None
+) -> list[str]:
+    """Write a .soma video as an animated .glb, a .bvh, a rendered .mp4 or .webm, an avatar (.vrm), or its first frame
+    as a mesh (.ply, .obj); preview: PNG with some frames side by side. Notes for the user.
+
+    SomacastError for a format that holds motion of joints, of a system whose people have none, and for choices of
+    `export` that the format does not have.
     """
+    export = export or Export()
+    export.check(path)
     body, notes, suffix = system.live.body(decoder, video.who), [], path.suffix.lower()
     rig = body.rig
-    if rig is None and suffix in (".bvh", ".glb"):
+    if rig is None and suffix in (".bvh", ".glb", ".vrm"):
         raise SomacastError(
             f"{path}: people of system {system.name} have no joints; expected .mp4, .webm, .ply or .obj"
         )
@@ -96,12 +112,16 @@ def write_video_person(
         camera = film_camera(video, body, FILM_PX * SUPERSAMPLE)
         write_video(path, pictures_of(people_of(video, body), camera), FPS)
     elif rig is not None and suffix in (".bvh", ".glb"):
-        motion = motion_of(video, body, rig)
-        made = encode_bvh(rig.joints, rig.rotations, motion).encode() if suffix == ".bvh" else None
-        write_atomically(path, made or encode_rigged_glb(rig, motion, matte=True))
+        motion, seen = motion_of(video, body, rig), first_person(video, body).pelvis_m
+        if export.origin == "pelvis":
+            motion = replace(motion, pelvis_m=motion.pelvis_m - motion.pelvis_m[0])
+        camera_m = None if seen is None else motion.pelvis_m[0] - seen * VIEW_AXES
+        save_motion(standing(rig), motion, path, export, camera_m)
+    elif rig is not None and suffix == ".vrm":
+        write_atomically(path, encode_vrm(rig, path.stem, export.vrm))
+        notes.append(".vrm holds no motion: the person stands in the T-pose")
     else:
-        mesh_suffix(path)
-        save_mesh(next(people_of(video, body)).surface(), path)
+        save_person(first_person(video, body), path, export)
         notes.append(f"{suffix} holds no motion: the first of {len(_even_values(video, FPS))} frames is written")
     if preview is not None:
         people = list(people_of(video, body))

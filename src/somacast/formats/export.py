@@ -1,0 +1,46 @@
+"""What there is to choose about files of other programs. Light, since the command line shows it in its help."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from somacast.errors import SomacastError
+
+Origin = Literal["ground", "pelvis"]
+Units = Literal["m", "cm"]
+VrmUsers = Literal["only-author", "licensed-persons", "everyone"]
+VrmVersion = Literal["1.0", "0.x"]
+
+
+@dataclass(frozen=True)
+class VrmTerms:
+    """What an avatar says about itself beside the person: whose it is and what others may do with it. Everything that
+    is not asked for stays forbidden. users: who may act as the avatar; license_url: of terms that go further; version:
+    of the format."""
+
+    author: str = ""
+    users: VrmUsers = "only-author"
+    license_url: str = ""
+    version: VrmVersion = "1.0"
+
+
+@dataclass(frozen=True)
+class Export:
+    """origin: the ground below the pelvis (of a video: of its first frame), or the pelvis itself; units: lengths in
+    .bvh, .ply and .obj; vrm: of an avatar."""
+
+    origin: Origin = "ground"
+    units: Units = "m"
+    vrm: VrmTerms = field(default_factory=VrmTerms)
+
+    def check(self, path: Path) -> None:
+        """SomacastError for a choice that files of this kind do not have."""
+        suffix = path.suffix.lower()
+        if self.units != "m" and suffix not in (".bvh", ".ply", ".obj"):
+            raise SomacastError(f"{path}: --units {self.units} is for .bvh, .ply and .obj; {suffix} has its own")
+        if self.origin != "ground" and suffix not in (".glb", ".bvh", ".ply", ".obj"):
+            raise SomacastError(f"{path}: --origin {self.origin} is for .glb, .bvh, .ply and .obj")
+        if self.vrm != VrmTerms() and suffix != ".vrm":
+            raise SomacastError(f"{path}: --vrm-author, -users, -license and -version are for .vrm")

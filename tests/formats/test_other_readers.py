@@ -1,0 +1,203 @@
+"""Files as other people's programs read them: the Khronos validator, three-vrm, Blender. Each is skipped, with a word,
+where it is not installed.
+
+The npm packages three, @pixiv/three-vrm and gltf-validator are looked for in the node_modules that $SOMACAST_THREE
+names, Blender's module bpy in the Python that $SOMACAST_BPY names, else in this one.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from somacast.body.skeleton import CANONICAL_JOINTS, joint_places
+from somacast.formats.bvh import encode_bvh
+from somacast.formats.export import VrmTerms
+from somacast.formats.gltf_writer import encode_glb, encode_rigged_glb
+from somacast.formats.vrm import HUMAN_BONES, encode_vrm
+from somacast.geometry.rig import standing
+from support.nodejs import node
+from support.rig_cases import bare_rig, motion
+
+PACKAGES = Path(os.environ.get("SOMACAST_THREE", Path(__file__).parents[2] / "node_modules"))
+CAMERA = np.array([0.1, 1.2, 3.0])
+RIG = standing(bare_rig(True))
+
+
+def in_node(script: str, folder: Path, package: str, *arguments: str) -> dict:
+    """What a module prints as JSON; skipped without Node.js or the package."""
+    if node() is None or not (PACKAGES / package / "package.json").exists():
+        pytest.skip(f"NOT CHECKED WITH {package}: needs Node.js, `npm install {package}` and $SOMACAST_THREE")
+    (folder / "node_modules").symlink_to(PACKAGES.resolve())
+    (folder / "look.mjs").write_text(script)
+    command = [str(node()), str(folder / "look.mjs"), *arguments]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr[-2000:]
+    return json.loads(run.stdout)
+
+
+def in_blender(script: str, *arguments: str) -> dict:
+    """What a script prints on its last line as JSON, in a Python with bpy; skipped without."""
+    python = os.environ.get("SOMACAST_BPY") or (sys.executable if importlib.util.find_spec("bpy") else None)
+    if python is None:
+        pytest.skip("NOT CHECKED IN BLENDER: needs the package bpy, here or in the Python that $SOMACAST_BPY names")
+    run = subprocess.run([python, "-c", script, *arguments], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr[-2000:]
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+@lru_cache(maxsize=1)
+def files() -> dict[str, bytes]:
+    """One file of each kind."""
+    return {
+        "still.glb": encode_glb(RIG.mesh, np.array([0.0, 0.9, 0.0]), CAMERA),
+        "rigged.glb": encode_rigged_glb(RIG),
+        "moving.glb": encode_rigged_glb(RIG, motion(), CAMERA),
+        "avatar.vrm": encode_vrm(RIG, "Jo", VrmTerms("Jo Doe")),
+        "old.vrm": encode_vrm(RIG, "Jo", VrmTerms(version="0.x")),
+        "moving.bvh": encode_bvh(RIG.joints, RIG.rotations, motion()).encode(),
+        "centimetres.bvh": encode_bvh(RIG.joints, RIG.rotations, motion(), 100.0).encode(),
+    }
+
+
+def written(folder: Path, name: str) -> str:
+    (folder / name).write_bytes(files()[name])
+    return str(folder / name)
+
+
+_VALIDATE = """
+import { readFileSync } from "node:fs";
+import validator from "gltf-validator";
+const { issues } = await validator.validateBytes(new Uint8Array(readFileSync(process.argv[2])));
+console.log(JSON.stringify(issues));
+"""
+
+
+@pytest.mark.parametrize("name", [name for name in files() if not name.endswith("bvh")])
+def test_the_khronos_validator_finds_nothing(tmp_path, name):
+    issues = in_node(_VALIDATE, tmp_path, "gltf-validator", written(tmp_path, name))
+    # Extensions of VRM are not known to it, nor that the thumbnail is used by one; "VRM" has no prefix as names ought.
+    known = {"UNSUPPORTED_EXTENSION", "UNUSED_OBJECT", "INVALID_EXTENSION_NAME_FORMAT"} if "vrm" in name else set()
+    assert issues["numErrors"] == 0 and {m["code"] for m in issues["messages"]} <= known, issues["messages"]
+
+
+_THREE_VRM = """
+import { readFileSync } from "node:fs";
+globalThis.self = globalThis;
+globalThis.createImageBitmap = async () => ({ width: 4, height: 4, close() {} });
+globalThis.ProgressEvent ??= class {};
+const { Box3, Vector3 } = await import("three");
+const { GLTFLoader } = await import("three/examples/jsm/loaders/GLTFLoader.js");
+const { VRMLoaderPlugin, VRMUtils } = await import("@pixiv/three-vrm");
+const bytes = readFileSync(process.argv[2]);
+const loader = new GLTFLoader();
+loader.register((parser) => new VRMLoaderPlugin(parser));
+const gltf = await loader.parseAsync(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength), "");
+const vrm = gltf.userData.vrm;
+VRMUtils.rotateVRM0(vrm);
+const size = () => {
+  gltf.scene.updateMatrixWorld(true);
+  gltf.scene.traverse((o) => { if (o.isSkinnedMesh) { o.skeleton.update(); o.computeBoundingBox(); } });
+  const box = new Box3().setFromObject(gltf.scene, true);
+  return [box.min.toArray(), box.max.toArray()];
+};
+const out = { meta: vrm.meta, bones: Object.keys(vrm.humanoid.humanBones), places: {}, rest: size() };
+for (const bone of out.bones) {
+  out.places[bone] = vrm.humanoid.getRawBoneNode(bone).getWorldPosition(new Vector3()).toArray();
+}
+out.looksAt = vrm.lookAt?.offsetFromHeadBone.toArray();
+const turn = vrm.meta.metaVersion === "0" ? -1 : 1;
+vrm.humanoid.getNormalizedBoneNode("leftUpperArm").rotation.z = turn * -Math.PI / 2;
+vrm.humanoid.getNormalizedBoneNode("rightUpperArm").rotation.z = turn * Math.PI / 2;
+vrm.update(0);
+out.lowered = size();
+delete out.meta.thumbnailImage;
+delete out.meta.texture;
+console.log(JSON.stringify(out));
+"""
+
+
+@pytest.mark.parametrize("name", ["avatar.vrm", "old.vrm"])
+def test_three_vrm_has_an_avatar_that_can_lower_its_arms(tmp_path, name):
+    seen = in_node(_THREE_VRM, tmp_path, "@pixiv/three-vrm", written(tmp_path, name))
+    assert seen["bones"] == list(HUMAN_BONES) and seen["looksAt"] == pytest.approx([0, 0.06, 0.08])
+    if name == "avatar.vrm":
+        assert seen["meta"]["authors"] == ["Jo Doe"] and seen["meta"]["avatarPermission"] == "onlyAuthor"
+    for bone, place in zip(HUMAN_BONES, RIG.joints, strict=True):
+        np.testing.assert_allclose(seen["places"][bone], place - [RIG.joints[0, 0], 0, RIG.joints[0, 2]], atol=1e-4)
+    (low, high), (low_after, high_after) = np.array(seen["rest"]), np.array(seen["lowered"])
+    assert low[1] == pytest.approx(0, abs=1e-5) and low_after[1] == pytest.approx(0, abs=1e-5)
+    assert high[0] - low[0] > 1.3 and high_after[0] - low_after[0] < 0.7  # arms along the body
+    assert high_after[1] == pytest.approx(high[1], abs=0.05)
+
+
+_BLENDER = """
+import json, sys
+import bpy
+path = sys.argv[1]
+bpy.ops.wm.read_factory_settings(use_empty=True)
+scene = bpy.context.scene
+scene.render.fps = 20
+if path.endswith(".bvh"):
+    bpy.ops.import_anim.bvh(filepath=path, global_scale=float(sys.argv[2]), update_scene_fps=True)
+else:
+    bpy.ops.import_scene.gltf(filepath=path)
+graph = bpy.context.evaluated_depsgraph_get()
+out = {"objects": [], "fps": scene.render.fps / scene.render.fps_base, "frames": [], "points": [], "bones": []}
+out["actions"] = [[*action.frame_range] for action in bpy.data.actions]
+out["metallic"] = [n.inputs["Metallic"].default_value for m in bpy.data.materials for n in m.node_tree.nodes
+                   if n.type == "BSDF_PRINCIPLED"]
+out["inputs"] = [n.type for m in bpy.data.materials for n in m.node_tree.nodes]
+for thing in list(scene.objects):
+    out["objects"].append([thing.type, [*thing.matrix_world.translation]])
+    if thing.type == "MESH" and thing.users_collection[0].name != "glTF_not_exported":
+        shape = thing.evaluated_get(graph)
+        out["points"] += [[*(shape.matrix_world @ v.co)] for v in shape.to_mesh().vertices]
+    if thing.type == "ARMATURE":
+        out["bones"] = [bone.name for bone in thing.data.bones]
+        first = 1 if path.endswith(".bvh") else 0
+        for frame in range(first, first + (len(out["actions"]) and 4)):
+            scene.frame_set(frame)
+            bones = thing.evaluated_get(bpy.context.evaluated_depsgraph_get()).pose.bones
+            out["frames"].append({b.name: [*(thing.matrix_world @ b.head)] for b in bones})
+print()
+print(json.dumps(out))
+"""
+
+
+def in_blender_axes(points: np.ndarray) -> np.ndarray:
+    """Ours (y up, front +z) to Blender's (z up, front -y)."""
+    return np.stack([points[..., 0], -points[..., 2], points[..., 1]], -1)
+
+
+@pytest.mark.parametrize(("name", "scale"), [("moving.glb", 1.0), ("moving.bvh", 1.0), ("centimetres.bvh", 0.01)])
+def test_blender_plays_the_motion_in_metres_and_in_time(tmp_path, name, scale):
+    seen = in_blender(_BLENDER, written(tmp_path, name), str(scale))
+    assert seen["bones"] == list(CANONICAL_JOINTS) and seen["fps"] == pytest.approx(20)
+    start, end = seen["actions"][0]
+    assert end - start == pytest.approx(len(motion().rotations) - 1, abs=1e-3)
+    for frame, bones in enumerate(seen["frames"]):
+        expected = joint_places(RIG.offsets_m, motion().rotations[frame], motion().pelvis_m[frame])
+        places = np.array([bones[joint] for joint in CANONICAL_JOINTS])
+        np.testing.assert_allclose(places, in_blender_axes(expected), atol=2e-4)
+    assert len(seen["frames"]) == 4
+
+
+@pytest.mark.parametrize("name", ["still.glb", "rigged.glb", "avatar.glb"])
+def test_blender_sees_the_person_upright_and_matt(tmp_path, name):
+    vrm = name == "avatar.glb"  # by its suffix Blender opens it without an add-on
+    (tmp_path / name).write_bytes(files()["avatar.vrm" if vrm else name])
+    seen = in_blender(_BLENDER, str(tmp_path / name), "1")
+    points, up = np.array(seen["points"]), 0.9 if name == "still.glb" else 0.0
+    assert points[:, 2].min() == pytest.approx(up, abs=1e-4)
+    assert np.ptp(points[:, 2]) == pytest.approx(np.ptp(RIG.mesh.vertices[:, 1]), abs=1e-3)
+    assert seen["metallic"] == [0] and ("TEX_IMAGE" if vrm else "VERTEX_COLOR") in seen["inputs"]
+    if name == "still.glb":
+        cameras = [place for kind, place in seen["objects"] if kind == "CAMERA"]
+        np.testing.assert_allclose(cameras, [in_blender_axes(CAMERA)], atol=1e-5)
