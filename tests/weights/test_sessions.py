@@ -10,7 +10,15 @@ from somacast.cli import common
 from somacast.cli.common import check_device
 from somacast.errors import SomacastError
 from somacast.weights import sessions
-from somacast.weights.sessions import CUDA, one_blas_thread, onnx_runs_on, onnx_runtime, open_session, providers
+from somacast.weights.sessions import (
+    CUDA,
+    one_blas_thread,
+    onnx_runs_on,
+    onnx_runtime,
+    open_ahead,
+    open_session,
+    providers,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -86,3 +94,18 @@ def test_blas_has_one_thread_while_it_lasts_and_what_it_had_after():
     with one_blas_thread():
         assert set(threads()) <= {1}
     assert threads() == before
+
+
+def test_a_network_that_was_begun_ahead_is_taken_once(monkeypatch):
+    opened = []
+    monkeypatch.setattr(sessions, "session_of", lambda model, *_: opened.append(model) or len(opened))
+    sessions.open_ahead.cache_clear()
+    open_ahead("detector.onnx", "landmarks.onnx")
+    open_ahead("detector.onnx", "landmarks.onnx")  # begun already
+    assert [open_session("landmarks.onnx"), open_session("detector.onnx")] == [2, 1] and len(opened) == 2
+    assert open_session("detector.onnx") == 3 and sessions._ahead == {}
+    assert open_session("landmarks.onnx", "cuda") == 4
+    open_ahead("no_such.onnx")
+    with pytest.raises(SomacastError, match="no_such.onnx"):  # told to whoever wants it
+        open_session("no_such.onnx")
+    sessions.open_ahead.cache_clear()

@@ -6,6 +6,7 @@ It is the one place that imports ONNX Runtime, with its telemetry off.
 from __future__ import annotations
 
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,25 @@ def onnx_runtime() -> ModuleType:
 def open_session(name: str, device: str = "cpu", threads: int = 2) -> InferenceSession:
     """The network of a weights file, checked against the manifest. device: "cpu", "cuda" or "cuda:N"; threads: at
     most, and one where OMP_NUM_THREADS is 1."""
-    return session_of(str(weights_path(name)), device, threads)
+    begun = _ahead.pop((name, device, threads), None)
+    return begun.result() if begun is not None else session_of(str(weights_path(name)), device, threads)
+
+
+_ahead: dict[tuple[str, str, int], Future[InferenceSession]] = {}
+
+
+@lru_cache(maxsize=8)
+def open_ahead(*names: str) -> None:
+    """Begin to open networks for the CPU in another thread, one after the other, for the first `open_session` of each:
+    while code is loaded that cores have nothing to do with. The same names are begun once."""
+    onnx_runtime()
+    opener = ThreadPoolExecutor(1)
+    _ahead.update({(name, "cpu", 2): opener.submit(_opened, name) for name in names})
+    opener.shutdown(wait=False)
+
+
+def _opened(name: str) -> InferenceSession:
+    return session_of(str(weights_path(name)))
 
 
 def session_of(model: str | bytes, device: str = "cpu", threads: int = 2) -> InferenceSession:

@@ -262,3 +262,13 @@ def test_onnx_twins_agree_with_torch() -> None:
     _, color_twin, offset_twin = Decoder(weights=path).restore(symbols)
     assert np.abs(color - color_twin).max() < 1e-3
     assert np.abs(offset - offset_twin).max() < 1e-4
+
+
+def test_the_networks_that_are_begun_ahead_are_those_in_use():
+    """Another name would cost time and memory for nothing, and nobody would see it."""
+    from somacast.capture import detector, landmarks
+    from somacast.systems.aflsc import spec
+    from somacast.systems.aflsc.networks.loading import FAST_RECEIVER, FAST_SENDER
+
+    assert spec._SENDER_NETWORKS == (FAST_SENDER, detector.WEIGHTS, landmarks.WEIGHTS)
+    assert spec._RECEIVER_NETWORK == FAST_RECEIVER

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from somacast.systems.aflsc.config import VARIANTS, AflscConfig
 from somacast.systems.spec import Inputs, Kind, LiveSpec, Study, SystemSpec, Trainer
+from somacast.weights.sessions import open_ahead
 
 if TYPE_CHECKING:
     from somacast.systems.aflsc.live.body import AflscBody
@@ -16,15 +17,22 @@ if TYPE_CHECKING:
     from somacast.types import Payload
 
 _TRAINING = "somacast.systems.aflsc.training"
+# In the order of their use. They are opened while what uses them is imported, so that their names stand here.
+_SENDER_NETWORKS = ("aflsc_sender.onnx", "detector.onnx", "landmarks.onnx")
+_RECEIVER_NETWORK = "aflsc_receiver.onnx"
 
 
 def _encoder(config: AflscConfig, device: str) -> Encoder:
+    if device == "cpu" and config.weights is None:
+        open_ahead(*_SENDER_NETWORKS)
     from somacast.systems.aflsc.sender.encoder import Encoder
 
     return Encoder(device, config.weights, config.encoder)
 
 
 def _decoder(config: AflscConfig, device: str) -> Decoder:
+    if device == "cpu" and config.weights is None:
+        open_ahead(_RECEIVER_NETWORK)
     from somacast.systems.aflsc.receiver.decoder import Decoder
 
     return Decoder(device, config.weights, config.decoder)
