@@ -9,7 +9,7 @@ Importing this package does no work; what a call needs is loaded when it is made
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +27,30 @@ __all__ = ["__version__", "decode", "encode"]
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
+@overload
+def encode(
+    image: Any,
+    *,
+    budget_bytes: int | None = None,
+    mask: str | Path | np.ndarray | None = None,
+    height_m: float | None = None,
+    system: str | None = None,
+    device: str = "cpu",
+    people: Literal["largest"] = "largest",
+) -> bytes: ...
+
+
+@overload
+def encode(
+    image: Any,
+    *,
+    budget_bytes: int | None = None,
+    system: str | None = None,
+    device: str = "cpu",
+    people: Literal["all"] | int,
+) -> list[bytes]: ...
+
+
 def encode(
     image: str | Path | np.ndarray | Frame | Capture | Any,
     *,
@@ -35,8 +59,9 @@ def encode(
     height_m: float | None = None,
     system: str | None = None,
     device: str = "cpu",
-) -> bytes:
-    """Turn a picture of a person into the bytes of a .soma file.
+    people: Literal["largest", "all"] | int = "largest",
+) -> bytes | list[bytes]:
+    """Turn a picture of a person into the bytes of a .soma file, or each of its people into one.
 
     Parameters
     ----------
@@ -49,13 +74,18 @@ def encode(
     height_m : how tall the person stands, barefoot; one picture does not tell it, and guesses err by a tenth.
     system : NAME or NAME:VARIANT from the table of systems; None for the default.
     device : "cpu", "cuda" or "cuda:N".
+    people : "largest" for the bytes of one file; "all", or how many of the largest, for a list of files, the largest
+        person first, each of at most the budget. Each says where the person stood (`Reconstruction.pelvis_m`).
 
     Raises SomacastError for a picture that cannot be used, a film (the message says what takes films), a picture
     without a person, a mask that is none, a budget that is too small.
     """
+    from somacast.pipeline.still.people import encode_people
     from somacast.pipeline.still.sender import Sender, capture_of
 
-    return Sender(system, device).encode(capture_of(image, mask, height_m), budget_bytes).data
+    sender, capture = Sender(system, device), capture_of(image, mask, height_m)
+    files = [one.data for one in encode_people(lambda one: sender.encode(one, budget_bytes), capture, people).results]
+    return files[0] if people == "largest" else files
 
 
 def decode(data: bytes, *, device: str = "cpu") -> Reconstruction:

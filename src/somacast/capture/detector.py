@@ -7,13 +7,14 @@ each, where the middle of the hips is and how large a circle around it holds the
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from somacast.capture.cropping import SquareBox, box_of_mask, square_crop
+from somacast.capture.pictures import PictureFrame
 from somacast.types import Frame
 from somacast.weights.sessions import open_session
 
@@ -31,6 +32,7 @@ THRESHOLD = 0.5  # mean of the look at the whole and the one from near
 NEAR = 1.25  # side of the look from near over that of the box
 # Two answers are of the same person if their faces overlap so much, or their hips lie so near, in radii of the circle.
 SAME_FACE, SAME_HIPS = 0.3, 0.5
+SAME_SIZE = 0.6  # of the sides of the boxes
 MARGIN = 1.2  # side of the box over the longer side of the person
 LONGER = 1.87  # longer side of a person, in radii of the circle: median of made people
 ACROSS = 0.5  # half the breadth of a person, in half lengths
@@ -92,26 +94,45 @@ class Detection:
         return self.several_notes + self.truncation_notes
 
 
-def find_people(image: np.ndarray) -> list[DetectedPerson]:
+@dataclass
+class PersonFrame(PictureFrame):
+    """A picture of several people, and of which of them this is."""
+
+    detection: Detection = field(kw_only=True)
+
+    @classmethod
+    def of(cls, frame: Frame, person: DetectedPerson) -> PersonFrame:
+        """The same picture for somebody of `find_people`; what was noted of the picture stays with the picture."""
+        height, width = frame.image.shape[:2]
+        size_px = frame.source_size_px if isinstance(frame, PictureFrame) else (width, height)
+        edges = _edges_reached(person.rectangle, width, height)
+        detection = Detection(person.box, edges, person.score, quarters=person.quarters)
+        return cls(frame.image, frame.mask, frame.camera, [], frame.time_s, size_px, detection=detection)
+
+
+def find_people(image: np.ndarray, everywhere: bool = False) -> list[DetectedPerson]:
     """Everybody in image [H, W, 3] (float, sRGB in [0, 1]), the largest first; about 12 ms, more if nobody is seen.
 
     The whole picture is looked at, and where the answer is not sure, once more from near: the score is then the mean
-    of both looks. Only if nobody is there, overlapping tiles are searched in the same way, for people that are small
-    in a large picture.
+    of both looks. Only if nobody is there, or with `everywhere`, overlapping tiles are searched in the same way, for
+    people that are small in a large picture, or beside larger ones: then somebody may be named twice.
     """
     small, scale = _reduced(image)
     height, width = small.shape[:2]
     people = _confirmed(
         image, *_look(small, [SquareBox(width / 2, height / 2, float(max(height, width)))], GUESS), scale
     )
-    if not people:
-        people = _confirmed(image, *_look(small, _tiles(width, height), GUESS), scale)
+    if everywhere or not people:
+        found = _confirmed(image, *_look(small, _tiles(width, height), GUESS), scale)
+        people += [one for one in found if not any(_same_place(one, other) for other in people)]
     return sorted(people, key=lambda person: -person.area_share)
 
 
 def find_person(frame: Frame) -> Detection:
     """The person of a frame: whom the mask marks, which is taken at its word, or the largest of those seen; if nobody
     is, the whole picture with `people` 0. SomacastError if the mask is empty."""
+    if isinstance(frame, PersonFrame):
+        return frame.detection
     if frame.mask is not None:
         return Detection(box_of_mask(frame.mask))
     height, width = frame.image.shape[:2]
@@ -121,6 +142,13 @@ def find_person(frame: Frame) -> Detection:
     largest = people[0]
     edges = _edges_reached(largest.rectangle, width, height)
     return Detection(largest.box, edges, largest.score, len(people), largest.quarters)
+
+
+def _same_place(one: DetectedPerson, other: DetectedPerson) -> bool:
+    """Whether two answers of different looks are of one person: hips near each other, and of one size or so."""
+    apart = math.hypot(one.box.cx - other.box.cx, one.box.cy - other.box.cy)
+    sides = sorted((one.box.side, other.box.side))
+    return apart < SAME_HIPS / (MARGIN * LONGER) * sides[0] and sides[0] > SAME_SIZE * sides[1]
 
 
 def _edges_reached(rectangle: tuple[float, float, float, float], width: int, height: int) -> tuple[str, ...]:

@@ -6,14 +6,19 @@ import json
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from somacast.cli.common import check_budget, show_notes
 from somacast.errors import SomacastError
-from somacast.options import SOURCES, Device, Existing, SystemName, Written, check_positive
+from somacast.options import SOURCES, Device, Existing, SystemName, Written, check_positive, is_stream
 from somacast.systems import registry
+
+if TYPE_CHECKING:
+    from somacast.pipeline.still.people import HowMany
+
+MAX_PEOPLE = 100
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,9 @@ class Arguments:
     report: Annotated[Path | None, Written((".json",))] = None
     """JSON file with person box, joints by name in pixels and metres, bits of every label group, stage times; of a
     folder bytes, notes and refusals of every file"""
+    people: str = "largest"
+    """of a picture: largest; all, or how many of the largest: they become person_1.soma, person_2.soma and so on, each
+    with the place where it stood and at most the budget"""
     kbit_s: float | None = None
     """of a video: the most that motion may take a second; full quality if not given"""
     seconds: float | None = None
@@ -64,6 +72,17 @@ class Arguments:
             budget_bytes=self.budget_bytes, height_m=self.height_m, kbit_s=self.kbit_s, seconds=self.seconds,
             workers=self.workers,
         )  # fmt: skip
+        if how_many(self.people) != "largest" and is_stream(self.out):
+            raise SomacastError(f"--people {self.people}: several files go into no stream; expected a name for --out")
+
+
+def how_many(people: str) -> HowMany:
+    """What --people says; SomacastError for anything but largest, all and a number."""
+    if people in ("largest", "all"):
+        return people
+    if people.isascii() and people.isdigit() and 1 <= int(people) <= MAX_PEOPLE:
+        return int(people)
+    raise SomacastError(f"--people {people}: expected largest, all, or a number from 1 to {MAX_PEOPLE}")
 
 
 @dataclass(frozen=True)
@@ -94,8 +113,12 @@ def _folder(arguments: Arguments) -> int:
     refuse_options(arguments, ["mask"])
     check_budget(arguments.system, arguments.budget_bytes)
 
-    def gives(path: Path) -> Literal["one"] | None:
-        return "one" if is_picture(path) or is_video(path) else None
+    several = how_many(arguments.people) != "largest"
+
+    def gives(path: Path) -> Literal["one", "several"] | None:
+        if is_picture(path):
+            return "several" if several else "one"
+        return "one" if is_video(path) else None
 
     return run_folder(arguments, arguments.image, ".soma", gives, _encode_one, "pictures or videos")
 
@@ -104,7 +127,7 @@ def _encode_one(arguments: Arguments, source: Path, target: Path) -> list[str]:
     """One file of a folder, in a worker; options that are not for its kind do not count."""
     from somacast.pipeline.sources import is_video
 
-    idle = {"budget_bytes": None} if is_video(source) else {"kbit_s": None, "seconds": None}
+    idle = {"budget_bytes": None, "people": "largest"} if is_video(source) else {"kbit_s": None, "seconds": None}
     return encode(replace(arguments, image=source, out=target, report=None, **idle)).notes
 
 
@@ -118,20 +141,32 @@ def encode(arguments: Arguments) -> Encoded:
     if arguments.kbit_s or arguments.seconds:
         raise SomacastError(f"--kbit-s and --seconds are for videos; expected one, got {arguments.image}")
     from somacast.capture.pictures import read_image
+    from somacast.pipeline.still.people import encode_people
     from somacast.types import Capture
 
+    chosen = how_many(arguments.people)
     # before the networks: a wrong file is told at once
     capture = Capture([read_image(arguments.image, arguments.mask)], arguments.height_m)
     from somacast.files import write_atomically
 
-    result = _sender(arguments.system, arguments.device).encode(capture, arguments.budget_bytes)
-    write_atomically(arguments.out, result.data)
-    if arguments.report:
-        write_atomically(arguments.report, (json.dumps(result.report, indent=2) + "\n").encode())
+    sender, out = _sender(arguments.system, arguments.device), arguments.out
+    people = encode_people(lambda one: sender.encode(one, arguments.budget_bytes), capture, chosen)
+    alone = chosen == "largest"
+    paths = [out if alone else out.with_stem(f"{out.stem}_{k}") for k in range(1, len(people.results) + 1)]
+    if any(path.exists() and path.samefile(arguments.image) for path in paths):
+        raise SomacastError(f"{arguments.image}: is the input and would be an output; expected another name for --out")
+    notes, lines = list(people.notes), []
     picture_bytes = arguments.image.stat().st_size
-    ratio = picture_bytes / len(result.data)
-    line = f"{arguments.out}: {len(result.data)} bytes, {ratio:,.0f} times fewer than the picture ({picture_bytes:,})"
-    return Encoded(result.report["notes"], line)
+    for path, result in zip(paths, people.results, strict=True):
+        write_atomically(path, result.data)
+        notes += [note if alone else f"{path.stem}: {note}" for note in result.report["notes"]]
+        ratio = picture_bytes / len(result.data)
+        lines.append(f"{path}: {len(result.data)} bytes, {ratio:,.0f} times fewer than the picture ({picture_bytes:,})")
+    if arguments.report:
+        reports = [result.report for result in people.results]
+        report = reports[0] if alone else {"people": reports, "notes": people.notes}
+        write_atomically(arguments.report, (json.dumps(report, indent=2) + "\n").encode())
+    return Encoded(notes, "\n".join(lines))
 
 
 @lru_cache(maxsize=1)
@@ -144,8 +179,10 @@ def _sender(system: str, device: str) -> Any:
 
 def _video(arguments: Arguments) -> Encoded:
     """A video to a .soma video."""
-    if arguments.budget_bytes or arguments.mask or arguments.report:
-        raise SomacastError("--budget-bytes, --mask and --report are for pictures; for a video there is --kbit-s")
+    if arguments.budget_bytes or arguments.mask or arguments.report or arguments.people != "largest":
+        raise SomacastError(
+            "--budget-bytes, --mask, --report and --people are for pictures; for a video there is --kbit-s"
+        )
     from somacast.pipeline.sources import SourceOptions, captures_of
 
     seconds = arguments.seconds or (4.0 if str(arguments.image).startswith("synthetic:") else None)
