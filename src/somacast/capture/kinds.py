@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import os
 from enum import Enum
 from pathlib import Path
@@ -62,6 +63,15 @@ def holds_film(path: str | Path) -> bool:
     """Whether a file is a film or a picture that moves; False for one that cannot be read."""
     kind = kind_of(path)
     return kind in (Kind.FILM, Kind.ANIMATION) or (kind is Kind.UNKNOWN and os.path.isfile(path) and _opens(path))
+
+
+def named_so(path: str | Path) -> bool:
+    """Whether a file has the name of a picture or a film, whatever is in it."""
+    from PIL import Image
+
+    suffix = os.path.splitext(path)[1].lower()
+    kind = mimetypes.guess_type(f"name{suffix}")[0] or ""
+    return Image.registered_extensions().get(suffix) in PICTURE_FORMATS or kind.startswith("video/")
 
 
 def _of_brands(path: str | Path, head: bytes) -> Kind:

@@ -107,18 +107,20 @@ def run(arguments: Arguments) -> int:
 
 def _folder(arguments: Arguments) -> int:
     """Every picture and video of a folder."""
+    from somacast.capture.kinds import named_so
     from somacast.cli.folders import refuse_options, run_folder
     from somacast.pipeline.sources import is_picture, is_video
 
     refuse_options(arguments, ["mask"])
     check_budget(arguments.system, arguments.budget_bytes)
-
     several = how_many(arguments.people) != "largest"
 
     def gives(path: Path) -> Literal["one", "several"] | None:
-        if is_picture(path):
-            return "several" if several else "one"
-        return "one" if is_video(path) else None
+        if is_video(path):
+            return "one"
+        # a damaged picture or film is refused, not passed over
+        picture = is_picture(path) or named_so(path)
+        return ("several" if several else "one") if picture else None
 
     return run_folder(arguments, arguments.image, ".soma", gives, _encode_one, "pictures or videos")
 
