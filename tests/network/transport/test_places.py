@@ -37,6 +37,8 @@ def test_this_machine_speaks_both_families_or_says_so():
         ("::1:7447", r"IPv6 in brackets"),
         ("udp:fd00::2:7447", r"IPv6 in brackets"),
         ("udp:fe80::1%eth0", r"IPv6 in brackets"),
+        ("udp:fe80::1%eth0:17447", r"IPv6 in brackets"),
+        ("2001:db8::1:39539", r"IPv6 in brackets"),
         ("127.0.0.1:", "HOST:PORT"),
         ("127.0.0.1:65536", "HOST:PORT"),
         ("127.0.0.1:-1", "HOST:PORT"),

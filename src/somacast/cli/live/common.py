@@ -15,6 +15,7 @@ from somacast.errors import SomacastError
 from somacast.network.transport.base import TransportOptions
 
 DEFAULT_ADDRESS = "localhost:7447"
+VMC_PORT = 39539
 
 
 def transport_options(
@@ -36,10 +37,12 @@ def transport_options(
 
 def host_port(text: str, what: str) -> tuple[str, int]:
     """HOST:PORT; SomacastError for anything else."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise SomacastError(f"{what} {text}: expected HOST:PORT")
-    return host.strip("[]"), int(port)
+    from somacast.network.transport.places import Place
+
+    place = Place.parse(text, what, VMC_PORT)
+    if not place.port:
+        raise SomacastError(f"{what}: expected a port from 1 to 65535, got {text}")
+    return place.host, place.port
 
 
 class Stop(threading.Event):

@@ -8,7 +8,7 @@ from pathlib import Path
 from somacast.checks import shown
 from somacast.errors import SomacastError
 from somacast.network.transport.base import Transport, TransportOptions, check_word
-from somacast.network.transport.places import is_address
+from somacast.network.transport.places import Place, check_open, is_address
 
 EXPECTED = "expected memory:NAME, HOST:PORT, udp:HOST:PORT, zenoh:HOST:PORT, webrtc:http://HOST:PORT or FILE.soma"
 DEFAULT_ROOM = "person"
@@ -68,6 +68,19 @@ def open_receiver(address: str, room: str = DEFAULT_ROOM, options: TransportOpti
     from somacast.network.transport.zenoh.ends import ZenohReceiver
 
     return ZenohReceiver(rest, room, options)
+
+
+def check_address(address: str, room: str, options: TransportOptions) -> None:
+    """What `open_sender` and `open_receiver` would refuse about an address, before anything is opened or looked up."""
+    kind, rest = split_address(address)
+    check_word("room", room)
+    if kind == "webrtc":
+        from somacast.network.transport.webrtc.channels import parse_url
+
+        parse_url(rest, options.keys, options.insecure)
+    elif kind in ("udp", "zenoh"):
+        parts = rest.split(",") if kind == "zenoh" else [rest]
+        check_open([Place.parse(part.removeprefix("zenoh:")) for part in parts], options.keys, options.insecure)
 
 
 def split_address(address: str) -> tuple[str, str]:

@@ -34,17 +34,18 @@ class Place:
     port: int
 
     @classmethod
-    def parse(cls, text: str) -> Place:
-        """`HOST:PORT` or `[IPV6]:PORT`; SomacastError for anything else."""
+    def parse(cls, text: str, what: str = "address", port: int = DEFAULT_PORT) -> Place:
+        """`HOST:PORT` or `[IPV6]:PORT`; SomacastError for anything else, with `port` in the example."""
         match = _PLACE.fullmatch(text)
         if match and int(match["port"]) <= 65_535:
             return cls(match["six"] or match["host"], int(match["port"]))
-        like = f"127.0.0.1:{DEFAULT_PORT}"
-        if text.count(":") > 1 and not text.startswith("[") and is_address(text.split("%")[0]):
-            like = f"[::1]:{DEFAULT_PORT} (IPv6 in brackets)"
+        like = f"127.0.0.1:{port}"
+        bare = text.count(":") > 1 and any(is_address(part) for part in (text, text.rpartition(":")[0]))
+        if bare:
+            like = f"[::1]:{port} (IPv6 in brackets)"
         elif _NO_PORT.fullmatch(text):
-            like = f"{text}:{DEFAULT_PORT} (a port behind it)"
-        raise SomacastError(f"address: expected HOST:PORT, such as {like}, got {shown(text)}")
+            like = f"{text}:{port} (a port behind it)"
+        raise SomacastError(f"{what}: expected HOST:PORT, such as {like}, got {shown(text)}")
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
