@@ -11,7 +11,7 @@ from PIL import Image
 
 from somacast.cli import main as cli
 from somacast.cli.folders import duration
-from support.group_cases import group_picture
+from support.folders.group_cases import group_picture
 
 
 @pytest.fixture

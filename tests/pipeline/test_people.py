@@ -14,7 +14,7 @@ from somacast.pipeline.still import people as room
 from somacast.pipeline.still.people import HowMany, People, encode_people
 from somacast.pipeline.still.sender import SenderResult
 from somacast.types import Capture, Frame
-from support.group_cases import group_picture
+from support.folders.group_cases import group_picture
 
 WIDTH, HEIGHT = 400, 200
 

@@ -18,7 +18,7 @@ from somacast.pipeline.batch import workers
 from somacast.pipeline.batch.journal import FOLDER, work_folder
 from somacast.pipeline.batch.plan import plan_folder
 from somacast.pipeline.batch.run import BatchConfig, Summary, check_folders, run_batch
-from support.batch_cases import explain, work
+from support.folders.work_cases import explain, work
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ from somacast.cli.live.common import stopping
 from somacast.pipeline.batch.plan import plan_folder
 from somacast.pipeline.batch.run import BatchConfig, run_batch
 from somacast.pipeline.batch import workers
-from support.batch_cases import explain, work
+from support.folders.work_cases import explain, work
 
 workers.GRACE_S = 0.3
 if __name__ == "__main__":
