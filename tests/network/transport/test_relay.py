@@ -44,7 +44,7 @@ def test_one_sender_reaches_200_receivers_through_relays():
             got = [sum(one.lane is Lane.LIVE for one in drain(end, 0.0)) for end in receivers]
             assert sent == 30 and min(got) >= 20 and sorted(got)[100] >= 27, f"{min(got)} and more of {sent}"
             assert receivers[7].send(Lane.CONTROL, b"fine") and fetch(sender, Lane.CONTROL, 12.0).data == b"fine"
-            assert top.counts() == (1, 2, 1) and left.counts() == (100, 1, 1)
+            assert wait_until(lambda: top.counts() == (1, 2, 1) and left.counts() == (100, 1, 1))
         finally:
             for one in receivers:
                 one.close()
@@ -98,15 +98,15 @@ def test_relays_want_keys_off_loopback_and_refuse_strangers(tmp_path):
 def test_the_verb_runs_until_it_is_told_to_end(end, code):
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", "somacast.cli.main", "relay", "--listen", "127.0.0.1:0"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "RUST_LOG": "error"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, env={**os.environ, "RUST_LOG": "error"},
     )  # fmt: skip
     try:
-        found = re.search(r"relay at (zenoh:127\.0\.0\.1:\d+), without keys", process.stderr.readline())
+        found = re.search(r"relay at (zenoh:127\.0\.0\.1:\d+), without keys", process.stderr.readline().decode())
         with open_sender(found[1], "person") as sender, open_receiver(found[1], "person", GO) as receiver:
             assert wait_until(lambda: sender.send(Lane.LIVE, b"x")) and fetch(receiver, Lane.LIVE)
         process.send_signal(end)
-        out, err = process.communicate(timeout=8)
-        assert process.returncode == code and out == ""
+        out, err = (text.decode() for text in process.communicate(timeout=8))
+        assert (process.returncode, out) == (code, ""), err
         assert err.startswith("connected: 0 senders and receivers, 0 relays") and err.endswith("relay ended\n")
     finally:
         process.kill()

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from somacast.cli.live.common import stopping
+from somacast.cli.live.common import DEFAULT_ADDRESS, stopping
 from somacast.options import Keys
 
 STATUS_S = 2.0
@@ -22,7 +22,7 @@ class Arguments:
     Example: somacast relay --listen 0.0.0.0:7447 --keys relay
     """
 
-    listen: str = "127.0.0.1:7447"
+    listen: str = DEFAULT_ADDRESS
     """HOST:PORT to wait at; only this machine if not given"""
     connect: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """HOST:PORT of another relay, once for each"""

@@ -11,6 +11,7 @@ up at start would tell the other side nothing.
 
 from __future__ import annotations
 
+import atexit
 import json
 import re
 import threading
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 Mode = Literal["peer", "client", "router"]
 ROOT = "somacast"
 MAX_ENDPOINTS = 16
-CLOSE_S = 1.0
+CLOSE_S, LEAVE_S = 1.0, 2.0
 PORT_S = 0.6  # a port is free again a moment after whoever had it has left
 MAX_MESSAGE_BYTES = 65_536  # of Zenoh's own messages; a batch may hold several of ours
 
@@ -136,7 +137,10 @@ def open_session(values: Mapping[str, object]) -> zenoh.Session:
 
 
 def close_session(session: zenoh.Session) -> None:
-    """Close without waiting longer than a second: Zenoh waits for connections that are just being tried."""
+    """Close without waiting longer than a second: Zenoh waits for connections that are just being tried. A process that
+    ends waits a little more, since a thread of Zenoh that comes back while Python is taken down aborts it."""
     closing = threading.Thread(target=session.close, name="somacast-leave", daemon=True)
     closing.start()
     closing.join(CLOSE_S)
+    if closing.is_alive():
+        atexit.register(closing.join, LEAVE_S)
