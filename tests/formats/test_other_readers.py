@@ -1,7 +1,7 @@
 """Files as other people's programs read them: the Khronos validator, three-vrm, Blender. Each is skipped, with a word,
 where it is not installed.
 
-The npm packages three, @pixiv/three-vrm and gltf-validator are looked for in the node_modules that $SOMACAST_THREE
+The npm packages three, @pixiv/three-vrm and gltf-validator are looked for in the folder that $SOMACAST_NODE_MODULES
 names, Blender's module bpy in the Python that $SOMACAST_BPY names, else in this one.
 """
 
@@ -25,7 +25,7 @@ from somacast.geometry.rig import standing
 from support.nodejs import node
 from support.rig_cases import bare_rig, motion
 
-PACKAGES = Path(os.environ.get("SOMACAST_THREE", Path(__file__).parents[2] / "node_modules"))
+PACKAGES = Path(os.environ.get("SOMACAST_NODE_MODULES", Path(__file__).parents[2] / "node_modules"))
 CAMERA = np.array([0.1, 1.2, 3.0])
 RIG = standing(bare_rig(True))
 
@@ -33,7 +33,7 @@ RIG = standing(bare_rig(True))
 def in_node(script: str, folder: Path, package: str, *arguments: str) -> dict:
     """What a module prints as JSON; skipped without Node.js or the package."""
     if node() is None or not (PACKAGES / package / "package.json").exists():
-        pytest.skip(f"NOT CHECKED WITH {package}: needs Node.js, `npm install {package}` and $SOMACAST_THREE")
+        pytest.skip(f"NOT CHECKED WITH {package}: needs Node.js, `npm install {package}` and $SOMACAST_NODE_MODULES")
     (folder / "node_modules").symlink_to(PACKAGES.resolve())
     (folder / "look.mjs").write_text(script)
     command = [str(node()), str(folder / "look.mjs"), *arguments]

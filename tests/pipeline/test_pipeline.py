@@ -23,6 +23,7 @@ from somacast.systems import registry
 from somacast.systems.spec import Inputs, Kind, SystemSpec
 from somacast.timing import stage
 from somacast.types import Capture, Encoded, Frame, Mesh, Payload
+from support.rig_cases import bare_rig
 from support.toy_default import toy_default
 
 
@@ -113,6 +114,17 @@ def test_receiver_keeps_its_decoder(toy, picture):
     keeps.decode(data)
     keeps.decode(data)
     assert toy.loads.count("decoder on cpu") == 1
+
+
+def test_who_is_not_built_in_the_t_pose_is_bent_into_it_and_said_to_be(toy):
+    rig, payload = bare_rig(), Payload("aflsc", b"toy", [b""])
+    human = Reconstruction(rig.mesh, None, rig.joints, rig.rotations)
+    made, notes = receiver.Receiver().rig(receiver.ReceiverResult(human, [], {}, payload))
+    assert len(notes) == 1 and "no T-pose" in notes[0]
+    np.testing.assert_array_equal(made.rotations, np.tile(np.eye(3), (21, 1, 1)))
+    assert np.ptp(made.mesh.vertices[:, 0]) > 0.85 * np.ptp(made.mesh.vertices[:, 1])
+    with pytest.raises(SomacastError, match="joints and rotations"):
+        receiver.Receiver().rig(receiver.ReceiverResult(Reconstruction(box_mesh(1.8)), [], {}, payload))
 
 
 def test_a_system_without_a_mesh_says_so():

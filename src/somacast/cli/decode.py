@@ -112,7 +112,7 @@ def _folder(arguments: Arguments) -> int:
     if arguments.rig and arguments.format not in (None, "glb"):
         raise SomacastError(f"--rig is for --format glb; expected that, got {arguments.format}")
     suffix = f".{arguments.format or 'glb'}"
-    arguments.export.check(arguments.out / f"...{suffix}")
+    arguments.export.check(arguments.out / f"NAME{suffix}")
     return run_folder(arguments, arguments.file, suffix, _gives, _decode_one, ".soma files")
 
 
@@ -148,7 +148,7 @@ def decode(arguments: Arguments) -> Decoded:
         raise SomacastError(f"{arguments.out}: {arguments.file} holds one picture; expected one of {expected}")
     result = _receiver(arguments.device).decode(data)
     mesh = result.mesh()
-    _write_still(arguments, _receiver(arguments.device), result)
+    notes = _write_still(arguments, _receiver(arguments.device), result)
     if arguments.preview:
         from somacast.files import write_atomically
         from somacast.geometry.preview import encode_png, turntable
@@ -156,7 +156,7 @@ def decode(arguments: Arguments) -> Decoded:
         write_atomically(arguments.preview, encode_png(turntable(mesh)))
     size = f"{len(mesh.vertices):,} vertices, {len(mesh.faces):,} triangles"
     times = ", ".join(f"{stage} {milliseconds(seconds)}" for stage, seconds in result.stage_times_s.items())
-    return Decoded(result.notes, f"{arguments.out}: {size} from {len(data)} bytes ({times})")
+    return Decoded([*result.notes, *notes], f"{arguments.out}: {size} from {len(data)} bytes ({times})")
 
 
 @lru_cache(maxsize=1)
@@ -167,21 +167,24 @@ def _receiver(device: str) -> Any:
     return Receiver(device)
 
 
-def _write_still(arguments: Arguments, receiver: Any, result: Any) -> None:
-    """Mesh, rigged mesh, skeleton or avatar of one picture."""
+def _write_still(arguments: Arguments, receiver: Any, result: Any) -> list[str]:
+    """Mesh, rigged mesh, skeleton or avatar of one picture; notes for the user."""
     out, avatar = arguments.out, arguments.out.suffix.lower() == ".vrm"
     if (arguments.rig or avatar or out.suffix.lower() == ".bvh") and result.human.rotations is None:
         system = result.payload.system
         raise SomacastError(f"{out}: people of system {system} have no joints; expected a mesh without --rig")
+    notes: list[str] = []
     if avatar:
         from somacast.files import write_atomically
         from somacast.formats.vrm import encode_vrm
 
-        write_atomically(out, encode_vrm(receiver.rig(result), out.stem, arguments.export.vrm))
+        rig, notes = receiver.rig(result)
+        write_atomically(out, encode_vrm(rig, out.stem, arguments.export.vrm))
     else:
         from somacast.formats.people import save_person
 
         save_person(result.human, out, arguments.export, arguments.rig)
+    return notes
 
 
 def _video(arguments: Arguments, data: bytes) -> Decoded:

@@ -71,10 +71,13 @@ class Receiver:
             human = decoder.decode(payload)
         return ReceiverResult(human, list(notes), clock.times_s, payload)
 
-    def rig(self, result: ReceiverResult) -> Rig:
-        """The person in the T-pose with a skeleton: built so where the system can, else the mesh of the picture's pose
-        bent into it. SomacastError for people without joints."""
+    def rig(self, result: ReceiverResult) -> tuple[Rig, list[str]]:
+        """The person in the T-pose with a skeleton, and notes for the user: built so where the system can, else the
+        mesh of the picture's pose bent into it. SomacastError for people without joints."""
         system = result.payload.system
         spec = registry.get(self._variants.get(system, system)).spec
         rig = spec.live.body(self.load(system), result.payload).rig if spec.live else None
-        return rig or in_tpose(rig_human(result.human))
+        if rig is not None:
+            return rig, []
+        bent = f"system {system} builds no T-pose: the mesh is bent into it, and webs hang where limbs touched"
+        return in_tpose(rig_human(result.human)), [bent]
