@@ -18,7 +18,7 @@ Format = Literal["glb", "ply", "obj", "bvh", "vrm", "mp4", "webm"]
 STILL_SUFFIXES = (".glb", ".ply", ".obj", ".bvh", ".vrm")
 VIDEO_SUFFIXES = (".mp4", ".webm")
 SUFFIXES = (*STILL_SUFFIXES, *VIDEO_SUFFIXES)
-LARGEST_BYTES = 64 << 20  # of a video; a still has a few hundred
+LARGEST_BYTES = 64 << 20  # of a still, which has a few hundred
 
 
 @dataclass(frozen=True)
@@ -138,11 +138,12 @@ def decode(arguments: Arguments) -> Decoded:
     if arguments.rig and arguments.out.suffix.lower() != ".glb":
         raise SomacastError(f"{arguments.out}: --rig is for .glb files")
     arguments.export.check(arguments.out)
-    data = read_file(arguments.file, "a .soma file", LARGEST_BYTES)
-    from somacast.bitstream.video import is_video
+    from somacast.pipeline.video.journal import opened_video
 
-    if is_video(data):
-        return _video(arguments, data)
+    with opened_video(arguments.file) as video:
+        if video is not None:
+            return _video(arguments, video)
+    data = read_file(arguments.file, "a .soma file", LARGEST_BYTES)
     if arguments.out.suffix.lower() in VIDEO_SUFFIXES:
         expected = ", ".join(STILL_SUFFIXES)
         raise SomacastError(f"{arguments.out}: {arguments.file} holds one picture; expected one of {expected}")
@@ -197,10 +198,10 @@ def _video(arguments: Arguments, data: bytes) -> Decoded:
 
     start = time.perf_counter()
     video = read_video(data)
-    system = registry.get(video.who.system)
+    system = registry.get(video.system)
     decoder = system.decoder(arguments.device)
     notes = write_video_person(video, system, decoder, arguments.out, arguments.preview, arguments.export)
-    seconds, frames = float(video.times_s[-1]), len(video.times_s)
+    seconds, frames = video.end_s, len(video.times_s)
     spent = milliseconds(time.perf_counter() - start)
     line = f"{arguments.out}: {frames} frames, {seconds:.1f} s, from {len(data):,} bytes ({spent})"
     return Decoded([*video.notes, *notes], line)
