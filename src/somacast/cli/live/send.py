@@ -69,10 +69,10 @@ def run(arguments: Arguments) -> int:
     # Networks on one thread: beside camera, receiver or browser two threads wait for each other and take twice as long.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     options = transport_options(arguments.system, arguments.keys, arguments.insecure, arguments.listen or None)
-    from somacast.network.transport.open import check_address
+    from somacast.network.transport.open import check_address, split_address
     from somacast.pipeline.sources import SourceOptions, open_source
 
-    if arguments.to.endswith(".soma"):
+    if split_address(arguments.to)[0] == "file":
         return _keep(arguments)
     check_address(arguments.to, arguments.room, options)
     source = open_source(arguments.source, SourceOptions(fps=arguments.fps, seconds=arguments.seconds))
