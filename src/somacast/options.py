@@ -60,7 +60,7 @@ class Written(Place):
         return Path("/dev/stdout") if str(value) == STREAM else value
 
     def _is_folder(self, config: Any) -> bool:
-        return bool(self.beside) and os.path.isdir(getattr(config, self.beside))
+        return bool(self.beside) and os.path.isdir(getattr(config, self.beside) or "")
 
 
 @dataclass(frozen=True)
