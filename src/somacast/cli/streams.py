@@ -97,9 +97,11 @@ class Status:
 @contextlib.contextmanager
 def standard_streams() -> Iterator[None]:
     """While it lasts, all three streams are there and stderr is a Status."""
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            _open_nowhere(number, name)
+    absent = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
+    if absent:
+        _fill_numbers()
+    for name in absent:
+        setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w"))  # noqa: SIM115
     before = sys.stderr
     sys.stderr = cast(Any, Status(before))
     try:
@@ -108,17 +110,16 @@ def standard_streams() -> Iterator[None]:
         sys.stderr = before
 
 
-def _open_nowhere(number: int, name: str) -> None:
-    """A stream that was closed (`>&-`) leads nowhere: the next file that is opened would take its number."""
-    with contextlib.suppress(OSError):
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        if nowhere != number:
-            try:
-                os.fstat(number)  # taken already
-            except OSError:
+def _fill_numbers() -> None:
+    """Numbers of streams that were closed (`>&-`) lead nowhere: the next file that is opened would get them."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
                 os.dup2(nowhere, number)
-            os.close(nowhere)
-    setattr(sys, name, Path(os.devnull).open("r" if name == "stdin" else "w"))  # noqa: SIM115
+                os.close(nowhere)
 
 
 def silence(stream: Any) -> None:
@@ -145,22 +146,22 @@ def standing_in(config: C) -> Iterator[C]:
     comes in is there from the start, what is written goes out at the end, if all went well."""
     changes: dict[str, Path] = {}
     going_out: list[tuple[Path, BinaryIO]] = []
+    places = [(name, value, one) for name, value, one in declared(config) if isinstance(one, Existing | Written)]
+    wanted = [one for one in places if one[2].stream not in (None, False) and is_stream(one[1] or "")]
+    wanted.sort(key=lambda one: isinstance(one[2], Existing))  # a fault of the output is told before the input is read
     with contextlib.ExitStack() as stack:
-        for name, value, place in list(declared(config)):
-            if not isinstance(place, Existing | Written) or place.stream in (None, False) or not is_stream(value or ""):
-                continue
-            comes_in = isinstance(place, Existing)
-            suffix = "" if comes_in else _suffix_of(config, place, value)
-            stream = _incoming(stack, value) if comes_in else _outgoing(stack, value)
+        for name, value, place in wanted:
+            suffix = _suffix_of(config, place, value) if isinstance(place, Written) else ""
+            stream = _outgoing(stack, value) if isinstance(place, Written) else _incoming(stack, value)
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="somacast-", ignore_cleanup_errors=True))
-            path = changes[name] = Path(folder) / f"{'input' if comes_in else 'output'}{suffix}"
+            path = changes[name] = Path(folder) / f"{'output' if isinstance(place, Written) else 'input'}{suffix}"
             label = str(value) if str(value) != STREAM else f"standard {path.stem}"
             _stand_ins[str(path)] = label
             stack.callback(_stand_ins.pop, str(path))
-            if comes_in:
-                _take(stream, path, label)
-            else:
+            if isinstance(place, Written):
                 going_out.append((path, stream))
+            else:
+                _take(stream, path, label)
         try:
             yield dataclasses.replace(config, **changes) if changes else config  # pyright: ignore[reportArgumentType]
         except SomacastError as fault:
