@@ -36,7 +36,7 @@ CONFIGS: dict[str, Any] = {prog: load(verb.config) for prog, verb in verbs_of()}
 
 def forgotten(config: Any) -> list[str]:
     """Options that may name a file or folder and do not say whether it is read or written."""
-    told = {name for name, _, one in declared(config) if isinstance(one, Place | IsSystem)}
+    known = {name for name, _, one in declared(config) if isinstance(one, Place | IsSystem)}
     hints = get_type_hints(config)
     texts = {option.name.split()[-2 if " " in option.name else -1]: option.text for option in options_of(config)}
     found = []
@@ -44,7 +44,7 @@ def forgotten(config: Any) -> list[str]:
         kinds = {hints[field.name], *get_args(hints[field.name])}
         text = next((t for name, t in texts.items() if field.name in name.strip("-").replace("-", "_").lower()), "")
         names_one = str in kinds and any(word in text for word in ("file", ".soma", "folder"))
-        if field.name not in told and (Path in kinds or names_one):
+        if field.name not in known and (Path in kinds or names_one):
             found.append(field.name)
     return found
 
