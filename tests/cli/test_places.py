@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -43,7 +44,7 @@ def forgotten(config: Any) -> list[str]:
     for field in dataclasses.fields(config):
         kinds = {hints[field.name], *get_args(hints[field.name])}
         text = next((t for name, t in texts.items() if field.name in name.strip("-").replace("-", "_").lower()), "")
-        names_one = str in kinds and any(word in text for word in ("file", ".soma", "folder"))
+        names_one = str in kinds and re.search(r"\b(file|folder)\b", text)
         if field.name not in known and (Path in kinds or names_one):
             found.append(field.name)
     return found
@@ -184,7 +185,10 @@ def test_files_that_no_option_names_are_looked_at_too(prog, tmp_path):
     config = CONFIGS[prog]
     found = places(config)
     name, place = next((n, p) for n, p in found.items() if isinstance(p, Written | Made))
-    plain = made(config, **{name: tmp_path / a_name(place) if isinstance(place, Written) else tmp_path})
+    values = {name: tmp_path / a_name(place) if isinstance(place, Written) else tmp_path}
+    if prog == "somacast encode":
+        values |= {"people": "all", "image": Path("synthetic:walking")}
+    plain = made(config, **values)
     assert plain.more_written
     check_paths(plain)
     plain.more_written[0].mkdir()
@@ -231,6 +235,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("somacast.weights.sessions.weights_path", nobody)
     Image.new("RGB", (96, 96)).save(tmp_path / "me.jpg")
     (tmp_path / "me.soma").write_bytes(b"\x9eS")
+    (tmp_path / "me_1.soma").write_bytes((tmp_path / "me.jpg").read_bytes())
     (tmp_path / "link.soma").symlink_to("me.jpg")
     (tmp_path / "hard.soma").hardlink_to(tmp_path / "me.jpg")
     (tmp_path / "hard.glb").hardlink_to(tmp_path / "me.soma")
@@ -258,6 +263,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("encode me.jpg -o a.soma --system aflsc:nobody", "has no variant 'nobody'"),
         ("encode me.jpg -o a.soma --budget-bytes 9", "a budget of 9 bytes is too small"),
         ("encode me.jpg -o a.soma --device tpu", "--device tpu: expected cpu"),
+        ("encode me_1.soma -o me.soma --people all", "me_1.soma: is both read and written"),
+        ("encode me_1.soma -o me.soma --people 2", "me_1.soma: is both read and written"),
         ("encode none.jpg -o a.soma", "none.jpg: no such file"),
         ("encode synthetic:walking -o none/a.soma", "does not exist"),
         ("decode me.soma -o me.soma", "me.soma: expected a file name ending in .glb"),

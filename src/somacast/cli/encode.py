@@ -75,6 +75,18 @@ class Arguments:
         if how_many(self.people) != "largest" and is_stream(self.out):
             raise SomacastError(f"--people {self.people}: several files go into no stream; expected a name for --out")
 
+    @property
+    def more_written(self) -> list[Path]:
+        """All that several people of one picture may become."""
+        if self.people == "largest" or self.image.is_dir():
+            return []
+        most = MAX_PEOPLE if self.people == "all" else int(self.people)
+        return [self.numbered(number) for number in range(1, most + 1)]
+
+    def numbered(self, number: int) -> Path:
+        """File of one of several people, from 1."""
+        return self.out.with_stem(f"{self.out.stem}_{number}")
+
 
 def how_many(people: str) -> HowMany:
     """What --people says; SomacastError for anything but largest, all and a number."""
@@ -154,9 +166,7 @@ def encode(arguments: Arguments) -> Encoded:
     sender, out = _sender(arguments.system, arguments.device), arguments.out
     people = encode_people(lambda one: sender.encode(one, arguments.budget_bytes), capture, chosen)
     alone = chosen == "largest"
-    paths = [out if alone else out.with_stem(f"{out.stem}_{k}") for k in range(1, len(people.results) + 1)]
-    if any(path.exists() and path.samefile(arguments.image) for path in paths):
-        raise SomacastError(f"{arguments.image}: is the input and would be an output; expected another name for --out")
+    paths = [out if alone else arguments.numbered(k) for k in range(1, len(people.results) + 1)]
     notes, lines = list(people.notes), []
     picture_bytes = arguments.image.stat().st_size
     for path, result in zip(paths, people.results, strict=True):
