@@ -181,6 +181,14 @@ def test_without_a_cache_kernels_are_compiled_each_time(tmp_path, place):
     assert list((tmp_path / "home").iterdir()) == []
 
 
+def test_a_kernel_without_sources_is_compiled(tmp_path):
+    """As in a package of compiled files alone, or typed into a prompt."""
+    before = (
+        "from somacast.kernels import compiled\nexec('@compiled()\\ndef typed(x): return x + 5')\nassert typed(1) == 6"
+    )
+    assert answers(tmp_path, before=before) == [20, 0]
+
+
 def test_a_full_disk_costs_the_cache_and_nothing_else(tmp_path):
     full = "import resource, signal; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))"
     full += "; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import somacast
 from somacast import extras
 from somacast.bench.report.curves import draw_curves
+from somacast.cache import cache_folder
 from somacast.cli.common import check_device
 from somacast.errors import SomacastError
 
@@ -69,3 +71,21 @@ def test_python_api_without_torch(bare):
     """Both halves on another device than the CPU."""
     with pytest.raises(SomacastError, match=r"torch: pip install 'somacast\[train\]'"):
         somacast.encode(np.zeros((64, 64, 3), np.uint8), device="cuda")
+
+
+def test_a_package_that_writes_unasked_writes_into_our_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("SOMACAST_CACHE", str(tmp_path))
+    monkeypatch.setenv("MPLCONFIGDIR", "so that it is put back as it was")
+    monkeypatch.delenv("MPLCONFIGDIR")
+    monkeypatch.setattr(extras, "find_spec", lambda package: package)
+    cache_folder.cache_clear()
+    try:
+        extras.require("torch", "this")
+        assert "MPLCONFIGDIR" not in os.environ
+        extras.require("matplotlib", "this")
+        assert Path(os.environ["MPLCONFIGDIR"]) == cache_folder() / "matplotlib"
+        monkeypatch.setenv("MPLCONFIGDIR", "elsewhere")  # the user's own word
+        extras.require("matplotlib", "this")
+        assert os.environ["MPLCONFIGDIR"] == "elsewhere"
+    finally:
+        cache_folder.cache_clear()

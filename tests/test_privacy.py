@@ -13,6 +13,7 @@ import pytest
 import somacast
 from somacast.bench.users.watch import Watched, unavailable, watch
 from somacast.cache import VARIABLE, cache_folder
+from somacast.extras import EXTRA_OF_PACKAGE
 
 PACKAGE = Path(somacast.__file__).parent
 ROOT = PACKAGE.parents[1]
@@ -152,6 +153,29 @@ def test_nothing_is_asked_of_any_network_and_nothing_written_elsewhere(tmp_path)
         assert elsewhere(seen, work, *([cache] if cache else [])) == []
         assert list(home.iterdir()) == []
     assert {p.name for p in work.iterdir()} == {"demo", "person.soma", "report.json", "person.glb"}
+
+
+IMPORT_ALL = """
+import importlib, sys
+for name in sys.argv[1].split():
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        print("not imported:", name)
+"""
+
+
+@watched
+@pytest.mark.slow
+def test_no_library_reports_or_writes_when_it_is_loaded(tmp_path):
+    """Each that any extra brings, as far as it is installed; takes seconds, torch most of them. Figures of matplotlib
+    write into our cache (tests/test_extras.py)."""
+    plain = "numpy numba PIL safetensors trimesh docstring_parser tyro rich google_crc32c threadpoolctl"
+    names = [*plain.split(), *(name for name in EXTRA_OF_PACKAGE if name != "matplotlib")]
+    command = [sys.executable, "-c", IMPORT_ALL, " ".join(names)]
+    seen = watch(command, environment=environment(tmp_path / "home"), folder=tmp_path)
+    assert seen.code == 0, seen.output
+    assert (seen.sockets, seen.look_ups, elsewhere(seen)) == ([], 0, []), seen.output
 
 
 @watched

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 
+from somacast.cache import cache_folder
 from somacast.errors import SomacastError
 
 EXTRA_OF_PACKAGE = {
@@ -29,6 +31,10 @@ EXTRA_OF_PACKAGE = {
 }
 
 
+# Packages that write into the user's home unasked, and what tells them of a better place.
+_PLACE_OF_PACKAGE = {"matplotlib": "MPLCONFIGDIR"}
+
+
 def installed(package: str) -> bool:
     """Whether a package can be imported; it is not imported here."""
     return find_spec(package) is not None
@@ -40,6 +46,10 @@ def lacking(what: str, package: str, extra: str | None = None) -> str:
 
 
 def require(package: str, what: str, extra: str | None = None) -> None:
-    """Raise SomacastError if a package of EXTRA_OF_PACKAGE is not installed; `what` needs it. extra: see `lacking`."""
+    """Raise SomacastError if a package of EXTRA_OF_PACKAGE is not installed; `what` needs it. extra: see `lacking`. One
+    that writes unasked writes into our cache from then on, unless the user has named a place."""
     if not installed(package):
         raise SomacastError(lacking(what, package, extra))
+    folder = cache_folder()
+    if package in _PLACE_OF_PACKAGE and folder is not None:
+        os.environ.setdefault(_PLACE_OF_PACKAGE[package], str(folder / package))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numba as nb
@@ -26,7 +27,8 @@ def compiled(**options: Any) -> Callable[[Callable], Any]:
     def decorate(function: Callable) -> Any:
         made = nb.njit(**options)(function)
         if isinstance(made, CPUDispatcher) and cache_folder() is not None:
-            made._cache = _Cache(function)  # type: ignore[attr-defined]
+            with suppress(OSError, RuntimeError):  # sources that are not there cannot be compared with
+                made._cache = _Cache(function)  # type: ignore[attr-defined]
         return made
 
     return decorate
