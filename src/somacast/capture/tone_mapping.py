@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import numba as nb
 import numpy as np
 
 from somacast.capture.frames import BT2020, HLG, P3, P3_DCI, PQ
+from somacast.kernels import compiled
 
 WHITE_NITS = 203.0  # diffuse white of HDR pictures (ITU-R BT.2408): 75 % of HLG, 58 % of PQ
 HLG_WHITE = 0.75
@@ -66,7 +66,7 @@ def _to_codes() -> np.ndarray:
     return np.rint(255 * code).astype(np.uint8)
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _map(pixels, light, matrix, gamma, peak, codes, out):
     """See `codes_to_srgb`; light [65536] of code values, codes: of roots of light; gamma: beyond 1, of luminance."""
     for y in range(pixels.shape[0]):
