@@ -98,11 +98,13 @@ class Encoded:
 @dataclass(frozen=True)
 class Payload:
     """What a file or a packet carries of one person, opaque to all but its system. weights_digest: three bytes that
-    name the weights the layers were made for; layers: coarse first, those that arrived whole."""
+    name the weights the layers were made for; layers: coarse first, those that arrived whole; announced: how many there
+    are in all, 0 for as many as are at hand."""
 
     system: str
     weights_digest: bytes
     layers: list[bytes] = field(repr=False)
+    announced: int = 0
 
 
 @dataclass

@@ -230,17 +230,29 @@ def symbol_table(
     return tables.cumulative[index][level][context].tolist()
 
 
-def encode_layers(symbols: np.ndarray, network_state: int, vocabulary: Vocabulary, tables: CodingTables) -> list[bytes]:
+def encode_layers(
+    symbols: np.ndarray, network_state: int, vocabulary: Vocabulary, tables: CodingTables,
+    redundant: np.ndarray | None = None,
+) -> list[bytes]:  # fmt: skip
     """Code the symbols [L, levels] of one person for a network state 0 (send all) .. 255 into 1 .. 4 layers.
 
-    Layers at the end that would hold no symbol are left out. Raises ValueError if a symbol to be sent is missing
-    (-1), except for level 0 of optional labels, where -1 means absent.
+    redundant [L] bool: labels of which no more than the least is sent, as something else tells them better. Layers at
+    the end that would hold no symbol are left out. Raises ValueError if a symbol to be sent is missing (-1), except for
+    level 0 of optional labels, where -1 means absent.
     """
     wide = vocabulary.check_symbols(symbols)
     omega = importance_of(wide, vocabulary, tables)
-    kept = kept_levels(compression(omega, network_state, tables.importance), vocabulary)
+    kept = _kept(omega, network_state, vocabulary, tables, redundant)
     _check_sent(wide, kept, vocabulary)
     return _encode(wide, kept, vocabulary, tables)
+
+
+def _kept(
+    omega: np.ndarray, network_state: int, vocabulary: Vocabulary, tables: CodingTables, redundant: np.ndarray | None
+) -> np.ndarray:
+    """Levels [L] of each label that are sent (eq. 17)."""
+    kept = kept_levels(compression(omega, network_state, tables.importance), vocabulary)
+    return kept if redundant is None else np.where(redundant, vocabulary.minimum_levels, kept)
 
 
 def importance_of(wide: np.ndarray, vocabulary: Vocabulary, tables: CodingTables) -> np.ndarray:
@@ -276,9 +288,11 @@ def _encode(wide: np.ndarray, kept: np.ndarray, vocabulary: Vocabulary, tables: 
 
 
 def decode_layers(
-    layers: Sequence[bytes], network_state: int, vocabulary: Vocabulary, tables: CodingTables
-) -> np.ndarray:
-    """Symbols [L, levels] int16 of the layers at hand (at least layer 0), -1 where nothing was sent or is there.
+    layers: Sequence[bytes], network_state: int, vocabulary: Vocabulary, tables: CodingTables,
+    redundant: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Symbols [L, levels] int16 of the layers at hand (at least layer 0), -1 where nothing was sent or is there;
+    redundant: as they were encoded.
 
     Bounded by the vocabulary whatever the bytes are. BitstreamError if there are more layers or bytes than symbols.
     """
@@ -298,7 +312,7 @@ def decode_layers(
         stream.finish()
         if place == 0:
             omega = importance(np.array([row[0] for row in symbols]), vocabulary, tables.importance)
-            kept = kept_levels(compression(omega, network_state, tables.importance), vocabulary)
+            kept = _kept(omega, network_state, vocabulary, tables, redundant)
     return np.array(symbols, np.int16)
 
 

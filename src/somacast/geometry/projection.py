@@ -139,10 +139,28 @@ def _largest(plane: np.ndarray) -> np.ndarray:
     return plane
 
 
-def _grown(mask: np.ndarray, steps: int) -> np.ndarray:
+def grown(mask: np.ndarray, steps: int) -> np.ndarray:
+    """A mask [H, W] bool widened by some pixels on all sides."""
     for _ in range(steps):
         mask = _largest(mask)
     return mask
+
+
+def carried_on(
+    image: np.ndarray, sure: np.ndarray, beyond_px: float, reaches: tuple[float, ...] = (0.15, 0.5, 2.0)
+) -> tuple[np.ndarray, np.ndarray]:
+    """A picture [H, W, 3] whose colours are carried on from where it is `sure` [H, W] bool over all else, float32, and
+    where they are known then, [H, W] bool: near colours where there are any, else those from farther away, in shares
+    of beyond_px."""
+    colors, known = np.where(sure[..., None], image, 0).astype(np.float32), sure.copy()
+    for reach in reaches:
+        sigma = max(0.7, reach * beyond_px)
+        stack = np.concatenate([colors, known[..., None].astype(np.float32)], 2)
+        blurred = gaussian_filter(stack, sigma, int(3 * sigma) + 1, (0, 1))
+        fill = ~known & (blurred[..., 3] > 0.02)
+        colors[fill] = blurred[fill][:, :3] / blurred[fill][:, 3:]
+        known |= fill
+    return colors, known
 
 
 def _believed(
@@ -152,23 +170,16 @@ def _believed(
     side = max(image.shape[:2])
     edge = max(1, round(config.edge * side))
     beyond = max(1.0, config.beyond * side)
-    sure = ~_grown(~inside, edge)
-    colors = np.where(sure[..., None], image, 0).astype(np.float32)
-    known = sure.astype(np.float32)
-    for reach in (0.15, 0.5, 2.0):  # near colours where there are any, else those from farther away
-        sigma = max(0.7, reach * beyond)
-        stack = np.concatenate([colors, known[..., None]], 2)
-        blurred = gaussian_filter(stack, sigma, int(3 * sigma) + 1, (0, 1))
-        fill = (known < 1) & (blurred[..., 3] > 0.02)
-        colors[fill], known[fill] = blurred[fill][:, :3] / blurred[fill][:, 3:], 1
+    sure = ~grown(~inside, edge)
+    colors, known = carried_on(image, sure, beyond)
     near = gaussian_filter(sure.astype(np.float32), beyond / 2, int(1.5 * beyond) + 1, (0, 1))
-    trust = np.where(sure, 1.0, _ramp(near, 0.0, 0.35)) * (known > 0)
+    trust = np.where(sure, 1.0, _ramp(near, 0.0, 0.35)) * known
 
     # An edge in depth within the mesh: the picture's own edge may lie beside it.
     far = np.where(rendering.mask, rendering.depth, -_FAR_M)
     close = -_largest(np.where(rendering.mask, -rendering.depth, -_FAR_M))
     jump = (_largest(far) - close > config.jump_m) & rendering.mask
-    soft = gaussian_filter(_grown(jump, edge - 1).astype(np.float32), 0.7 * edge, 2 * edge, (0, 1))
+    soft = gaussian_filter(grown(jump, edge - 1).astype(np.float32), 0.7 * edge, 2 * edge, (0, 1))
     return colors, (trust * (1 - np.clip(2 * soft, 0, 1))).astype(np.float32)
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from somacast.coding.pictures import headers as picture_headers
 from somacast.errors import SomacastError
 from somacast.systems.baselines.picture import codecs as picture_codecs
-from somacast.systems.baselines.picture import headers as picture_headers
 from somacast.systems.baselines.picture.codecs import PICTURE_CODECS, decode_picture, encode_picture
 from support.picture_cases import picture, psnr_db
 

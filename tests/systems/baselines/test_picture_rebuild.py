@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from somacast.geometry.rasteriser import MID_GREY, Rendering, render_camera
-from somacast.systems.baselines.picture.criterion import structure_distance
-from somacast.systems.baselines.picture.light import light_gain, without_light
+from somacast.geometry.unlit import light_gain, without_light
+from somacast.metrics.image import structure_distance
 from somacast.systems.baselines.picture.place import CropPlace
 from somacast.systems.baselines.picture.rebuild import seen_silhouette, shown
 from somacast.types import Encoded

@@ -105,13 +105,10 @@ def measure_rates(config: VideoBench) -> list[dict[str, Any]]:
 def _file_kbit_s(values: np.ndarray) -> float:
     from somacast.bench.network.live_stage import container
 
-    parts: list[bytes] = []
-    writer = VideoWriter(parts.append, registry.get(registry.DEFAULT))
-    writer.who(container())
+    writer = VideoWriter(registry.get(registry.DEFAULT))
     for number, row in enumerate(values):
         writer.frame(number / 30, row)
-    writer.end(len(values) / 30)
-    return 8 * sum(map(len, parts)) / (len(values) / 30) / 1000
+    return 8 * len(writer.data(container())) / (len(values) / 30) / 1000
 
 
 def _mean(rows: list[dict[str, float]]) -> dict[str, float]:

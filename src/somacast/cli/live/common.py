@@ -27,10 +27,12 @@ def transport_options(
         from somacast.network.keys import load_keys
 
         loaded = load_keys(keys)
+    from somacast.bitstream.video import video_head
     from somacast.systems import registry
 
-    _ = registry.get(system).live  # one without a live half is told at once
-    return TransportOptions(keys=loaded, insecure=insecure, listen=listen, name=name)
+    chosen = registry.get(system)
+    head = video_head(chosen.spec.name, chosen.live.coder().digest)
+    return TransportOptions(keys=loaded, insecure=insecure, listen=listen, name=name, file_head=head)
 
 
 def host_port(text: str, what: str) -> tuple[str, int]:

@@ -1,5 +1,5 @@
 """Addresses: `memory:NAME`, `udp:HOST:PORT` or plain `HOST:PORT`, `zenoh:HOST:PORT`, `webrtc:http://HOST:PORT`, and
-for receivers files whose names end in `.soma`."""
+files whose names end in `.soma`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def open_sender(address: str, room: str = DEFAULT_ROOM, options: TransportOption
 
         return memory.room(rest, room, options.limits).sender()
     if kind == "file":
-        raise SomacastError(f"{address}: is a file, and no way to a receiver; `send --to` and `encode` write it")
+        from somacast.network.transport.file import FileSender
+
+        return FileSender(Path(rest), options.file_head, options.limits)
     if kind == "udp":
         from somacast.network.transport.udp.transport import UdpSender
 

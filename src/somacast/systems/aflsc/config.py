@@ -9,10 +9,11 @@ from pathlib import Path
 @dataclass(frozen=True)
 class EncoderConfig:
     """alignment_rounds: how often the silhouette of the rendered body is brought onto that of the picture; mirrored:
-    look at the crop's mirror image too."""
+    look at the crop's mirror image too; picture: spend what a budget has left behind the labels on the picture."""
 
     alignment_rounds: int = 1
     mirrored: bool = True
+    picture: bool = True
 
 
 @dataclass(frozen=True)
@@ -40,5 +41,6 @@ VARIANTS = {
     "literal": AflscConfig(decoder=DecoderConfig(literal=True, steps=8)),  # eq. 26-27 as printed, from X_T = 0
     "sampled": AflscConfig(decoder=DecoderConfig(sample=True, steps=8)),  # eq. 21 with noise
     "without_alignment": AflscConfig(encoder=EncoderConfig(alignment_rounds=0)),
+    "without_picture": AflscConfig(encoder=EncoderConfig(picture=False)),
     "without_mirror": AflscConfig(encoder=EncoderConfig(mirrored=False)),
 }

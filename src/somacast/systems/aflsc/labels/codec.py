@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from somacast.bitstream.container import packed_bytes
-from somacast.coding.label_coding import CodingTables, decode_layers, encode_layers, fit_budget
+from somacast.coding.label_coding import CodingTables, decode_layers, encode_layers, fit_budget, layer_plan
 from somacast.coding.vocabulary import Vocabulary
 from somacast.errors import BitstreamError
 from somacast.types import Payload
 
 SYSTEM = "aflsc"
+LOOKS = ("appearance", "face")  # groups of labels of which little is sent where a picture tells them better
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,21 @@ class LabelCodec:
     tables: CodingTables
     digest: bytes
 
+    @cached_property
+    def label_layers(self) -> int:
+        """Layers that labels have at most; those of a picture follow them."""
+        return len(layer_plan(self.vocabulary))
+
+    @cached_property
+    def _redundant(self) -> np.ndarray:
+        return np.array([label.group in LOOKS for label in self.vocabulary.labels])
+
+    def layers_before_picture(self, symbols: np.ndarray, network_state: int = 0) -> list[bytes]:
+        """All `label_layers` of one person, without what the picture tells better that comes behind them."""
+        base, *finer = encode_layers(symbols, network_state, self.vocabulary, self.tables, self._redundant)
+        finer += [b""] * (self.label_layers - 1 - len(finer))
+        return [bytes([network_state]) + base, *finer]
+
     def layers(self, symbols: np.ndarray, budget_bytes: int | None = None, network_state: int = 0) -> list[bytes]:
         """Layers of one person; with a budget for the whole file, labels give way by importance until it fits (eq. 14,
         17). SomacastError if the budget cannot hold the base layer."""
@@ -38,9 +55,13 @@ class LabelCodec:
             )
         return [bytes([network_state]) + base, *finer]
 
-    def symbols(self, layers: list[bytes]) -> np.ndarray:
-        """Inverse of `layers` for any prefix of them. BitstreamError for what no encoder makes."""
-        return decode_layers([layers[0][1:], *layers[1:]], self.network_state(layers), self.vocabulary, self.tables)
+    def symbols(self, layers: list[bytes], announced: int = 0) -> np.ndarray:
+        """Inverse of `layers` and `layers_before_picture` for any prefix of them; announced: how many layers there are
+        in all (0: those at hand). BitstreamError for what no encoder makes."""
+        pictured = max(announced, len(layers)) > self.label_layers
+        given = [layers[0][1:], *layers[1 : self.label_layers]]
+        redundant = self._redundant if pictured else None
+        return decode_layers(given, self.network_state(layers), self.vocabulary, self.tables, redundant)
 
     @staticmethod
     def network_state(layers: list[bytes]) -> int:

@@ -9,16 +9,26 @@ import numpy as np
 from somacast.coding.label_coding import CodingTables, symbol_bits
 from somacast.coding.vocabulary import Vocabulary
 from somacast.systems.aflsc.networks.loading import load_tables
+from somacast.systems.aflsc.picture_layer.coding import picture_size
 from somacast.types import Payload
 
 
 def describe(payload: Payload) -> dict[str, Any]:
-    """network_state; groups (group, labels, sent, levels_sent, levels, bits); labels (name, group, symbols, levels,
-    bits, value), in coding order. BitstreamError for layers that no encoder makes."""
+    """network_state; picture (its size), picture_bytes and warp_bytes, if there is one; groups (group, labels, sent,
+    levels_sent, levels, bits); labels (name, group, symbols, levels, bits, value), in coding order. BitstreamError for
+    layers that no encoder makes."""
     codec = load_tables().codec
-    labels = _labels(codec.symbols(payload.layers), codec.vocabulary, codec.tables)
+    labels = _labels(codec.symbols(payload.layers, payload.announced), codec.vocabulary, codec.tables)
+    pictured = payload.layers[codec.label_layers :]
+    picture: dict[str, Any] = {}
+    if len(pictured) > 1:
+        width, height = picture_size(pictured[1])
+        picture = {
+            "picture": f"{width} x {height} px", "picture_bytes": len(pictured[1]), "warp_bytes": len(pictured[0]),
+        }  # fmt: skip
     return {
         "network_state": codec.network_state(payload.layers),
+        **picture,
         "groups": [_group(name, labels) for name in codec.vocabulary.groups],
         "labels": labels,
     }

@@ -23,7 +23,7 @@ class AflscBody:
             vocabulary = decoder.space.vocabulary
             symbols = np.full((len(vocabulary.labels), vocabulary.levels), -1, np.int16)
         else:
-            symbols = decoder.codec.symbols(payload.layers)
+            symbols = decoder.codec.symbols(payload.layers, payload.announced)
         state, color, offset = decoder.restore(symbols)
         state.rotations = np.array(TPOSE)
         body = load_body()

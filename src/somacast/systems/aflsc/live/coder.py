@@ -39,7 +39,7 @@ class AflscFrameCoder:
 
     def values(self, payload: Payload) -> np.ndarray:
         """Values [M] of the labels that move in a still."""
-        symbols = load_tables().codec.symbols(payload.layers)
+        symbols = load_tables().codec.symbols(payload.layers, payload.announced)
         return self.motion.space.vocabulary.dequantise(symbols[None])[0][0, self.motion.columns]
 
     def missing(self, payload: Payload | None) -> dict[str, int]:
@@ -47,7 +47,7 @@ class AflscFrameCoder:
         vocabulary = self.motion.space.vocabulary
         lacking = np.ones(len(vocabulary.labels), bool)
         if payload is not None:
-            lacking = load_tables().codec.symbols(payload.layers)[:, 0] < 0
+            lacking = load_tables().codec.symbols(payload.layers, payload.announced)[:, 0] < 0
         lacking[self.motion.columns] = False  # they come with the motion
         counts = {group: int(lacking[vocabulary.group_indices(group)].sum()) for group in vocabulary.groups}
         return {group: count for group, count in counts.items() if count}

@@ -111,6 +111,11 @@ def build_human(
         cloud, joints = point_cloud(state, color, offset)
     with stage("surface"):
         mesh = reconstruct_surface(cloud, surface or SurfaceConfig())
+    return Reconstruction(mesh, cloud, joints, state.rotations, pelvis_place(state))
+
+
+def pelvis_place(state: PersonState) -> np.ndarray:
+    """Where the pelvis stands before the sender's camera (OpenCV axes), metres [3] float32."""
     x, y, log_depth = (float(v) for v in state.pelvis)
     depth = float(np.exp(np.clip(log_depth, -3, 5)))
-    return Reconstruction(mesh, cloud, joints, state.rotations, np.array([x * depth, y * depth, depth], np.float32))
+    return np.array([x * depth, y * depth, depth], np.float32)

@@ -80,7 +80,18 @@ class Decoder:
 
     def decode(self, payload: Payload) -> Reconstruction:
         """Layers to a watertight coloured person in the view frame."""
-        return self.rebuild(self.codec.symbols(payload.layers))
+        human = self.rebuild(self.codec.symbols(payload.layers, payload.announced))
+        pictured = payload.layers[self.codec.label_layers :]
+        if not pictured:
+            return human
+        from somacast.systems.aflsc.picture_layer.show import show_picture
+
+        return show_picture(human, self.known(payload), self.space, pictured)
+
+    def known(self, payload: Payload) -> PersonState:
+        """What the labels alone say, before any network."""
+        symbols = self.codec.symbols(payload.layers, payload.announced)
+        return self.space.state(self.space.vocabulary.dequantise(symbols[None])[0][0])
 
     def rebuild(self, symbols: np.ndarray) -> Reconstruction:
         """The person that symbols [L, levels] say."""

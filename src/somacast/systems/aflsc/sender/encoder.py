@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from somacast.bitstream.container import packed_bytes
 from somacast.body.skeleton import CANONICAL_JOINTS
 from somacast.body.table import load_body
 from somacast.capture.cropping import SquareBox, square_crop
@@ -14,6 +15,7 @@ from somacast.capture.detector import find_person
 from somacast.capture.landmarks import INPUT_PX, find_body, find_landmarks, mirror_landmarks
 from somacast.extras import require
 from somacast.systems.aflsc.config import EncoderConfig
+from somacast.systems.aflsc.labels.codec import SYSTEM
 from somacast.systems.aflsc.labels.layout import DEPTH_OFFSET_M, LabelLayout
 from somacast.systems.aflsc.labels.schema import SHAPE_LABELS
 from somacast.systems.aflsc.labels.space import LabelSpace
@@ -34,6 +36,8 @@ from somacast.weights.sessions import onnx_runs_on
 LOOK_PX = 192  # crop from which colours are read
 DISTANCE_M = (1.0, 30.0)  # the nearest and farthest that a person may stand from the camera
 SURE_OVERLAP = 0.5
+MIN_PICTURE_BYTES = 115  # of warp and picture: below, appearance codes show more (files of about 200 bytes)
+_LENGTH_BYTES = 2  # of the two layers' lengths, beside those of empty ones
 _UNSURE = (
     "the rebuilt person covers the one in the picture only in part (overlap {:.2f}): the person may be cut by the "
     "picture's edge, hidden, or in an unusual pose; the result is uncertain"
@@ -87,14 +91,39 @@ class Encoder:
 
     def encode(self, capture: Capture, budget_bytes: int | None = None, network_state: int = 0) -> Encoded:
         """The first view to the layers of all labels and a report; see `systems.spec.Encoder`."""
-        values, encoded = self.read(capture)
+        values, encoded, look = self.see(capture)
         symbols = self.space.vocabulary.quantise(values[None])[0]
-        encoded.layers = self.codec.layers(symbols, budget_bytes, network_state)
+        pictured = None
+        if budget_bytes is not None and self.config.picture:
+            pictured = self.pictured(capture.frame, look, values, symbols, budget_bytes, network_state)
+        encoded.layers = pictured or self.codec.layers(symbols, budget_bytes, network_state)
         return encoded
+
+    def pictured(
+        self, frame: Frame, look: Look, values: np.ndarray, symbols: np.ndarray, budget_bytes: int, network_state: int
+    ) -> list[bytes] | None:
+        """Layers of labels and picture in a file of at most budget_bytes; None if the labels alone show more of the
+        person in as many bytes."""
+        layers = self.codec.layers_before_picture(symbols, network_state)
+        room = budget_bytes - packed_bytes(SYSTEM, [*map(len, layers), 0, 0]) - _LENGTH_BYTES
+        if room < MIN_PICTURE_BYTES:
+            return None
+        from somacast.systems.aflsc.picture_layer.send import picture_layers, picture_on_canvas
+
+        sent = self.space.state(self.space.vocabulary.dequantise(self.codec.symbols(layers, 255)[None])[0][0])
+        with stage("canvas"):
+            shown = picture_on_canvas(frame, look, self.space, values, sent)
+        with stage("picture"):
+            more = picture_layers(shown, room)
+        return None if more is None else [*layers, *more]
 
     def read(self, capture: Capture) -> tuple[np.ndarray, Encoded]:
         """The first view to the values of all labels [L], and what was found, without layers. SomacastError if there is
         no person."""
+        return self.see(capture)[:2]
+
+    def see(self, capture: Capture) -> tuple[np.ndarray, Encoded, Look]:
+        """`read`, and what the networks said."""
         frame = capture.frame
         if capture.height_m is not None:
             check_height(capture.height_m)
@@ -117,7 +146,7 @@ class Encoder:
             report["notes"] = [*report["notes"], _DOUBTFUL.format(look.confidence)]
         if overlap < SURE_OVERLAP:
             report["notes"] = [*report["notes"], _UNSURE.format(overlap)]
-        return values, encoded
+        return values, encoded, look
 
     def detect(self, frame: Frame) -> Sighting:
         """The person of a frame, found and looked at. SomacastError if there is none."""

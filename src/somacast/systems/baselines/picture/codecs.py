@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from somacast.coding.pictures import headers as strip
 from somacast.errors import SomacastError
 from somacast.extras import require
-from somacast.systems.baselines.picture import headers as strip
 
 SIDES_PX = (32, 48, 64, 96, 128, 160, 192, 256)  # a file names its side by the place in this list
 FULL_CHROMA, HALF_CHROMA = "444", "420"

@@ -10,10 +10,11 @@ from somacast.bitstream.container import packed_bytes
 from somacast.capture.detector import find_person
 from somacast.errors import SomacastError
 from somacast.geometry.rasteriser import MID_GREY
+from somacast.metrics.image import structure_distance
 from somacast.systems.baselines.default_system import default_system
 from somacast.systems.baselines.picture.codecs import SETTING_BYTES, check_codec, setting_of
 from somacast.systems.baselines.picture.config import PictureConfig
-from somacast.systems.baselines.picture.criterion import Criterion, structure_distance
+from somacast.systems.baselines.picture.criterion import Criterion
 from somacast.systems.baselines.picture.place import PLACE_BYTES, CropPlace
 from somacast.systems.baselines.picture.rebuild import over_picture, rebuild, seen_silhouette
 from somacast.systems.baselines.picture.search import Candidate, PersonCrop, PictureSearch

@@ -9,8 +9,8 @@ import numpy as np
 from somacast.capture.cropping import SquareBox, square_crop
 from somacast.geometry.projection import project_picture
 from somacast.geometry.reconstruction import Reconstruction
+from somacast.geometry.unlit import without_light
 from somacast.systems.baselines.default_system import DefaultSystem
-from somacast.systems.baselines.picture.light import without_light
 from somacast.systems.baselines.picture.place import CropPlace
 from somacast.types import Camera, Capture, Encoded
 

@@ -129,8 +129,12 @@ def split_av1(data: bytes) -> tuple[bytes, bytes]:
 
 def join_av1(headers: bytes, payload: bytes) -> bytes:
     """A low-overhead stream of temporal delimiter, sequence header and frame."""
-    units = ((2, b""), (_AV1_SEQUENCE, headers), (_AV1_FRAME, payload))
-    return b"".join(bytes([kind << 3 | 2]) + _leb128(len(body)) + body for kind, body in units)
+    return obu(2, b"") + obu(_AV1_SEQUENCE, headers) + obu(_AV1_FRAME, payload)
+
+
+def obu(kind: int, body: bytes) -> bytes:
+    """An AV1 unit of a type that states its size."""
+    return bytes([kind << 3 | 2]) + _leb128(len(body)) + body
 
 
 def split_avif(data: bytes) -> tuple[bytes, bytes]:

@@ -1,0 +1,86 @@
+"""Where the picture of a person lies over the body that the labels say: the same rectangle at both ends.
+
+The canvas is what the sender's camera sees of the decoded body, its box with a margin; places in it are shares of its
+width and height, 0 at the upper left. Nothing of it is sent: it follows from the labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from somacast.types import Camera
+
+MARGIN = 0.04  # around the body's box, of its longer side
+VIEW_AXES = np.diag([1.0, -1.0, -1.0])  # between the view frame (y up, z to the camera) and the camera's axes
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """low, high [2]: corners of the canvas, as tangents of directions from the sender's camera (x right, y down);
+    pelvis_m [3]: where the pelvis stands before that camera, metres."""
+
+    low: np.ndarray
+    high: np.ndarray
+    pelvis_m: np.ndarray
+
+    @classmethod
+    def of(cls, vertices: np.ndarray, pelvis_m: np.ndarray) -> Canvas:
+        """Around a body's points [N, 3] in the view frame, metres, the pelvis at the origin."""
+        pelvis = np.asarray(pelvis_m, np.float64)
+        seen = _tangents(vertices, pelvis)
+        low, high = seen.min(0), seen.max(0)
+        margin = MARGIN * float((high - low).max())
+        return cls(low - margin, high + margin, pelvis)
+
+    @property
+    def aspect(self) -> float:
+        """Width over height."""
+        width, height = self.high - self.low
+        return float(width / height)
+
+    def camera(self, width: int, height: int) -> Camera:
+        """The sender's camera, of which the canvas is the whole picture, of width x height pixels."""
+        fx, fy = np.array([width, height]) / (self.high - self.low)
+        return Camera(VIEW_AXES, self.pelvis_m, fx, fy, -self.low[0] * fx, -self.low[1] * fy, width, height)
+
+    def places(self, points: np.ndarray) -> np.ndarray:
+        """Points [N, 3] of the view frame to places [N, 2]."""
+        return (_tangents(points, self.pelvis_m) - self.low) / (self.high - self.low)
+
+    def tangents(self, places: np.ndarray) -> np.ndarray:
+        """Places [..., 2] to tangents of directions [..., 2]."""
+        return self.low + places * (self.high - self.low)
+
+    def moved(self, points: np.ndarray, by: np.ndarray) -> np.ndarray:
+        """Points [N, 3] of the view frame moved across the view, so that they appear `by` [N, 2] places farther on;
+        float32."""
+        depth = self.pelvis_m[2] - points[:, 2:]
+        across = by * (self.high - self.low) * depth
+        return (points + np.concatenate([across * [1, -1], np.zeros_like(depth)], 1)).astype(np.float32)
+
+
+def grid_places(width: int, height: int) -> np.ndarray:
+    """Places [height, width, 2] of the middles of a picture's pixels."""
+    x, y = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
+    return np.stack(np.meshgrid(x, y), -1)
+
+
+def sample(image: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """An image [H, W] or [H, W, C] between its pixels, at pixels [..., 2] (x, y; middles at .5); beyond its border the
+    border goes on."""
+    height, width = image.shape[:2]
+    x, y = np.clip(pixels[..., 0] - 0.5, 0, width - 1), np.clip(pixels[..., 1] - 0.5, 0, height - 1)
+    left, top = np.minimum(x.astype(int), width - 2), np.minimum(y.astype(int), height - 2)
+    right, down = x - left, y - top
+    if image.ndim == 3:
+        right, down = right[..., None], down[..., None]
+    upper = image[top, left] * (1 - right) + image[top, left + 1] * right
+    lower = image[top + 1, left] * (1 - right) + image[top + 1, left + 1] * right
+    return (upper * (1 - down) + lower * down).astype(np.float32)
+
+
+def _tangents(points: np.ndarray, pelvis_m: np.ndarray) -> np.ndarray:
+    local = points.astype(np.float64) @ VIEW_AXES.T + pelvis_m
+    return local[:, :2] / np.maximum(local[:, 2:], 1e-3)

@@ -1,0 +1,83 @@
+"""Sender: the layers that show the sender's picture on the person, behind those of the labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from somacast.body.table import load_body
+from somacast.capture.cropping import square_crop
+from somacast.geometry.projection import carried_on, grown
+from somacast.geometry.rasteriser import render_camera
+from somacast.geometry.unlit import without_light
+from somacast.systems.aflsc.labels.space import LabelSpace
+from somacast.systems.aflsc.labels.state import PersonState
+from somacast.systems.aflsc.picture_layer.canvas import Canvas, grid_places, sample
+from somacast.systems.aflsc.picture_layer.coding import best_picture
+from somacast.systems.aflsc.picture_layer.fit import FIT_PX, fit_warp
+from somacast.systems.aflsc.picture_layer.warp import Warp
+from somacast.systems.aflsc.receiver.assemble import displaced_body, pelvis_place, skinned_mesh
+from somacast.systems.aflsc.sender.look import Look
+from somacast.types import Frame, Mesh
+
+CANVAS_PX = 320  # height at which the picture is cut out, compared, and laid over the person
+CROP_PX = 512  # side of the crop that it is cut from: a finer one than the canvas
+EDGE = 0.006  # what is not believed along the silhouette, as a share of the canvas' height
+_CARRIED = (0.3, 1.0, 4.0, 16.0)  # how far colours are carried on beyond the person, in hundredths of that
+
+
+@dataclass(frozen=True)
+class CanvasPicture:
+    """picture [H, W, 3] float32: the person without light on the canvas, colours carried on beyond the edges; counts
+    [H, W] bool: where the person is shown; warp: what brings the body onto it."""
+
+    picture: np.ndarray
+    counts: np.ndarray
+    warp: Warp
+
+
+def body_mesh(state: PersonState, space: LabelSpace) -> Mesh:
+    """The body that a canvas lies around at both ends, without colours: of the labels that are sent, no networks."""
+    vertices, _, _ = displaced_body(state, space.appearance.offset_map(state.codes))
+    body = load_body()
+    return Mesh(vertices, body.faces[~body.inner_faces])
+
+
+def picture_on_canvas(
+    frame: Frame, look: Look, space: LabelSpace, values: np.ndarray, sent: PersonState
+) -> CanvasPicture:
+    """The person of a frame on the canvas of what is sent of them; values [L]: all that the sender knows."""
+    mesh = body_mesh(sent, space)
+    canvas = Canvas.of(mesh.vertices, pelvis_place(sent))
+    crop = square_crop(frame.image, look.box, CROP_PX)
+    mask = look.silhouette_at(CROP_PX)
+    lens = frame.lens
+
+    def in_crop(places: np.ndarray) -> np.ndarray:
+        tangents = canvas.tangents(places)
+        return look.box.to_crop(tangents * [lens.fx, lens.fy] + [lens.cx, lens.cy], CROP_PX)
+
+    small = grid_places(max(round(FIT_PX * canvas.aspect), 8), FIT_PX)
+    warp = Warp.nearest(fit_warp(mesh, canvas, sample(mask, in_crop(small))))
+
+    width = max(round(CANVAS_PX * canvas.aspect), 16)
+    places = grid_places(width, CANVAS_PX)
+    pixels = in_crop(places + warp.moves(places, canvas.aspect))
+    picture, silhouette = sample(crop, pixels), sample(mask, pixels) > 0.5
+    known = space.state(values)
+    colored = skinned_mesh(sent, *space.appearance.chart_maps(known.codes))
+    base = render_camera(Mesh(mesh.vertices, mesh.faces, colored.colors), canvas.camera(width, CANVAS_PX))
+    unlit = without_light(picture, silhouette & base.mask, base)
+    sure = ~grown(~silhouette, max(1, round(EDGE * CANVAS_PX)))
+    filled, found = carried_on(unlit, sure, CANVAS_PX / 100, _CARRIED)
+    if found.any():
+        filled[~found] = filled[found].mean(0)
+    return CanvasPicture(filled, grown(base.mask, 2), warp)
+
+
+def picture_layers(shown: CanvasPicture, room_bytes: int) -> list[bytes] | None:
+    """The two layers, warp and picture, in at most room_bytes; None if there is no room for a picture."""
+    warp = shown.warp.encode()
+    found = best_picture(shown.picture, shown.counts, room_bytes - len(warp))
+    return None if found is None else [warp, found.data]

@@ -1,0 +1,56 @@
+"""Receiver: the picture of the layers on the rebuilt person, and the person where the picture has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from somacast.geometry.projection import project_picture
+from somacast.geometry.reconstruction import Reconstruction
+from somacast.systems.aflsc.labels.space import LabelSpace
+from somacast.systems.aflsc.labels.state import PersonState
+from somacast.systems.aflsc.picture_layer.canvas import Canvas
+from somacast.systems.aflsc.picture_layer.coding import decode_picture
+from somacast.systems.aflsc.picture_layer.send import CANVAS_PX, body_mesh
+from somacast.systems.aflsc.picture_layer.warp import Warp
+from somacast.systems.aflsc.receiver.assemble import pelvis_place
+from somacast.timing import stage
+from somacast.types import PointCloud
+
+
+def show_picture(
+    human: Reconstruction, state: PersonState, space: LabelSpace, layers: Sequence[bytes]
+) -> Reconstruction:
+    """The person with the picture on all that its camera saw, moved onto it; layers: warp, then the picture if it came.
+
+    BitstreamError for layers that no sender makes.
+    """
+    canvas = Canvas.of(body_mesh(state, space).vertices, pelvis_place(state))
+    warp = Warp.decode(layers[0])
+    mesh = human.surface()
+    if len(layers) > 1:
+        width = max(round(CANVAS_PX * canvas.aspect), 16)
+        with stage("picture"):
+            picture = decode_picture(layers[1], width, CANVAS_PX)
+        with stage("projection"):
+            mesh = project_picture(mesh, picture, canvas.camera(width, CANVAS_PX))
+    return moved_onto(replace(human, mesh=mesh), canvas, warp)
+
+
+def moved_onto(human: Reconstruction, canvas: Canvas, warp: Warp) -> Reconstruction:
+    """The surface moved by the warp; what the pelvis moves becomes part of its place before the camera. Joints stay
+    where the labels say: what the outline tells of them they know already."""
+    origin = np.zeros((1, 3), np.float32)
+    whole = canvas.moved(origin, warp.moves(canvas.places(origin), canvas.aspect))
+
+    def moved(points: np.ndarray) -> np.ndarray:
+        return canvas.moved(points, warp.moves(canvas.places(points), canvas.aspect)) - whole
+
+    mesh, cloud = human.surface(), human.cloud
+    place = (whole[0] * [1, -1, -1]).astype(np.float32)
+    place += human.pelvis_m if human.pelvis_m is not None else canvas.pelvis_m.astype(np.float32)
+    if cloud is not None:
+        cloud = PointCloud(moved(cloud.points), cloud.normals, cloud.colors)
+    return replace(human, mesh=replace(mesh, vertices=moved(mesh.vertices)), cloud=cloud, pelvis_m=place)

@@ -1,0 +1,243 @@
+"""The picture behind the labels: canvas, warp, fit, coded picture, and a person through the real networks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from somacast.bitstream.container import pack, unpack
+from somacast.errors import BitstreamError
+from somacast.geometry.rasteriser import render_camera
+from somacast.geometry.reconstruction import Reconstruction
+from somacast.pipeline.still.receiver import Receiver
+from somacast.pipeline.still.sender import Sender, SenderResult
+from somacast.synthetic.datasets.loaders import EvalItem, synthetic_test
+from somacast.systems import registry
+from somacast.systems.aflsc.networks.loading import load_tables
+from somacast.systems.aflsc.picture_layer.canvas import Canvas, grid_places, sample
+from somacast.systems.aflsc.picture_layer.coding import best_picture, decode_picture
+from somacast.systems.aflsc.picture_layer.fit import FIT_PX, fit_warp
+from somacast.systems.aflsc.picture_layer.send import body_mesh
+from somacast.systems.aflsc.picture_layer.show import moved_onto
+from somacast.systems.aflsc.picture_layer.warp import COLUMNS, REACH, ROWS, STEP, Warp, interpolated
+from somacast.types import Mesh, Payload
+
+PELVIS_M = np.array([0.2, -0.1, 3.0])
+
+
+@pytest.fixture(scope="module")
+def body() -> Mesh:
+    """Somebody of mean build in the pose of the basis' middle."""
+    space = load_tables().space
+    values = np.array([label.mean for label in space.vocabulary.labels])
+    return body_mesh(space.state(values), space)
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a & b).sum() / (a | b).sum())
+
+
+# -- canvas ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_canvas_holds_the_body_with_a_margin(body):
+    canvas = Canvas.of(body.vertices, PELVIS_M)
+    places = canvas.places(body.vertices)
+    assert places.min() > 0.02 and places.max() < 0.98
+    seen = render_camera(body, canvas.camera(round(200 * canvas.aspect), 200)).mask
+    rows = np.flatnonzero(seen.any(1))
+    assert rows[0] > 2 and rows[-1] < 197 and rows[-1] - rows[0] > 170
+
+
+def test_places_and_camera_agree(body):
+    canvas = Canvas.of(body.vertices, PELVIS_M)
+    pixels = canvas.camera(120, 300).project(body.vertices.astype(np.float64))[:, :2]
+    assert np.allclose(pixels / [120, 300], canvas.places(body.vertices), atol=1e-6)
+    tangents = canvas.tangents(np.array([[0.0, 0.0], [1.0, 1.0]]))
+    assert np.allclose(tangents, [canvas.low, canvas.high])
+
+
+def test_points_that_are_moved_appear_where_they_should(body):
+    canvas = Canvas.of(body.vertices, PELVIS_M)
+    by = np.tile([0.03, -0.02], (len(body.vertices), 1))
+    moved = canvas.moved(body.vertices, by)
+    assert np.allclose(canvas.places(moved) - canvas.places(body.vertices), by, atol=1e-5)
+    assert np.array_equal(moved[:, 2], body.vertices[:, 2])
+
+
+def test_sampling_between_pixels_is_linear_and_goes_on_beyond_the_border():
+    ramp = np.tile(np.arange(8, dtype=np.float32), (4, 1))
+    assert sample(ramp, np.array([3.5, 1.5])) == 3 and sample(ramp, np.array([4.0, 2.2])) == pytest.approx(3.5)
+    assert sample(ramp, np.array([-9.0, 0.0])) == 0 and sample(ramp, np.array([99.0, 9.0])) == 7
+    assert sample(np.stack([ramp, 2 * ramp], -1), np.array([[4.0, 2.0]])).tolist() == [[3.5, 7.0]]
+
+
+# -- warp --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_warp_comes_back_exactly():
+    rng = np.random.default_rng(0)
+    for size in (0.0, 0.004, 0.03, 0.3):
+        warp = Warp.nearest(size * rng.standard_normal((ROWS, COLUMNS, 2)))
+        assert np.array_equal(Warp.decode(warp.encode()).steps, warp.steps)
+
+
+def test_a_smooth_warp_is_few_bytes_and_none_is_next_to_nothing():
+    y, x = np.mgrid[:ROWS, :COLUMNS]
+    smooth = np.stack([0.02 * np.sin(y / 4), 0.02 * np.cos(x / 3)], -1)
+    assert len(Warp.nearest(np.zeros((ROWS, COLUMNS, 2))).encode()) <= 14
+    assert len(Warp.nearest(smooth).encode()) <= 30
+
+
+def test_differences_that_are_too_large_are_cut_not_wrapped():
+    field = np.zeros((ROWS, COLUMNS, 2))
+    field[5, 4] = 1.0
+    warp = Warp.nearest(field)
+    assert np.array_equal(Warp.decode(warp.encode()).steps, warp.steps)
+    assert 0 < warp.steps[5, 4, 0] <= 2 * REACH
+
+
+def test_damaged_warps_are_refused_or_move_within_bounds():
+    with pytest.raises(BitstreamError):
+        Warp.decode(Warp.nearest(np.zeros((ROWS, COLUMNS, 2))).encode() + b"\1" * 40)
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        try:
+            warp = Warp.decode(rng.integers(0, 256, 30, np.uint8).tobytes())
+        except BitstreamError:
+            continue
+        assert np.abs(warp.steps * STEP).max() <= 1
+
+
+def test_moves_are_shares_of_both_sides():
+    steps = np.zeros((ROWS, COLUMNS, 2), np.int64)
+    steps[:] = [4, 2]
+    move = Warp(steps).moves(np.array([[0.3, 0.7]]), aspect=0.5)
+    assert np.allclose(move, [[4 * STEP / 0.5, 2 * STEP]])
+    corner = np.zeros((ROWS, COLUMNS, 2))
+    corner[0, 0] = [1, 3]
+    assert np.allclose(interpolated(corner, np.array([[0.0, 0.0], [0.5, 0.5]])), [[1, 3], [0, 0]])
+
+
+# -- fit ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["moved", "wider", "taller", "none"])
+def test_the_warp_brings_the_body_onto_another_outline(body, kind):
+    canvas = Canvas.of(body.vertices, PELVIS_M)
+    width = round(FIT_PX * canvas.aspect)
+    camera = canvas.camera(width, FIT_PX)
+    change = {"moved": ([1, 1, 1], [0.04, 0.02, 0]), "wider": ([1.12, 1, 1], [0, 0, 0]),
+              "taller": ([1, 1.05, 1], [0, 0, 0]), "none": ([1, 1, 1], [0, 0, 0])}[kind]  # fmt: skip
+    other = (body.vertices * np.array(change[0]) + change[1]).astype(np.float32)
+    wanted = render_camera(Mesh(other, body.faces), camera).mask
+    warp = Warp.nearest(fit_warp(body, canvas, wanted.astype(np.float32)))
+    human = moved_onto(Reconstruction(body, pelvis_m=PELVIS_M.astype(np.float32)), canvas, warp)
+    place = (human.pelvis_m - PELVIS_M) * [1, -1, -1]
+    shown = render_camera(Mesh((human.surface().vertices + place).astype(np.float32), body.faces), camera).mask
+    before = iou(render_camera(body, camera).mask, wanted)
+    assert iou(shown, wanted) > 0.95 and iou(shown, wanted) > before - 0.02
+
+
+def test_nothing_to_fit_to_moves_nothing(body):
+    canvas = Canvas.of(body.vertices, PELVIS_M)
+    width = round(FIT_PX * canvas.aspect)
+    assert not fit_warp(body, canvas, np.zeros((FIT_PX, width), np.float32)).any()
+
+
+# -- the picture -------------------------------------------------------------------------------------------------------
+
+
+def test_the_best_picture_fits_and_gets_better_with_room():
+    y, x = np.mgrid[:320, :160]
+    picture = np.stack([0.5 + 0.4 * np.sin(x / (5 + k)) * np.sin(y / 11) for k in range(3)], -1).astype(np.float32)
+    counts = ((x - 80) / 60) ** 2 + ((y - 160) / 140) ** 2 < 1
+    errors = []
+    for room in (80, 300, 1500):
+        found = best_picture(picture, counts, room)
+        assert found is not None and len(found.data) <= room
+        assert decode_picture(found.data, 160, 320).shape == (320, 160, 3)
+        errors.append(found.error)
+    assert errors[0] > errors[1] > errors[2]
+    assert best_picture(picture, counts, 4) is None
+
+
+@pytest.mark.parametrize("data", [b"", b"\5\5", b"\0\5abc", b"\4\4" + b"x" * 30])
+def test_picture_layers_that_hold_none_are_refused(data):
+    with pytest.raises(BitstreamError):
+        decode_picture(data, 64, 64)
+
+
+def test_places_of_a_grid_are_the_middles_of_pixels():
+    assert grid_places(2, 4)[0].tolist() == [[0.25, 0.125], [0.75, 0.125]]
+
+
+# -- through the real networks -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def item() -> EvalItem:
+    return next(iter(synthetic_test(1)))
+
+
+@pytest.fixture(scope="module")
+def sent(item) -> dict[int, SenderResult]:
+    sender = Sender()
+    return {budget: sender.encode(item.capture(), budget) for budget in (110, 400, 900)}
+
+
+def test_budgets_are_kept_and_spent(sent):
+    for budget, result in sent.items():
+        assert len(result.data) <= budget
+    assert len(unpack(sent[110].data)[0].layers) <= 4
+    for budget in (400, 900):
+        assert len(sent[budget].data) > 0.85 * budget and len(unpack(sent[budget].data)[0].layers) == 6
+
+
+def test_the_picture_brings_the_person_nearer_to_the_input(sent, item):
+    """Error of colours where both are seen through the sender's own camera."""
+    receiver = Receiver()
+    errors, overlaps = [], []
+    for result in sent.values():
+        human = receiver.decode(result.data).human
+        camera = _camera(item, human.pelvis_m)
+        seen = human.render(camera)
+        truth = item.true_silhouette() > 0.5
+        both = seen.mask & truth
+        errors.append(float(np.abs(seen.rgb - item.frame.image)[both].mean()))
+        overlaps.append(iou(seen.mask, truth))
+    assert overlaps[1] > overlaps[0] and overlaps[1] > 0.85
+    assert errors[2] < errors[0]
+
+
+def _camera(item: EvalItem, pelvis_m: np.ndarray):
+    from dataclasses import replace
+
+    return replace(item.frame.lens, rotation=np.diag([1.0, -1.0, -1.0]), translation=pelvis_m.astype(np.float64))
+
+
+def test_a_file_without_its_picture_still_gives_the_person(sent):
+    payload, _ = unpack(sent[400].data)
+    cut = sent[400].data[: -len(payload.layers[-1]) // 2]
+    shorter, notes = unpack(cut)
+    assert len(shorter.layers) == 5 and shorter.announced == 6 and notes
+    human = Receiver().decode(cut).human
+    labels_alone = sent[400].data[: -len(payload.layers[-1]) - len(payload.layers[-2]) - 4]
+    plain = Receiver().decode(labels_alone).human
+    assert len(human.surface().faces) == len(plain.surface().faces)
+    codec = load_tables().codec
+    kept, _ = unpack(labels_alone)
+    assert np.array_equal(codec.symbols(kept.layers, kept.announced), codec.symbols(payload.layers, payload.announced))
+
+
+def test_a_picture_layer_of_nonsense_is_refused(sent):
+    payload, _ = unpack(sent[400].data)
+    layers = [*payload.layers[:5], b"\4\x08" + bytes(200)]
+    with pytest.raises(BitstreamError):
+        Receiver().decode(pack(Payload(payload.system, payload.weights_digest, layers)))
+
+
+def test_info_tells_of_the_picture(sent):
+    described = registry.get("aflsc").spec.describe(unpack(sent[900].data)[0])
+    assert described["picture_bytes"] > 500 and described["picture"].endswith(" px")
+    assert "picture" not in registry.get("aflsc").spec.describe(unpack(sent[110].data)[0])
