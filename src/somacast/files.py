@@ -17,7 +17,7 @@ _BINARY = getattr(os, "O_BINARY", 0)  # without it Windows writes two bytes for 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def _explain(path: Path, size_bytes: int, error: OSError) -> SomacastError:
+def explain_fault(path: Path, size_bytes: int, error: OSError) -> SomacastError:
     if error.errno in _FULL:
         return SomacastError(f"{path}: the disk is full, {size_bytes} bytes could not be written")
     return SomacastError(f"{path}: cannot be written ({error.strerror or error})")
@@ -45,7 +45,7 @@ def check_output_path(path: str | os.PathLike[str]) -> Path:
         if found is None or stat.S_ISREG(found.st_mode):  # devices and pipes are not replaced
             _check_folder(target, _followed(target).parent)
     except OSError as error:  # a name too long, a loop of links
-        raise _explain(target, 0, error) from error
+        raise explain_fault(target, 0, error) from error
     return target
 
 
@@ -60,7 +60,7 @@ def check_output_folder(path: str | os.PathLike[str]) -> Path:
             raise SomacastError(f"{target}: expected a folder, got a file" + (f" ({there})" if there != target else ""))
         _check_folder(target, there)
     except OSError as error:
-        raise _explain(target, 0, error) from error
+        raise explain_fault(target, 0, error) from error
     return target
 
 
@@ -153,7 +153,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise _explain(target, len(data), error) from error
+            raise explain_fault(target, len(data), error) from error
         return
     target = _followed(target)
     # A short name of its own: a long target name plus a suffix could pass the limit of the file system.
@@ -169,5 +169,5 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise _explain(target, len(data), error) from error
+            raise explain_fault(target, len(data), error) from error
         raise

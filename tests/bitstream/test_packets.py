@@ -106,14 +106,27 @@ def test_one_forged_number_does_not_carry_the_count_off() -> None:
 
 
 def test_video_file_round_trip_and_cuts() -> None:
-    parts = [b"one", b"two" * 50, b"3"]
-    data = video.video_head("aflsc", DIGEST) + b"".join(map(video.record, parts))
-    assert video.is_video(data) and video.read_head(data) == ("aflsc", DIGEST)
-    assert list(video.read_records(data)) == parts
-    assert list(video.read_records(data[:-1])) == parts[:2]
+    motion = Motion(0, 7, 4, 2, 9, 3, 2, b"payload", 3)
+    records = [
+        video.Who(0, b"one"), video.Absent(0, 3_000_000), video.Frames((3_000_000, 3_040_000), motion, 7),
+        video.Turn(300), video.Who(300, b"two" * 50), video.End(86_400_000_000),
+    ]  # fmt: skip
+    writer = video.RecordWriter(DIGEST)
+    data = video.video_head("aflsc", DIGEST) + b"".join(map(writer.record, records))
+    reader = video.RecordReader(data)
+    assert video.is_video(data) and (reader.system, reader.digest) == ("aflsc", DIGEST)
+    read = list(reader)
+    assert [*read[:2], *read[3:]] == [*records[:2], *records[3:]] and not reader.cut
+    assert read[2].times_us == (3_000_000, 3_040_000)
+    # ticks are counted, not sent: the first frame stands for itself or goes back to the one before
+    assert (read[2].motion.payload, read[2].motion.tick - read[2].motion.reference % -65536) == (b"payload", 4)
+    short = video.RecordReader(data[:-1])
+    assert list(short) == read[:-1] and short.cut
     with pytest.raises(BitstreamError, match="cut"):
-        video.read_head(data[:5])
+        video.RecordReader(data[:5])
     with pytest.raises(BitstreamError, match="no .soma video"):
-        video.read_head(b"\x9eS\x24xxxxxxxx")
+        video.RecordReader(b"\x9eS\x24xxxxxxxx")
     with pytest.raises(BitstreamError, match="damaged"):
-        list(video.read_records(video.video_head("aflsc", DIGEST) + b"\0\0"))
+        list(video.RecordReader(video.video_head("aflsc", DIGEST) + b"\0\1\1"))
+    with pytest.raises(BitstreamError, match="does not match its check"):
+        list(video.RecordReader(data[:-1] + bytes([data[-1] ^ 1])))

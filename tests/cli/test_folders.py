@@ -73,6 +73,17 @@ def test_a_folder_there_and_back(capsys, folder, tmp_path):
     assert "1 kept" in capsys.readouterr().err
     assert cli.main(["decode", str(out), "-o", str(models), "--format", "ply", "--workers", "1"]) == 0
     assert sorted(p.relative_to(models).as_posix() for p in models.rglob("*.ply")) == ["sub/two_1.ply", "sub/two_2.ply"]
+    files = [str(path) for path in sorted(out.rglob("*.soma"))]
+    assert cli.main(["decode", *files, "-o", str(tmp_path / "two.glb")]) == 0
+    assert "2 people" in capsys.readouterr().err and (tmp_path / "two.glb").read_bytes()[:4] == b"glTF"
+
+
+def test_several_files_go_into_one_model(capsys, folder, tmp_path):
+    file = folder / "bad.jpg"
+    assert "expected a file name ending in .glb" in fails(capsys, "decode", file, file, "-o", tmp_path / "a.bvh")
+    assert "--rig is for one file" in fails(capsys, "decode", file, file, "-o", tmp_path / "a.glb", "--rig")
+    assert "bad.jpg: this is no .soma file" in fails(capsys, "decode", file, file, "-o", tmp_path / "a.glb")
+    assert "one folder alone" in fails(capsys, "decode", folder, file, "-o", tmp_path / "out")
 
 
 def test_times_are_rough():

@@ -140,13 +140,12 @@ def target_still() -> tuple[Callable[[bytes], None], list[bytes]]:
 
 
 def target_video() -> tuple[Callable[[bytes], None], list[bytes]]:
-    """A .soma video: as it is, and with the checks of its packets made right."""
-    from somacast.bench.robustness.fuzz_readers import video
+    """A .soma video: as it is, and with the checks of its records made right."""
+    from somacast.bench.robustness.fuzz_readers import packets_video, play_video, records_of, video
     from somacast.bench.robustness.fuzz_session import Session
-    from somacast.bench.robustness.mutate import sealed_packet
-    from somacast.bitstream.video import HEAD_BYTES, read_records, record
+    from somacast.bench.robustness.mutate import sealed_record
+    from somacast.bitstream.video import HEAD_BYTES
     from somacast.errors import SomacastError
-    from somacast.pipeline.video.files import read_video
 
     session = Session(0)
     session.settle(2.0)
@@ -154,12 +153,12 @@ def target_video() -> tuple[Callable[[bytes], None], list[bytes]]:
 
     def run(data: bytes) -> None:
         with contextlib.suppress(SomacastError):
-            read_video(data)
+            play_video(data)
         with contextlib.suppress(SomacastError):
-            packets = [sealed_packet(packet, session.digest) for packet in read_records(data)]
-            read_video(whole[:HEAD_BYTES] + b"".join(map(record, packets)))
+            sealed = [sealed_record(one, session.digest) for one in data[HEAD_BYTES:].split(b"\n\n")]
+            play_video(whole[:HEAD_BYTES] + b"".join(sealed))
 
-    return run, [whole]
+    return run, [whole, packets_video(session), whole[:HEAD_BYTES] + b"\n\n".join(records_of(whole))]
 
 
 def target_report() -> tuple[Callable[[bytes], None], list[bytes]]:

@@ -17,7 +17,8 @@ from somacast.errors import BitstreamError, SomacastError
 from somacast.types import Payload
 
 MAGIC = b"\x9eS"  # no text begins so: UTF-8 never has such a first byte, and it is no letter in Latin-1
-VERSION = 4  # 3 is video, see video.py
+VERSION = 4  # 3 and 5 are videos, see video.py
+NEWEST_VERSION = 5
 DIGEST_BYTES = 3
 MAX_LAYERS = 255
 MAX_LAYER_BYTES = (1 << 24) - 1
@@ -36,7 +37,7 @@ def pack(payload: Payload) -> bytes:
     number, name = system_bytes(payload.system)
     head = MAGIC + bytes([VERSION << 4 | min(count, _MANY), number]) + payload.weights_digest + name
     head += bytes([count]) if count >= _MANY else b""
-    head += b"".join(_varint(len(layer)) for layer in payload.layers)
+    head += b"".join(varint(len(layer)) for layer in payload.layers)
     base = payload.layers[0]
     out = head + _crc(head + base, _CRC_BYTES) + base
     return out + b"".join(layer + _layer_crc(index, layer) for index, layer in enumerate(payload.layers[1:], 1))
@@ -46,7 +47,7 @@ def packed_bytes(system: str, layer_lengths: Sequence[int]) -> int:
     """Size in bytes of the file of a system that holds layers of these lengths."""
     count = len(layer_lengths)
     head = _FIXED_BYTES + len(system_bytes(system)[1]) + (count >= _MANY)
-    head += sum(len(_varint(length)) for length in layer_lengths)
+    head += sum(len(varint(length)) for length in layer_lengths)
     return head + _CRC_BYTES + sum(layer_lengths) + _LAYER_CRC_BYTES * (count - 1)
 
 
@@ -115,9 +116,9 @@ def _check_start(data: bytes) -> int:
     if not MAGIC.startswith(data[:2]):
         raise BitstreamError(f"this is no .soma file: it starts with {data[:4]!r}, expected {MAGIC!r}")
     version = data[2] >> 4 if len(data) > 2 else VERSION
-    if version > VERSION:
+    if version > NEWEST_VERSION:
         raise BitstreamError(
-            f"the .soma file has format version {version}, this reader knows version {VERSION}: update somacast"
+            f"the .soma file has format version {version}, this reader knows version {NEWEST_VERSION}: update somacast"
         )
     if version not in (_OLD_VERSION, VERSION):
         raise BitstreamError(f"damaged .soma file: format version {version}, expected {_OLD_VERSION} or {VERSION}")
@@ -166,7 +167,7 @@ def _crc(data: bytes, count: int) -> bytes:
     return google_crc32c.value(data).to_bytes(4, "little")[:count]
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
     """Seven bits a byte, lowest first, top bit set on all but the last (LEB128)."""
     out = bytearray()
     while value > 0x7F:

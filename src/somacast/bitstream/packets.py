@@ -84,11 +84,12 @@ class LivePacket:
     body: Body
 
 
-def pack_packet(packet: LivePacket, digest: bytes) -> bytes:
-    """The bytes of a packet; digest: three bytes that name the weights. SomacastError if a field is out of range."""
+def pack_packet(packet: LivePacket, digest: bytes, most_bytes: int = MAX_PACKET_BYTES) -> bytes:
+    """The bytes of a packet; digest: three bytes that name the weights; most_bytes: that one may have beside those of a
+    person. SomacastError if a field is out of range."""
     body = packet.body
     kind, content = _write_body(body)
-    limit = MAX_PERSON_BYTES if isinstance(body, Person) else MAX_PACKET_BYTES
+    limit = MAX_PERSON_BYTES if isinstance(body, Person) else most_bytes
     try:
         head = _HEAD.pack(VERSION << 4 | kind, packet.sequence, packet.epoch)
     except struct.error as fault:

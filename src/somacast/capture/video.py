@@ -289,13 +289,17 @@ def _noted(webcam: VideoSource, size_px: tuple[int, int], fps: float) -> VideoSo
 # -- writing -----------------------------------------------------------------------------------------------------------
 
 _CODECS = {".mp4": "libx264", ".webm": "libvpx-vp9"}
+_FINE = Fraction(1, 90_000)  # unit of times that are not even
 
 
-def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float = 30.0) -> int:
+def write_video(
+    path: str | Path, frames: Iterable[np.ndarray], fps: float = 30.0, times_s: Iterable[float] | None = None
+) -> int:
     """Write pictures [H, W, 3], uint8 or floats in [0, 1], all of one size, as .mp4 (H.264) or .webm (VP9).
 
-    Returns the number of frames. The file appears whole or not at all; odd sides lose their last row or column.
-    Raises SomacastError for another suffix, no frames, frames that differ in size, fps outside 1 to 240.
+    times_s: when each is shown, rising from 0 on; None: `fps` a second. Pictures are taken one at a time. Returns the
+    number of frames. The file appears whole or not at all; odd sides lose their last row or column. Raises
+    SomacastError for another suffix, no frames, frames that differ in size, fps outside 1 to 240.
     """
     require("av", "writing videos")
     target = check_output_path(path)
@@ -308,6 +312,7 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float = 30.
     buffer, count, shape = io.BytesIO(), 0, None
     stream: Any = None
     codec, rate = _CODECS[target.suffix.lower()], Fraction(fps).limit_denominator(1001)
+    when = None if times_s is None else iter(times_s)
     with av.open(buffer, "w", format=target.suffix[1:].lower()) as container:
         for image in frames:
             pixels = image if image.dtype == np.uint8 else np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
@@ -318,7 +323,12 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float = 30.
             if stream is None:
                 stream = container.add_stream(codec, rate=rate)
                 stream.width, stream.height, stream.pix_fmt = pixels.shape[1], pixels.shape[0], "yuv420p"
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+                if when is not None:
+                    stream.time_base = stream.codec_context.time_base = _FINE
+            picture = av.VideoFrame.from_ndarray(pixels, "rgb24")
+            if when is not None:
+                picture.pts, picture.time_base = round(next(when) / _FINE), _FINE
+            container.mux(stream.encode(picture))
             count += 1
         if stream is None:
             raise SomacastError(f"{path}: expected at least one frame for a video, got none")

@@ -18,7 +18,7 @@ Format = Literal["glb", "ply", "obj", "bvh", "vrm", "mp4", "webm"]
 STILL_SUFFIXES = (".glb", ".ply", ".obj", ".bvh", ".vrm")
 VIDEO_SUFFIXES = (".mp4", ".webm")
 SUFFIXES = (*STILL_SUFFIXES, *VIDEO_SUFFIXES)
-LARGEST_BYTES = 64 << 20  # of a video; a still has a few hundred
+LARGEST_BYTES = 64 << 20  # of a still, which has a few hundred
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Arguments:
 
     Example: somacast decode person.soma -o person.vrm --vrm-author "Jo Doe"
 
+    Example: somacast decode party_1.soma party_2.soma -o party.glb
+
     Of a folder every .soma file becomes one of the kind of --format, on several processes; the same command goes on
     where it was stopped. The exit code is 3 if some files were refused.
 
@@ -45,6 +47,8 @@ class Arguments:
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"]), Written(SUFFIXES, stream="format", beside="file")]
     """file to write: .glb, .ply or .obj; .bvh for the skeleton; .vrm for an avatar; of a video .mp4 or .webm too; - for
     standard output, with --format; of a folder the folder for them"""
+    others: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """further people of the same picture: all stand in one .glb, .ply or .obj as they stood before the camera"""
     rig: bool = False
     """give the .glb of a still a skeleton, so that animation tools can pose the person"""
     origin: Origin = "ground"
@@ -93,6 +97,8 @@ def run(arguments: Arguments) -> int:
     """Decode, write."""
     if arguments.file.is_dir():
         return _folder(arguments)
+    if arguments.others:
+        return _group(arguments)
     if arguments.format and arguments.out.suffix.lower() != f".{arguments.format}":
         raise SomacastError(f"{arguments.out}: expected a file name ending in .{arguments.format}, as --format says")
     if arguments.report or arguments.workers or arguments.overwrite:
@@ -104,10 +110,43 @@ def run(arguments: Arguments) -> int:
     return 0
 
 
+def _group(arguments: Arguments) -> int:
+    """Several people of one picture in one file."""
+    from somacast.bitstream.video import is_video
+    from somacast.files import check_apart
+    from somacast.formats.people import save_people
+    from somacast.options import check_output
+
+    files = (arguments.file, *arguments.others)
+    check_output(arguments.out, (".glb", ".ply", ".obj"))
+    check_apart(files, [arguments.out])
+    for name in ("rig", "preview", "report", "workers", "overwrite"):
+        if getattr(arguments, name):
+            raise SomacastError(f"--{name} is for one file; expected none for {len(files)}")
+    people, notes = {}, []
+    for number, path in enumerate(files, 1):
+        data = read_file(path, "a .soma file", LARGEST_BYTES)
+        if is_video(data):
+            raise SomacastError(f"{path}: is a video; expected people of one picture")
+        try:
+            result = _receiver(arguments.device).decode(data)
+        except SomacastError as fault:
+            raise type(fault)(f"{path}: {fault}") from fault
+        name = f"{path.stem} ({number})" if path.stem in people else path.stem
+        people[name] = result.human
+        notes += [f"{path.stem}: {note}" for note in result.notes]
+    save_people(people, arguments.out, arguments.export)
+    show_notes(notes)
+    print(f"{arguments.out}: {len(people)} people")
+    return 0
+
+
 def _folder(arguments: Arguments) -> int:
     """Every .soma file of a folder."""
     from somacast.cli.folders import refuse_options, run_folder
 
+    if arguments.others:
+        raise SomacastError(f"{arguments.others[0]}: expected one folder alone, or people of one picture")
     refuse_options(arguments, ["preview"])
     if arguments.rig and arguments.format not in (None, "glb"):
         raise SomacastError(f"--rig is for --format glb; expected that, got {arguments.format}")
@@ -138,11 +177,12 @@ def decode(arguments: Arguments) -> Decoded:
     if arguments.rig and arguments.out.suffix.lower() != ".glb":
         raise SomacastError(f"{arguments.out}: --rig is for .glb files")
     arguments.export.check(arguments.out)
-    data = read_file(arguments.file, "a .soma file", LARGEST_BYTES)
-    from somacast.bitstream.video import is_video
+    from somacast.pipeline.video.journal import opened_video
 
-    if is_video(data):
-        return _video(arguments, data)
+    with opened_video(arguments.file) as video:
+        if video is not None:
+            return _video(arguments, video)
+    data = read_file(arguments.file, "a .soma file", LARGEST_BYTES)
     if arguments.out.suffix.lower() in VIDEO_SUFFIXES:
         expected = ", ".join(STILL_SUFFIXES)
         raise SomacastError(f"{arguments.out}: {arguments.file} holds one picture; expected one of {expected}")
@@ -197,10 +237,10 @@ def _video(arguments: Arguments, data: bytes) -> Decoded:
 
     start = time.perf_counter()
     video = read_video(data)
-    system = registry.get(video.who.system)
+    system = registry.get(video.system)
     decoder = system.decoder(arguments.device)
     notes = write_video_person(video, system, decoder, arguments.out, arguments.preview, arguments.export)
-    seconds, frames = float(video.times_s[-1]), len(video.times_s)
+    seconds, frames = video.end_s, len(video.times_s)
     spent = milliseconds(time.perf_counter() - start)
     line = f"{arguments.out}: {frames} frames, {seconds:.1f} s, from {len(data):,} bytes ({spent})"
     return Decoded([*video.notes, *notes], line)

@@ -203,19 +203,18 @@ def _video(arguments: Arguments) -> Encoded:
     source, captures = captures_of(str(arguments.image), options, arguments.height_m)
     from rich.console import Console
 
-    from somacast.files import write_atomically
-    from somacast.pipeline.video.files import encode_video
-    from somacast.systems import registry
+    from somacast.pipeline.video.encode import encode_video
+    from somacast.pipeline.video.journal import video_file
     from somacast.weights.sessions import one_blas_thread
 
+    system = registry.get(arguments.system)
     with source, Console(stderr=True).status("looking at the first frame") as line, one_blas_thread():
-        system = registry.get(arguments.system)
         tracker = system.tracker(arguments.device, careful=True)
-        data, report = encode_video(
-            captures, system, tracker, arguments.kbit_s, lambda n, s: line.update(f"{n} frames, {s:.1f} s of video")
-        )
-    write_atomically(arguments.out, data)
-    span = max(report.seconds, 1e-9)
-    rate = f", {8 * len(data) / span / 1000:.1f} kbit/s" if report.frames > 1 else ""
-    text = f"{arguments.out}: {len(data):,} bytes for {report.frames} frames in {report.seconds:.1f} s{rate}"
+        with video_file(arguments.out, system, arguments.kbit_s) as (journal, writer):
+            report = encode_video(
+                captures, writer, tracker, lambda n, s: line.update(f"{n} frames, {s:.1f} s of video")
+            )
+            size = journal.finish()
+    rate = f", {8 * size / report.seconds / 1000:.1f} kbit/s" if report.frames > 1 else ""
+    text = f"{arguments.out}: {size:,} bytes for {report.frames} frames in {report.seconds:.1f} s{rate}"
     return Encoded([*source.notes, *tracker.notes, *report.notes], text)

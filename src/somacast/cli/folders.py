@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from somacast.pipeline.batch.run import Summary
 
 LINES = 20  # of progress where nobody watches
-NAMES_OF_FILES = (".soma", ".glb", ".ply", ".obj", ".bvh", ".mp4", ".webm")
+NAMES_OF_FILES = (".soma", ".glb", ".ply", ".obj", ".bvh", ".vrm", ".mp4", ".webm")
 EXIT_SOME_REFUSED, EXIT_INTERRUPTED = 3, 130
 # Options that change no output.
 _OF_THE_RUN = ("out", "report", "workers", "overwrite", "device")
@@ -73,7 +73,7 @@ def run_folder(
 def refuse_options(arguments: Any, names: Iterable[str]) -> None:
     """SomacastError for the first of the options that is given: it is for one file."""
     for name in names:
-        if getattr(arguments, name) not in (None, False):
+        if getattr(arguments, name):
             raise SomacastError(f"--{name.replace('_', '-')} is for one file; expected none for a folder")
 
 

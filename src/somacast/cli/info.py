@@ -12,7 +12,7 @@ import tyro
 from somacast.cli.common import read_file, show_notes
 from somacast.options import Existing
 
-LARGEST_BYTES = 64 << 20  # of a video
+LARGEST_BYTES = 1 << 30  # of a video of days
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def encode_rigged_glb(rig: Rig, motion: Motion | None = None, camera_m: np.ndarr
         "skins": [skin(rig, arrays)],
         "materials": [matt(rig.mesh.faces)],
     }
-    if motion and len(motion.rotations) > 1:
+    if motion and (len(motion.rotations) > 1 or motion.seen_s is not None):
         document["animations"] = [_animation(motion, arrays)]
     _with_camera(document, camera_m)
     return finished(document, arrays)
@@ -154,8 +154,9 @@ def skeleton(rig: Rig, rotations: np.ndarray, pelvis_m: np.ndarray) -> list[dict
 
 
 def _animation(motion: Motion, arrays: GltfBuffer) -> dict[str, Any]:
-    """One sampler and channel for the rotation of every joint and one for the place of the pelvis."""
-    times = (np.arange(len(motion.rotations)) / motion.fps).astype("<f4")[:, None]
+    """One sampler and channel for the rotation of every joint and one for the place of the pelvis; where somebody is
+    not to be seen, one more shrinks the pelvis and all that hangs on it to nothing."""
+    times = motion.keys_s.astype("<f4")[:, None]
     if (np.diff(times[:, 0]) <= 0).any():
         raise SomacastError(f"motion: expected a length at which frames stay apart, got {times[-1, 0]:g} s")
     key = arrays.add(times, bounds=True)
@@ -166,4 +167,17 @@ def _animation(motion: Motion, arrays: GltfBuffer) -> dict[str, Any]:
     for number, (joint, path, values) in enumerate(tracks):
         samplers.append({"input": key, "output": arrays.add(values), "interpolation": "LINEAR"})
         channels.append({"sampler": number, "target": {"node": joint, "path": path}})
+    if motion.seen_s is not None:
+        when, sizes = _sizes(motion.seen_s)
+        samplers.append({"input": arrays.add(when, bounds=True), "output": arrays.add(sizes), "interpolation": "STEP"})
+        channels.append({"sampler": len(tracks), "target": {"node": 0, "path": "scale"}})
     return {"name": "motion", "samplers": samplers, "channels": channels}
+
+
+def _sizes(seen_s: tuple[tuple[float, float], ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Keys [K, 1] and scales [K, 3] of somebody who is to be seen only then."""
+    sizes = {0.0: 0.0}
+    for start_s, end_s in seen_s:
+        sizes |= {float(np.float32(start_s)): 1.0, float(np.float32(end_s)): 0.0}
+    when = np.array(sorted(sizes), "<f4")[:, None]
+    return when, np.repeat(np.array([[sizes[float(time_s)]] for time_s in when[:, 0]], "<f4"), 3, 1)

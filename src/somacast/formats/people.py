@@ -1,23 +1,27 @@
 """People into files of other programs: still or moving, on the ground or around the pelvis, in metres or centimetres.
 
 Reconstruction --save_person--> .glb .ply .obj, with joints .glb with a skin, .bvh
+several of one picture --save_people--> .glb, .ply, .obj
 Rig and Motion --save_motion--> .glb with a skin and an animation, .bvh
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from somacast.errors import SomacastError
 from somacast.files import write_atomically
 from somacast.formats.bvh import encode_bvh
 from somacast.formats.export import Export, Origin
-from somacast.formats.gltf_writer import encode_glb, encode_rigged_glb
+from somacast.formats.gltf_writer import encode_glb, encode_people_glb, encode_rigged_glb
 from somacast.formats.meshes import mesh_suffix, save_mesh
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.rig import Motion, Rig, rig_human, translated
+from somacast.geometry.sampling import byte_colors
 from somacast.types import Mesh
 
 PER_M = {"m": 1.0, "cm": 100.0}
@@ -49,6 +53,46 @@ def save_person(human: Reconstruction, path: Path, export: Export | None = None,
     else:
         vertices = (mesh.vertices + offset_m) * PER_M[export.units]
         save_mesh(replace(mesh, vertices=vertices.astype(np.float32)), path)
+
+
+def save_people(people: Mapping[str, Reconstruction], path: Path, export: Export | None = None) -> None:
+    """Write several people of one picture, by their names, as .glb (a node for each), .ply or .obj.
+
+    They stand to each other as they stood before the sender's camera: their middle above the origin, the lowest of them
+    on the ground, or with origin "pelvis" the first one's pelvis at the origin. SomacastError for another suffix and
+    for people of whom nobody knows where they stood.
+    """
+    export, suffix = export or Export(), mesh_suffix(path)
+    export.check(path)
+    meshes, places = {name: human.surface() for name, human in people.items()}, {}
+    for name, human in people.items():
+        if human.pelvis_m is None:
+            raise SomacastError(f"{name}: does not say where the person stood; expected one that stands among others")
+        places[name] = human.pelvis_m * VIEW_AXES
+    offset_m = -next(iter(places.values()))
+    if export.origin == "ground":
+        offset_m = -np.mean(list(places.values()), axis=0)
+        offset_m[1] = -min(float(meshes[name].vertices[:, 1].min()) + places[name][1] for name in people)
+    placed = {name: (meshes[name], places[name] + offset_m) for name in people}
+    if suffix == ".glb":
+        write_atomically(path, encode_people_glb(placed, offset_m))
+    else:
+        save_mesh(joined(placed.values(), PER_M[export.units]), path)
+
+
+def joined(placed: Iterable[tuple[Mesh, np.ndarray]], per_m: float = 1.0) -> Mesh:
+    """Meshes, each with where its origin stands, as one; per_m: units in a metre."""
+    vertices, faces, colors, count = [], [], [], 0
+    for mesh, place_m in placed:
+        vertices.append((mesh.vertices + place_m) * per_m)
+        faces.append(np.asarray(mesh.faces) + count)
+        colors.append(byte_colors(mesh) / np.float32(255))
+        count += len(mesh.vertices)
+    return Mesh(
+        np.concatenate(vertices).astype(np.float32),
+        np.concatenate(faces).astype(np.int32),
+        np.concatenate(colors).astype(np.float32),
+    )
 
 
 def save_motion(

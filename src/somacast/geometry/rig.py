@@ -44,12 +44,18 @@ def _check_mesh(mesh: Mesh) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Motion:
-    """Poses at even times, the first at 0 s: world rotations [T, 21, 3, 3] relative to the T-pose, places of the pelvis
-    [T, 3] in metres in the frame of the mesh, frames per second. Raises ValueError for what does not fit."""
+    """Poses in time: world rotations [T, 21, 3, 3] relative to the T-pose, places of the pelvis [T, 3] in metres in the
+    frame of the mesh.
+
+    times_s [T]: when each is taken, rising; None: at even times, `fps` of them a second, the first at 0 s. seen_s: from
+    when until when somebody is to be seen, in order; None: always. Raises ValueError for what does not fit.
+    """
 
     rotations: np.ndarray
     pelvis_m: np.ndarray
     fps: float = 30.0
+    times_s: np.ndarray | None = None
+    seen_s: tuple[tuple[float, float], ...] | None = None
 
     def __post_init__(self):
         rotations = check_rotations("motion rotations", self.rotations, (None, JOINT_COUNT, 3, 3))
@@ -59,6 +65,15 @@ class Motion:
             raise SomacastError("motion: expected at least one frame, got none")
         if not 0 < self.fps <= MAX_FPS:
             raise SomacastError(f"motion: expected above 0 to {MAX_FPS:g} frames per second, got {self.fps}")
+        if self.times_s is not None:
+            times_s = check_array("motion times", self.times_s, (len(rotations),))
+            if times_s[0] < 0 or (np.diff(times_s) <= 0).any():
+                raise SomacastError("motion: expected times from 0 s on that rise")
+
+    @property
+    def keys_s(self) -> np.ndarray:
+        """When each pose is taken [T]."""
+        return np.arange(len(self.rotations)) / self.fps if self.times_s is None else self.times_s
 
 
 @dataclass(frozen=True)

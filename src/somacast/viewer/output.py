@@ -15,8 +15,9 @@ from somacast.body.skeleton import local_rotations
 from somacast.formats.gltf_writer import encode_glb, encode_rigged_glb
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.rig import posed, still_rig
-from somacast.pipeline.live.outputs import Floor
+from somacast.pipeline.video.floor import Floor
 from somacast.systems.spec import LiveBody, LivePose
+from somacast.types import Payload
 from somacast.viewer.feed import PersonFeed
 
 WHOLE_PERSON_S = 0.1  # between whole people, of a system that makes each frame anew
@@ -38,7 +39,7 @@ class ViewerOutput:
         self._floor = Floor()
         self._lock = threading.Lock()
 
-    def person(self, body: LiveBody, number: int) -> None:
+    def person(self, body: LiveBody, number: int, who: Payload | None = None) -> None:
         with self._lock:
             self._body, self._version = body, self._version + 1
         if body.rig is not None:
@@ -65,6 +66,9 @@ class ViewerOutput:
         rig = still_rig(stands.surface())
         self.feed.set_person(encode_rigged_glb(rig), self._version)
         self.feed.set_pose(now_s, matrix_to_quaternion(rig.rotations), np.zeros(3), tick % (1 << 32))
+
+    def silence(self, now_s: float) -> None:
+        """The page holds the last pose by itself."""
 
     def status(self, status: dict[str, Any]) -> None:
         received = status["received"] + status.get("lost", 0)

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from somacast.bitstream.packets import Person, unpack_packet
+from somacast.bitstream.video import RecordWriter, Who, video_head
 from somacast.errors import SomacastError
 from somacast.network.channels.packet.profile import LinkProfile
 from somacast.network.transport.base import Inbox, Lane, Limits, TransportOptions, TransportStatistics
@@ -186,10 +188,9 @@ def test_receive_waits_on_the_real_clock_and_close_wakes_it():
 
 
 def test_addresses_of_files_open_files(tmp_path):
-    from somacast.bitstream.packets import End, LivePacket, pack_packet
-
-    path, packet = str(tmp_path / "walk.soma"), pack_packet(LivePacket(0, 0, End()), b"abc")
-    with open_sender(path, options=TransportOptions(file_head=b"\x9eS\x30\x01abc")) as sender:
-        sender.send(Lane.LIVE, packet)
-    with open_receiver(path) as receiver:
-        assert receiver.receive().data == packet
+    path = tmp_path / "walk.soma"
+    path.write_bytes(video_head("aflsc", b"abc") + RecordWriter(b"abc").record(Who(0, b"somebody")))
+    with open_receiver(str(path)) as receiver:
+        assert unpack_packet(receiver.receive().data, b"abc").body == Person(0, 0, b"somebody")
+    with pytest.raises(SomacastError, match="no way to a receiver"):
+        open_sender(str(path))

@@ -15,10 +15,12 @@ from somacast.body.table import TPOSE, load_body
 from somacast.errors import SomacastError
 from somacast.geometry.rig import posed
 from somacast.network.transport.memory import MemoryNetwork
-from somacast.pipeline.live.outputs import FileOutput, Floor, VmcOutput
+from somacast.pipeline.live.outputs import VmcOutput
+from somacast.pipeline.live.recording import FileOutput
 from somacast.pipeline.live.sender import LiveConfig, LiveSender
 from somacast.pipeline.live.sessions import ReceiveSession
 from somacast.pipeline.video.files import read_video
+from somacast.pipeline.video.floor import Floor
 from somacast.systems.spec import Decoder
 from somacast.viewer.output import ViewerOutput
 from support.network.live_cases import SYSTEM, coder, container
@@ -66,7 +68,7 @@ def test_a_session_is_kept_in_every_kind_of_file_and_sent_over_vmc(decoder: Deco
     assert heard.startswith(b"#bundle") and b"/VMC/Ext/Bone/Pos" in heard
     assert fed.session.receiver.person is not None
     for output in files:
-        assert str(output.path) in output.write(fed.session.receiver.person)
+        assert str(output.path) in output.finish()
     held = read_video((tmp_path / "kept.soma").read_bytes())
     assert len(held.times_s) > 8 and held.times_s[-1] > 0.4
     glb = (tmp_path / "kept.glb").read_bytes()
@@ -76,7 +78,7 @@ def test_a_session_is_kept_in_every_kind_of_file_and_sent_over_vmc(decoder: Deco
 
 def test_nothing_received_is_said_and_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(SomacastError, match="nothing was received"):
-        FileOutput(tmp_path / "a.glb", SYSTEM).write(None)
+        FileOutput(tmp_path / "a.glb", SYSTEM).finish()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -20,7 +20,8 @@ from somacast.cli.main import main
 from somacast.errors import SomacastError
 from somacast.formats.meshes import load_mesh
 from somacast.network.transport.memory import MemoryNetwork
-from somacast.pipeline.live.outputs import FileOutput, VmcOutput
+from somacast.pipeline.live.outputs import VmcOutput
+from somacast.pipeline.live.recording import FileOutput
 from somacast.pipeline.live.sender import LiveConfig
 from somacast.pipeline.live.sessions import ReceiveSession, SendOptions, SendSession
 from somacast.pipeline.sources import SourceOptions, open_source
@@ -153,13 +154,13 @@ def test_live_into_a_file_and_the_viewers_feed(tmp_path: Path):
     options = SendOptions(LiveConfig(batch_s=0.05, adapt=False))
     SendSession(source, sending, system, system.tracker(), options, 1).run(threading.Event())
     deadline = time.monotonic() + 10
-    while kept.writer.frames < 10 and time.monotonic() < deadline:
+    while kept.frames < 10 and time.monotonic() < deadline:
         time.sleep(0.05)
     stop.set()
     running.join(10)
     assert not session.faults and session.receiver.person is not None and session.receiver.missing() == {}
     assert {"person", "pose"} <= set(shown.feed._latest) and shown.snapshot()[:4] == b"glTF"
-    assert "frames" in kept.write(session.receiver.person)
+    assert "frames" in kept.finish()
     assert main(["info", str(tmp_path / "kept.soma")]) == 0
 
 

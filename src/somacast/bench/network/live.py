@@ -33,6 +33,7 @@ from somacast.network.transport.open import open_receiver
 from somacast.pipeline.live.sessions import ReceiveSession
 from somacast.systems import registry
 from somacast.systems.spec import LiveBody, LivePose
+from somacast.types import Payload
 
 LOADED_S = 30.0  # until a sender has loaded its networks
 VIEW_PX, EXTENT_M = 256, 2.2
@@ -52,7 +53,7 @@ class _Screen:
         self.number = -1
         self._body: LiveBody | None = None
 
-    def person(self, body: LiveBody, number: int) -> None:
+    def person(self, body: LiveBody, number: int, who: Payload | None) -> None:
         self._body, self.number = body, number
 
     def frame(self, now_s: float, tick: int, values: np.ndarray, human: Reconstruction) -> None:
@@ -68,6 +69,9 @@ class _Screen:
         self.delays_s.append((end - tick / TICKS_PER_S) % _WRAP_S)
         if self.first_s is None and self.number >= 0:
             self.first_s = end
+
+    def silence(self, now_s: float) -> None:
+        pass
 
     def status(self, status: dict[str, Any]) -> None:
         pass

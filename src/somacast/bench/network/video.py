@@ -105,10 +105,13 @@ def measure_rates(config: VideoBench) -> list[dict[str, Any]]:
 def _file_kbit_s(values: np.ndarray) -> float:
     from somacast.bench.network.live_stage import container
 
-    writer = VideoWriter(registry.get(registry.DEFAULT))
+    parts: list[bytes] = []
+    writer = VideoWriter(parts.append, registry.get(registry.DEFAULT))
+    writer.who(container())
     for number, row in enumerate(values):
         writer.frame(number / 30, row)
-    return 8 * len(writer.data(container())) / (len(values) / 30) / 1000
+    writer.end(len(values) / 30)
+    return 8 * sum(map(len, parts)) / (len(values) / 30) / 1000
 
 
 def _mean(rows: list[dict[str, float]]) -> dict[str, float]:

@@ -10,9 +10,22 @@ import numpy as np
 
 from somacast.bench.robustness.fuzz_meter import Meter
 from somacast.bench.robustness.fuzz_session import Session
-from somacast.bench.robustness.mutate import Mutator, sealed_container, sealed_packet, sealed_report
+from somacast.bench.robustness.mutate import Mutator, sealed_container, sealed_record, sealed_report
 from somacast.bitstream.packets import LivePacket, Motion, Person, pack_packet, unpack_packet
-from somacast.bitstream.video import read_records, record, video_head
+from somacast.bitstream.video import (
+    HEAD_BYTES,
+    PACKETS_VERSION,
+    Absent,
+    End,
+    Frames,
+    Record,
+    RecordReader,
+    RecordWriter,
+    Turn,
+    Who,
+    read_varint,
+    video_head,
+)
 from somacast.network.congestion.feedback import FeedbackRecorder, parse_report
 from somacast.network.transport.base import TO_RECEIVERS, Inbox, Lane, Limits, TransportStatistics
 from somacast.pipeline.still.receiver import open_payload
@@ -64,12 +77,36 @@ def reports(rng: np.random.Generator) -> list[bytes]:
 
 
 def video(session: Session) -> bytes:
-    """A short real video."""
-    sent = [unpack_packet(data, session.digest) for data in session.sent]
-    motions = [p.body for p in sent if isinstance(p.body, Motion) and p.body.reference is None][:3]
-    who = next(p.body for p in sent if isinstance(p.body, Person))
-    bodies = [pack_packet(LivePacket(k, 0, body), session.digest) for k, body in enumerate([who, *motions])]
-    return video_head(registry.DEFAULT, session.digest) + b"".join(map(record, bodies))
+    """A short real video with a record of every kind."""
+    bodies = [unpack_packet(data, session.digest).body for data in session.sent]
+    alone = [body for body in bodies if isinstance(body, Motion) and body.reference is None]
+    motions = [body for body in alone if not body.copies][:3]
+    who = next(body.container for body in bodies if isinstance(body, Person))
+    records: list[Record] = [Who(0, who), Who(1, who), Absent(0, 500_000)]
+    for number, motion in enumerate(motions):
+        start_us = (number + 1) * 2_000_000
+        times = tuple(start_us + 33_333 * k + 4_000 * (k % 3 == 1) for k in range(motion.count))
+        records += [Frames(times, motion, motion.tick), Turn(number % 2)]
+    writer = RecordWriter(session.digest)
+    head = video_head(registry.DEFAULT, session.digest)
+    return head + b"".join(map(writer.record, [*records, End(20_000_000)]))
+
+
+def packets_video(session: Session) -> bytes:
+    """A short real video of version 3."""
+    bodies = [unpack_packet(data, session.digest).body for data in session.sent][:20]
+    kept = [b for b in bodies if isinstance(b, Person) or (isinstance(b, Motion) and b.reference is None)]
+    packets = [pack_packet(LivePacket(k, 0, body), session.digest) for k, body in enumerate(kept)]
+    head = video_head(registry.DEFAULT, session.digest)
+    head = head[:2] + bytes([PACKETS_VERSION << 4]) + head[3:]
+    return head + b"".join(len(packet).to_bytes(2, "little") + packet for packet in packets)
+
+
+def play_video(data: bytes) -> None:
+    """Read a video, and every frame in it."""
+    held = read_video(data)
+    for number in range(len(held.times_s)):
+        held.row(number)
 
 
 def _attack_report(count: int, meter: Meter, rng: np.random.Generator, session: Session) -> None:
@@ -107,16 +144,22 @@ def _attack_still(count: int, meter: Meter, rng: np.random.Generator, session: S
 
 
 def _attack_video(count: int, meter: Meter, rng: np.random.Generator, session: Session) -> None:
-    whole = video(session)
-    mutate, packets = Mutator(rng, [whole]), list(read_records(whole))
+    whole, packets = video(session), packets_video(session)
+    mutate, records = Mutator(rng, [whole, packets]), records_of(whole)
     for number in range(count):
-        data = mutate(whole)
+        data = mutate(whole if number % 4 else packets)
         if number % 2:
-            place = int(rng.integers(len(packets)))
-            changed = [*packets]
-            changed[place] = sealed_packet(mutate(changed[place]), session.digest)[:16_384]
-            data = whole[:7] + b"".join(map(record, changed))
-        meter.call("video", read_video, data)
+            place = int(rng.integers(len(records)))
+            changed = [
+                sealed_record(mutate(one) if k == place else one, session.digest) for k, one in enumerate(records)
+            ]
+            data = whole[:HEAD_BYTES] + b"".join(changed)
+        meter.call("video", play_video, data)
+
+
+def records_of(data: bytes) -> list[bytes]:
+    """The records of a sound video without their lengths."""
+    return [whole[read_varint(whole, 0)[1] :] for _, whole in RecordReader(data).with_bytes()]
 
 
 def _attack_inbox(count: int, meter: Meter, rng: np.random.Generator, session: Session) -> None:

@@ -9,7 +9,9 @@ import google_crc32c
 import numpy as np
 
 from somacast.bitstream import container
+from somacast.bitstream.container import varint
 from somacast.bitstream.packets import CRC_BYTES
+from somacast.bitstream.video import MAX_RECORD_BYTES
 from somacast.errors import SomacastError
 from somacast.types import Payload
 
@@ -91,6 +93,14 @@ def sealed_packet(data: bytes, digest: bytes) -> bytes:
     body = bytearray(data[:-CRC_BYTES] if len(data) > CRC_BYTES else data.ljust(4, b"\0"))
     body[0] = 0x10 | body[0] & 15
     return bytes(body) + google_crc32c.value(digest + bytes(body)).to_bytes(4, "little")[:CRC_BYTES]
+
+
+def sealed_record(data: bytes, digest: bytes) -> bytes:
+    """A record of a video, with its length before it, whose check is right, whatever else it says."""
+    body = data[:-CRC_BYTES] if len(data) > CRC_BYTES else data.ljust(2, b"\0")
+    body = body[: MAX_RECORD_BYTES - CRC_BYTES]
+    sealed = body + google_crc32c.value(digest + body).to_bytes(4, "little")[:CRC_BYTES]
+    return varint(len(sealed)) + sealed
 
 
 def sealed_report(data: bytes) -> bytes:

@@ -27,12 +27,10 @@ def transport_options(
         from somacast.network.keys import load_keys
 
         loaded = load_keys(keys)
-    from somacast.bitstream.video import video_head
     from somacast.systems import registry
 
-    chosen = registry.get(system)
-    head = video_head(chosen.spec.name, chosen.live.coder().digest)
-    return TransportOptions(keys=loaded, insecure=insecure, listen=listen, name=name, file_head=head)
+    _ = registry.get(system).live  # one without a live half is told at once
+    return TransportOptions(keys=loaded, insecure=insecure, listen=listen, name=name)
 
 
 def host_port(text: str, what: str) -> tuple[str, int]:

@@ -41,7 +41,7 @@ class Arguments:
     show_picture: bool = False
     """let the page show the sender's own picture, where one is sent"""
     record: Annotated[Path | None, Written(RECORDED)] = None
-    """file to write at the end: .soma (labels), .glb (rigged, animated) or .bvh"""
+    """file to write: .soma (labels), .glb (rigged, animated) or .bvh; grows as NAME.part.soma meanwhile"""
     vmc: str | None = None
     """HOST:PORT of a program that listens for VMC, such as 127.0.0.1:39539"""
     seconds: float | None = None
@@ -66,9 +66,11 @@ def run(arguments: Arguments) -> int:
 def receive(arguments: Any, address: str, options: Any, vmc: tuple[str, int] | None, device: str) -> int:
     """The session of `receive` and `view`; arguments: system, room, view, view_port, show_picture, record, seconds."""
     import contextlib
+    import time
 
     from somacast.network.transport.open import open_receiver
-    from somacast.pipeline.live.outputs import FileOutput, VmcOutput
+    from somacast.pipeline.live.outputs import VmcOutput
+    from somacast.pipeline.live.recording import FileOutput
     from somacast.pipeline.live.sessions import ReceiveSession
     from somacast.systems import registry
 
@@ -77,7 +79,9 @@ def receive(arguments: Any, address: str, options: Any, vmc: tuple[str, int] | N
         transport = stack.enter_context(open_receiver(address, arguments.room, options))
         outputs: list[Any] = []
         recorder = FileOutput(arguments.record, system) if arguments.record else None
-        outputs += [recorder] if recorder else []
+        if recorder is not None:
+            outputs.append(recorder)
+            stack.callback(recorder.close)
         if vmc:
             outputs.append(VmcOutput(*vmc, system))
             stack.callback(outputs[-1].close)
@@ -92,6 +96,8 @@ def receive(arguments: Any, address: str, options: Any, vmc: tuple[str, int] | N
             print(f"open {server.url}", flush=True)
         session = ReceiveSession(transport, system, system.decoder(device), outputs)
         print(f"receiving room {arguments.room} at {transport.address}; Ctrl-C ends", flush=True)
+        if recorder is not None:
+            print(f"recording into {recorder.journal.path}, which decode opens whatever happens", flush=True)
         line = StatusLine()
         try:
             with stopping() as stop:
@@ -99,7 +105,7 @@ def receive(arguments: Any, address: str, options: Any, vmc: tuple[str, int] | N
         finally:
             line.end()
             if recorder is not None:
-                print(recorder.write(session.receiver.person))
+                print(recorder.finish(time.monotonic()))
     counts = session.receiver.counts
     print(f"received {counts.frames} frames in {counts.received} datagrams, {counts.received_bytes:,} bytes")
     return stop.exit_code

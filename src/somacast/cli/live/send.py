@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -13,8 +14,6 @@ from somacast.cli.live.common import DEFAULT_ADDRESS, StatusLine, rate_text, sto
 from somacast.errors import SomacastError
 from somacast.options import Device, Keys, Maybe, SystemName, check_positive
 from somacast.systems.registry import DEFAULT
-
-FILE_BATCH_S = 1.0  # nobody waits for a file
 
 
 @dataclass(frozen=True)
@@ -70,9 +69,11 @@ def run(arguments: Arguments) -> int:
     # Networks on one thread: beside camera, receiver or browser two threads wait for each other and take twice as long.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     options = transport_options(arguments.system, arguments.keys, arguments.insecure, arguments.listen or None)
-    from somacast.network.transport.open import check_address
+    from somacast.network.transport.open import check_address, split_address
     from somacast.pipeline.sources import SourceOptions, open_source
 
+    if split_address(arguments.to)[0] == "file":
+        return _keep(arguments)
     check_address(arguments.to, arguments.room, options)
     source = open_source(arguments.source, SourceOptions(fps=arguments.fps, seconds=arguments.seconds))
     import time
@@ -88,7 +89,7 @@ def run(arguments: Arguments) -> int:
     with source, open_sender(arguments.to, arguments.room, options) as transport:
         show_notes(source.notes)
         live = LiveConfig(
-            batch_s=arguments.batch_ms / 1000 or (FILE_BATCH_S if arguments.to.endswith(".soma") else 0.0),
+            batch_s=arguments.batch_ms / 1000,
             adapt=not arguments.no_adapt,
             header_bytes=transport.header_bytes,
         )
@@ -103,6 +104,36 @@ def run(arguments: Arguments) -> int:
             line.end()
     counts = session.sender.counts
     print(f"sent {counts.frames} frames in {counts.packets} datagrams, {counts.payload_bytes:,} bytes of payload")
+    return stop.exit_code
+
+
+def _keep(arguments: Arguments) -> int:
+    """A source into a file, every frame at its own time, however long each takes to be looked at."""
+    from somacast.pipeline.sources import SourceOptions, StillSource, open_source, play
+    from somacast.pipeline.video.encode import encode_video
+    from somacast.pipeline.video.journal import video_file
+    from somacast.systems import registry
+    from somacast.types import Capture
+
+    if arguments.picture:
+        raise SomacastError("--picture: a .soma file keeps no pictures of the sender")
+    endless = arguments.seconds is None and arguments.source.startswith("synthetic:")
+    source = open_source(arguments.source, SourceOptions(arguments.fps, endless, arguments.seconds))
+    source.live |= isinstance(source, StillSource) and arguments.seconds is None
+    system = registry.get(arguments.system)
+    tracker = system.tracker(arguments.device, arguments.careful)
+    line = StatusLine()
+    print(f"sending {arguments.source} to {arguments.to}; Ctrl-C ends", flush=True)
+    with source, stopping() as stop, video_file(Path(arguments.to), system) as (journal, writer):
+        show_notes(source.notes)
+        captures = ((taken.time_s, Capture([taken.frame], arguments.height_m)) for taken in play(source, stop))
+        try:
+            report = encode_video(captures, writer, tracker, lambda n, s: line.show(f"{n} frames, {s:.1f} s"))
+        finally:
+            line.end()
+        size = journal.finish()
+    show_notes([*source.notes, *tracker.notes, *report.notes])
+    print(f"sent {report.frames} frames, {report.seconds:.1f} s, {size:,} bytes")
     return stop.exit_code
 
 

@@ -81,8 +81,7 @@ def run(arguments: Arguments) -> int:
     if path.suffix.lower() in MESHES:
         body, values_at = _mesh(path)
     elif path.suffix.lower() == ".soma" or not path.exists():
-        data = read_file(path, "a .soma file, a mesh or an address HOST:PORT", LARGEST_BYTES)
-        body, values_at = _sent(data, arguments.device)
+        body, values_at = _sent(path, arguments.device)
     else:
         raise SomacastError(f"{path}: expected a .soma file, a mesh ({', '.join(MESHES)}) or an address HOST:PORT")
     return _serve(arguments, body, values_at)
@@ -111,19 +110,30 @@ def _mesh(path: Path) -> tuple[Any, Values]:
     return _MeshBody(still_rig(load_mesh(path))), lambda time_s: np.zeros(0)
 
 
-def _sent(data: bytes, device: str) -> tuple[Any, Values]:
-    """A .soma picture or video: who it is, and the values at a time."""
-    from somacast.bitstream.video import is_video
+def _sent(path: Path, device: str) -> tuple[Any, Values]:
+    """A .soma picture or video: who it is, and the values at a time. Of several people the first is shown."""
     from somacast.pipeline.still.receiver import open_payload
+    from somacast.pipeline.video.animate import own_stretches
     from somacast.pipeline.video.files import read_video, still_video
+    from somacast.pipeline.video.journal import opened_video
     from somacast.systems import registry
 
-    video = read_video(data) if is_video(data) else still_video(*open_payload(data))
-    show_notes(video.notes)
-    system = registry.get(video.who.system)
-    body = system.live.body(system.decoder(device), video.who)
-    length = float(video.times_s[-1]) + 1 / FPS
-    return body, lambda time_s: video.values_at(np.array([time_s % length]))[0]
+    with opened_video(path) as data:
+        video = None if data is None else read_video(data)
+    if video is None:
+        data = read_file(path, "a .soma file, a mesh or an address HOST:PORT", LARGEST_BYTES)
+        video = still_video(*open_payload(data))
+    own, notes = own_stretches(video)
+    show_notes([*video.notes, *notes])
+    system = registry.get(video.system)
+    body = system.live.body(system.decoder(device), video.people[own[0].person])
+
+    def values_at(time_s: float) -> np.ndarray:
+        time_s %= video.end_s
+        known = [one for one in own if video.times_s[one.first] <= time_s] or own[:1]
+        return video.at(time_s, known[-1])
+
+    return body, values_at
 
 
 def _serve(arguments: Arguments, body: Any, values_at: Values) -> int:

@@ -44,12 +44,14 @@ TO_SENDER = frozenset((Lane.CONTROL,))
 @dataclass(frozen=True)
 class Arrival:
     """One message: its lane, its bytes, time.monotonic() (or the clock of the transport) when it came, and a short name
-    of the other side."""
+    of the other side. times_s: of the frames in a packet of a file, exactly; of what came over a network the packet
+    itself tells them."""
 
     lane: Lane
     data: bytes
     time_s: float
     peer: str
+    times_s: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class TransportOptions:
     the clear. listen: whether to wait at the address (True) or to go there (False); None: receivers wait, senders go.
     name: by which a receiver is known to the sender; made up if not given. lease_s: after how long a silent peer counts
     as gone. mtu_bytes: UDP payload that the way carries, 1200 to 1452; from less than 1433 Zenoh's QUIC tries upwards,
-    with 5.7 kB of probes each way at every start. file_head: how a written file begins (`video_head`).
+    with 5.7 kB of probes each way at every start.
     """
 
     keys: Keys | None = None
@@ -121,7 +123,6 @@ class TransportOptions:
     lease_s: float = 2.0
     mtu_bytes: int = 1440
     limits: Limits = field(default_factory=Limits)
-    file_head: bytes = b""
 
     def __post_init__(self) -> None:
         check_number("lease_s", self.lease_s, 0.2, 60.0)

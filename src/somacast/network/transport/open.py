@@ -1,5 +1,5 @@
 """Addresses: `memory:NAME`, `udp:HOST:PORT` or plain `HOST:PORT`, `zenoh:HOST:PORT`, `webrtc:http://HOST:PORT`, and
-files whose names end in `.soma`."""
+for receivers files whose names end in `.soma`."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ def open_sender(address: str, room: str = DEFAULT_ROOM, options: TransportOption
 
         return memory.room(rest, room, options.limits).sender()
     if kind == "file":
-        from somacast.network.transport.file import FileSender
-
-        return FileSender(Path(rest), options.file_head, options.limits)
+        raise SomacastError(f"{address}: is a file, and no way to a receiver; `send --to` and `encode` write it")
     if kind == "udp":
         from somacast.network.transport.udp.transport import UdpSender
 

@@ -123,20 +123,30 @@ class LiveReceiver:
         """Of the sender's start that is alive, None before the first packet."""
         return None if self._stream is None else self._stream.epoch
 
-    def take(self, lane: Lane, data: bytes, time_s: float, wire_bytes: int | None = None) -> None:
-        """One datagram that came at time_s; wire_bytes: with the headers of lower layers."""
+    def take(
+        self,
+        lane: Lane,
+        data: bytes,
+        time_s: float,
+        wire_bytes: int | None = None,
+        times_s: tuple[float, ...] | None = None,
+    ) -> None:
+        """One datagram that came at time_s; wire_bytes: with the headers of lower layers; times_s: of the frames in a
+        packet that comes from a file: its ticks tell none, and it may be longer than a datagram."""
         self.counts.received += 1
         self.counts.received_bytes += len(data)
         try:
             packet = unpack_packet(data, self.digest)
-            if not isinstance(packet.body, Person) and (lane is not Lane.LIVE or len(data) > MAX_PACKET_BYTES):
+            if not isinstance(packet.body, Person) and (
+                lane is not Lane.LIVE or (len(data) > MAX_PACKET_BYTES and times_s is None)
+            ):
                 raise BitstreamError("live packet: too long, or on a lane that is not its own")
             stream = self._admit(packet, data, lane, time_s)
             if stream is None:
                 return
             if lane is Lane.LIVE:
                 self.recorder.arrived(packet.sequence, time_s, wire_bytes or len(data))
-            frames = self._use(stream, packet.body, time_s)
+            frames = self._use(stream, packet.body, time_s, times_s)
             number = stream.sequence.last if lane is Lane.LIVE else None
             self._recent.append((time_s, wire_bytes or len(data), frames, number))
             while self._recent[0][0] < time_s - RATE_WINDOW_S:
@@ -187,10 +197,12 @@ class LiveReceiver:
             self._starts.popitem(last=False)
         self.ended, self.person_number = False, -1
 
-    def _use(self, stream: _Stream, body: Motion | Person | Picture | End, time_s: float) -> int:
+    def _use(
+        self, stream: _Stream, body: Motion | Person | Picture | End, time_s: float, times_s: tuple[float, ...] | None
+    ) -> int:
         """Act on a packet; how many frames it brought."""
         if isinstance(body, Motion):
-            return self._move(stream, body, time_s)
+            return self._move(stream, body, time_s, times_s)
         if isinstance(body, Person):
             self._meet(body)
         elif isinstance(body, Picture):
@@ -199,7 +211,7 @@ class LiveReceiver:
             self.ended = True
         return 0
 
-    def _move(self, stream: _Stream, body: Motion, time_s: float) -> int:
+    def _move(self, stream: _Stream, body: Motion, time_s: float, times_s: tuple[float, ...] | None) -> int:
         before, tick = stream.decoder.unreferenced, stream.time(body.tick)
         if tick is None:
             stream.old += 1
@@ -208,7 +220,11 @@ class LiveReceiver:
         self.ended, stream.old, stream.heard_s = False, 0, max(stream.heard_s, time_s)
         self.counts.undecodable += stream.decoder.unreferenced - before
         self.network_state = body.state
-        times = [one.tick / TICKS_PER_S for one in frames]
+        if times_s is None:
+            times = [one.tick / TICKS_PER_S for one in frames]
+        else:
+            frames = [one for one in frames if one.own][: len(times_s)]
+            times = list(times_s[: len(frames)])
         new = [not self.playout.has(t) for t in times]
         self.counts.repaired += sum(unknown and not one.own for unknown, one in zip(new, frames, strict=True))
         self.playout.add(time_s, times, [one.values for one in frames], [one.own for one in frames])

@@ -25,7 +25,7 @@ from somacast.pipeline.live.sender import LiveConfig, LiveSender
 from somacast.pipeline.sources import Source, SourceFrame, play
 from somacast.systems.registry import System
 from somacast.systems.spec import Decoder, LiveBody, LivePose, Tracker
-from somacast.types import Capture
+from somacast.types import Capture, Payload
 from somacast.weights.sessions import one_blas_thread
 
 SERVICE_S = 0.004  # between looks at what has come in
@@ -34,6 +34,7 @@ LEARN_EARLY_S, LEARN_S, EARLY_S = 0.4, 2.0, 4.0  # how often, and for how long e
 PERSON_GAPS_S = (0.0, 1.0, 2.0, 5.0, 12.0, 30.0)  # between what is told of it; then the last
 PICTURE_S, PICTURE_PX, PICTURE_QUALITY = 0.5, 160, 40
 DISPLAY_S = 1 / 60
+SILENT_S = 1.0  # without news of a person, who then is not to be seen
 MIN_REBUILD_S = 0.5  # between rigs, however often somebody is told anew
 
 Tell = Callable[[dict[str, Any]], None]
@@ -158,8 +159,8 @@ def _still_memory() -> None:
 class Output(Protocol):
     """Something that shows or keeps the received person. Called by the session's threads, must not block long."""
 
-    def person(self, body: LiveBody, number: int) -> None:
-        """Somebody new, or the same one better known."""
+    def person(self, body: LiveBody, number: int, who: Payload | None) -> None:
+        """Somebody new, or the same one better known; who: as it was told, None while it has not been."""
         ...
 
     def pose(self, now_s: float, tick: int, values: np.ndarray, pose: LivePose) -> None:
@@ -169,6 +170,10 @@ class Output(Protocol):
 
     def frame(self, now_s: float, tick: int, values: np.ndarray, human: Reconstruction) -> None:
         """What is to be seen at now_s of somebody without a rig, made for this frame."""
+        ...
+
+    def silence(self, now_s: float) -> None:
+        """Nothing new has come for SILENT_S: nobody is to be seen at now_s."""
         ...
 
     def status(self, status: dict[str, Any]) -> None: ...
@@ -249,7 +254,7 @@ class ReceiveSession:
             if arrival is not None:
                 with self._lock:
                     wire = len(arrival.data) + self.transport.header_bytes
-                    self.receiver.take(arrival.lane, arrival.data, arrival.time_s, wire)
+                    self.receiver.take(arrival.lane, arrival.data, arrival.time_s, wire, arrival.times_s)
                     who = (id(self.receiver.person), self.receiver.counts.restarts)
                 if who != number:
                     number = who
@@ -274,7 +279,7 @@ class ReceiveSession:
                 with one_blas_thread():
                     self.body = self.system.live.body(self.decoder, who)
                     for output in self.outputs:
-                        output.person(self.body, number)
+                        output.person(self.body, number, who)
             except Exception as fault:  # a person that cannot be built must not end the session
                 self.faults = [*self.faults[-4:], f"{type(fault).__name__}: {fault}"]
             stop.wait(max(built_s + MIN_REBUILD_S - time.monotonic(), 0.0))
@@ -288,6 +293,10 @@ class ReceiveSession:
                 output.picture(picture)
         body = self.body
         if shown is None or body is None:
+            return
+        if shown.overdue_s > SILENT_S:
+            for output in self.outputs:
+                output.silence(now_s)
             return
         if self.first_pose_s is None and self.receiver.person is not None:
             self.first_pose_s = now_s

@@ -6,11 +6,12 @@ import struct
 from typing import Any
 
 from somacast.bitstream import container
-from somacast.bitstream.packets import TICK_SPAN, TICKS_PER_S, Motion, Person, Unwrapper, unpack_packet
-from somacast.bitstream.video import VIDEO_VERSION, is_video, read_head, read_records
+from somacast.bitstream.video import US_PER_S, Absent, End, Frames, RecordReader, Turn, Who, is_video
 from somacast.errors import SomacastError
 from somacast.pipeline.still.receiver import open_payload
 from somacast.systems import registry
+
+_KINDS = {Frames: "motion", Who: "person", Absent: "absent", Turn: "turn", End: "end"}
 
 
 def describe(data: bytes) -> dict[str, Any]:
@@ -57,33 +58,43 @@ def describe(data: bytes) -> dict[str, Any]:
 
 
 def _describe_video(data: bytes) -> dict[str, Any]:
-    """Header and packets of a .soma video, and who it is."""
-    system, digest = read_head(data)
+    """Header and records of a .soma video, and who comes first in it."""
+    reader = RecordReader(data)
     description: dict[str, Any] = {
         "header": {
-            "format_version": VIDEO_VERSION, "system": system, "weights_digest": digest.hex(), "bytes": len(data),
+            "format_version": reader.version, "system": reader.system, "weights_digest": reader.digest.hex(),
+            "bytes": len(data),
         },
         "layers": [], "groups": [], "labels": [], "notes": [], "packets": [],
     }  # fmt: skip
-    tick, frames, first, last, container_bytes = Unwrapper(TICK_SPAN // 2), 0, None, 0, b""
-    for packet in read_records(data):
-        body = unpack_packet(packet, digest).body
-        row: dict[str, Any] = {"kind": type(body).__name__.lower(), "bytes": len(packet)}
-        if isinstance(body, Motion):
-            start = tick(body.tick) or 0
-            first = start if first is None else first
-            last = start - first + (body.count - 1) * body.step
-            frames += body.count
+    frames, end_us, people = 0, 0, {}
+    for record, whole in reader.with_bytes():
+        row: dict[str, Any] = {"kind": _KINDS[type(record)], "bytes": len(whole)}
+        if isinstance(record, Frames):
+            frames, end_us = frames + len(record.times_us), record.times_us[-1]
             row |= {
-                "time_s": round((start - first) / TICKS_PER_S, 3), "frames": body.count, "network_state": body.state,
-                "stands_alone": body.reference is None,
+                "time_s": round(record.times_us[0] / US_PER_S, 6), "frames": len(record.times_us),
+                "network_state": record.motion.state, "stands_alone": record.motion.reference is None,
             }  # fmt: skip
-        elif isinstance(body, Person):
-            container_bytes = body.container
+        elif isinstance(record, Who):
+            people[record.number] = record.container
+            row |= {"person": record.number}
+        elif isinstance(record, Turn):
+            row |= {"person": record.number}
+        elif isinstance(record, Absent):
+            end_us = record.end_us
+            row |= {"time_s": round(record.start_us / US_PER_S, 6), "until_s": round(end_us / US_PER_S, 6)}
+        else:
+            end_us = record.time_us
+            row |= {"time_s": round(end_us / US_PER_S, 6)}
         description["packets"].append(row)
-    description["header"] |= {"frames": frames, "seconds": round(last / TICKS_PER_S, 3)}
-    if container_bytes:
-        who = describe(container_bytes)
+    description["header"] |= {
+        "frames": frames, "seconds": round(end_us / US_PER_S, 3), "people": max(len(people), 1),
+    }  # fmt: skip
+    if reader.cut:
+        description["notes"].append(f"The file is cut: {reader.used} of {len(data)} bytes are whole records.")
+    if people:
+        who = describe(people[min(people)])
         description |= {"layers": who["layers"], "groups": who["groups"], "labels": who["labels"]}
         description["notes"] += who["notes"]
     return description

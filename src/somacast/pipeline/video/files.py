@@ -1,194 +1,300 @@
-"""Video in .soma files: frames -> one person and their motion -> file, and back to a person who moves.
+"""Video in .soma files: values of what moves -> records, as they come, and records -> the values at any time.
 
-captures -> Tracker -> VideoWriter -> bytes -> read_video -> values at times -> LiveBody -> animated GLB, BVH, previews
+captures -> Tracker -> VideoWriter -> records -> read_video -> Video -> LiveBody -> animated GLB, BVH, film
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from array import array
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from somacast.bitstream.packets import (
-    TICK_SPAN,
-    TICKS_PER_S,
-    LivePacket,
-    Motion,
-    Person,
-    Unwrapper,
-    pack_packet,
-    unpack_packet,
+from somacast.bitstream.packets import TICKS_PER_S
+from somacast.bitstream.video import (
+    US_PER_S,
+    Absent,
+    End,
+    Frames,
+    Record,
+    RecordReader,
+    RecordWriter,
+    Turn,
+    Who,
+    video_head,
 )
-from somacast.bitstream.video import read_head, read_records, record, video_head
-from somacast.coding.motion_stream import even_frames
 from somacast.errors import BitstreamError, SomacastError
 from somacast.pipeline.still.receiver import open_payload
 from somacast.systems import registry
 from somacast.systems.registry import System
-from somacast.systems.spec import Tracker
-from somacast.types import Capture, Encoded, Payload
+from somacast.systems.spec import FrameCoder
+from somacast.types import Payload
 
-BATCH_FRAMES = 30
-KEY_S = 4.0  # a file can be cut and joined this often
-GAP_S = 0.25  # a longer time without the person begins a new batch
-MAX_FRAMES = 1 << 18  # of a file: two hours and a half at 30 frames a second
-LEARN_S = 0.4  # between the frames from which is learnt who it is
+BATCH_FRAMES, BATCH_S = 60, 1.0  # of one record: whoever is killed loses no more
+KEY_S = 4.0  # a file can be cut and joined, and is entered, this often
+GAP_S = 0.25  # a longer time without a frame begins a new record
+HOLD_S = 1.0  # frames farther apart are not blended: the earlier one stands, as in a film
+_KEPT = 4  # groups of decoded frames
 
 
 class VideoWriter:
-    """Values of what moves, frame by frame, to the bytes of a file. kbit_s: the most that motion may have on
-    average over each packet, None: full quality."""
+    """Values of what moves, frame by frame, into a file. write: takes the bytes of each record as soon as it is whole,
+    the head first; kbit_s: the most that motion may have on average over each record, None: full quality.
 
-    def __init__(self, system: System, kbit_s: float | None = None):
+    Times are seconds since the start of the film and rise. Memory is that of one record.
+    """
+
+    def __init__(self, write: Callable[[bytes], object], system: System, kbit_s: float | None = None):
         self.system, self.coder, self.kbit_s = system, system.live.coder(), kbit_s
-        self._encoder = self.coder.encoder()
-        self._records: list[bytes] = []
-        self._times: list[float] = []
+        self.frames, self.people = 0, 0
+        self._encoder, self._records = self.coder.encoder(), RecordWriter(self.coder.digest)
+        self._write = write
+        self._times_us: list[int] = []
         self._values: list[np.ndarray] = []
-        self._last_tick, self._key_tick = -1, -(1 << 30)
-        self._sequence = 1  # 0 is who it is, which comes first in the file
-        self._state = 0
-        self.frames = 0
+        self._newest_us, self._written_us, self._key_us = -1, 0, -(1 << 60)
+        self._last_tick = -1
+        self._number = 0
+        write(video_head(system.spec.name, self.coder.digest))
 
     def frame(self, time_s: float, values: np.ndarray) -> None:
         """One frame [M] at time_s >= 0, later than the one before."""
-        if self._times and (time_s - self._times[-1] > GAP_S or len(self._times) == BATCH_FRAMES):
-            self._flush()
-        self._times.append(time_s)
+        time_us = max(round(time_s * US_PER_S), self._newest_us + 1, 0)
+        if self._times_us:
+            begun, last = self._times_us[0], self._times_us[-1]
+            full = len(self._times_us) == BATCH_FRAMES or time_us - begun > BATCH_S * US_PER_S
+            if full or time_us - last > GAP_S * US_PER_S:
+                self.flush()
+        self._times_us.append(time_us)
         self._values.append(values)
+        self._newest_us = time_us
         self.frames += 1
 
-    def _flush(self) -> None:
-        times, values = np.array(self._times), np.stack(self._values)
-        self._times, self._values = [], []
-        ticks, values = even_frames(times, values, self.coder.circular, self._last_tick)
-        alone = ticks[0] - self._key_tick >= KEY_S * TICKS_PER_S or ticks[0] - self._last_tick > TICKS_PER_S
-        if alone:
-            self._key_tick = ticks[0]
-        span = (times[-1] - times[0]) * len(times) / max(len(times) - 1, 1) or 1 / 30
-        budget = None if self.kbit_s is None else max(int(self.kbit_s * 1000 * span / 8) - 16, 16)
-        body = self._encoder.encode(ticks, values, budget_bytes=budget, reference=None if alone else self._last_tick)
-        self._last_tick = ticks[-1]
-        self._put(body)
+    def who(self, container: bytes) -> None:
+        """Who it is that moves now: a whole .soma file of a still, better than any before."""
+        self.people += 1
+        self._put(Who(self._number, container))
 
-    def _put(self, body: Motion | Person) -> None:
-        self._records.append(record(pack_packet(LivePacket(self._sequence % TICK_SPAN, 0, body), self.coder.digest)))
-        self._sequence += 1
+    def turn(self, number: int) -> None:
+        """The frames that follow are of another person."""
+        if number != self._number:
+            self.flush()
+            self._number, self._key_us = number, -(1 << 60)
+            self._put(Turn(number))
 
-    def data(self, container: bytes) -> bytes:
-        """The whole file; container: a .soma file of a still that tells who it is. SomacastError without frames."""
-        if self._times:
-            self._flush()
-        if not self._records:
+    def absent(self, start_s: float, end_s: float) -> None:
+        """Nobody was to be seen from start_s, behind the last frame, to end_s."""
+        self.flush()
+        start_us = max(round(start_s * US_PER_S), self._newest_us, 0)
+        end_us = max(round(end_s * US_PER_S), start_us)
+        self._newest_us = max(self._newest_us, end_us - 1)
+        self._put(Absent(start_us, end_us))
+
+    def end(self, time_s: float) -> None:
+        """The film is over at time_s. SomacastError if it has no frame."""
+        self.flush()
+        if not self.frames:
             raise SomacastError("video: no frame with a person in it; expected one person, mostly visible")
-        self._sequence = 0
-        self._put(Person(0, 0, container))
-        *moving, who = self._records
-        return video_head(self.system.spec.name, self.coder.digest) + who + b"".join(moving)
+        self._put(End(max(round(time_s * US_PER_S), self._newest_us + 1)))
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if not self._times_us:
+            return
+        times, values = self._times_us, np.stack(self._values)
+        self._times_us, self._values = [], []
+        count, span_us, last_tick = len(times), times[-1] - times[0], self._last_tick
+        step = int(np.clip(round(span_us * TICKS_PER_S / US_PER_S / max(count - 1, 1)), 1, 255)) if count > 1 else 4
+        pause_us = times[0] - self._written_us if self.frames > count else 1 << 60
+        alone = times[0] - self._key_us >= KEY_S * US_PER_S or pause_us > HOLD_S * US_PER_S
+        if alone:
+            self._key_us = times[0]
+        gap = step if alone else int(np.clip(round(pause_us * TICKS_PER_S / US_PER_S), 1, 255))
+        ticks = [last_tick + gap + k * step for k in range(count)]
+        span_s = span_us / US_PER_S * count / max(count - 1, 1) or 1 / 30
+        budget = None if self.kbit_s is None else max(int(self.kbit_s * 1000 * span_s / 8) - 16, 16)
+        motion = self._encoder.encode(ticks, values, budget_bytes=budget, reference=None if alone else last_tick)
+        if motion.reference is None and not alone:  # a coder without references: ticks as a reader counts them
+            ticks = [last_tick + motion.step + k * motion.step for k in range(count)]
+        self._last_tick, self._written_us = ticks[-1], times[-1]
+        self._put(Frames(tuple(times), motion, ticks[0]))
+
+    def _put(self, record: Record) -> None:
+        self._write(self._records.record(record))
 
 
-@dataclass
-class VideoReport:
-    """What encoding a video found."""
+@dataclass(frozen=True)
+class Stretch:
+    """Frames first .. stop - 1 of one person, who is to be seen without a break until end_s."""
 
-    frames: int = 0
-    lost: int = 0  # frames without a person
-    seconds: float = 0.0
-    notes: list[str] = field(default_factory=list)
-
-
-def encode_video(
-    captures: Iterable[tuple[float, Capture]],
-    system: System,
-    tracker: Tracker,
-    kbit_s: float | None = None,
-    progress: Callable[[int, float], None] = lambda frames, seconds: None,
-) -> tuple[bytes, VideoReport]:
-    """Captures with their times to the bytes of a .soma video; tracker: of the system; progress: called with frames and
-    seconds so far. SomacastError if no frame shows a person."""
-    writer, report = VideoWriter(system, kbit_s), VideoReport()
-    who: Encoded | None = None
-    fault, learnt_s, start_s = None, -1e9, None
-    for time_s, capture in captures:
-        start_s = time_s if start_s is None else start_s
-        report.seconds = time_s - start_s
-        try:
-            seen = tracker.look(capture, time_s)
-        except SomacastError as nobody:
-            report.lost, fault = report.lost + 1, nobody
-            continue
-        writer.frame(time_s - start_s, seen.moving)
-        report.frames += 1
-        if time_s - learnt_s >= LEARN_S:
-            who, learnt_s = tracker.learn(seen, time_s), time_s
-        progress(report.frames, report.seconds)
-    if who is None:
-        raise SomacastError(str(fault) if fault else "video: no frame in it")
-    if report.lost:
-        report.notes.append(f"{report.lost} of {report.lost + report.frames} frames show no person; they are left out")
-    return writer.data(system.pack(who.layers)), report
+    person: int
+    first: int
+    stop: int
+    end_s: float
 
 
 @dataclass
 class Video:
-    """What a .soma video holds. times_s [T]; values [T, M] of what moves; who: as it was sent; circular [M] bool:
-    columns that are angles."""
+    """What a .soma video holds.
 
+    times_s [T]: of its frames since the first frame of the film, which may have shown nobody; end_s: when the film is
+    over; stretches: who is to be seen when, in order (outside of them: nobody); people: by number, who it is, None
+    where that was never told; circular [M] bool: columns of the values that are angles.
+    """
+
+    system: str
     times_s: np.ndarray
-    values: np.ndarray
-    who: Payload
+    end_s: float
+    stretches: list[Stretch]
+    people: dict[int, Payload | None]
     circular: np.ndarray
     notes: list[str]
-    packets: int = 0
+    records: list[Frames] = field(default_factory=list, repr=False)
+    starts: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64), repr=False)  # frame of each record, and T
+    coder: FrameCoder | None = field(default=None, repr=False)
+    _groups: OrderedDict[int, np.ndarray] = field(default_factory=OrderedDict, repr=False)
 
-    def values_at(self, times_s: np.ndarray) -> np.ndarray:
-        """Values [N, M] at any times, blended between frames; the first and last frame hold beyond them."""
-        values = self.values.copy()
-        values[:, self.circular] = np.unwrap(values[:, self.circular], axis=0)
-        return np.stack([np.interp(times_s, self.times_s, column) for column in values.T], 1)
+    def row(self, number: int) -> np.ndarray:
+        """Values [M] of a frame. BitstreamError for a payload that no encoder makes."""
+        record = int(np.searchsorted(self.starts, number, "right")) - 1
+        while record and self.records[record].motion.reference is not None:
+            record -= 1
+        if record not in self._groups:
+            self._groups[record] = self._decoded(record)
+            while len(self._groups) > _KEPT:
+                self._groups.popitem(last=False)
+        return self._groups[record][number - int(self.starts[record])]
+
+    def _decoded(self, first: int) -> np.ndarray:
+        """Values [N, M] of a record that stands for itself and of those that go back to it."""
+        assert self.coder is not None
+        decoder, rows = self.coder.decoder(), []
+        for place in range(first, len(self.records)):
+            record = self.records[place]
+            if place > first and record.motion.reference is None:
+                break
+            frames = [one.values for one in decoder.decode(record.motion, record.tick) if one.own]
+            if len(frames) != record.motion.count:
+                raise BitstreamError("damaged .soma video: frames refer to some that are not there")
+            rows += frames
+        return np.stack(rows)
+
+    @property
+    def values(self) -> np.ndarray:
+        """All values [T, M]."""
+        return np.stack([self.row(number) for number in range(len(self.times_s))])
+
+    def stretch_at(self, time_s: float) -> Stretch | None:
+        """Who is to be seen at a time, None: nobody."""
+        for one in self.stretches:
+            if self.times_s[one.first] <= time_s < one.end_s:
+                return one
+        return None
+
+    def at(self, time_s: float, stretch: Stretch) -> np.ndarray:
+        """Values [M] at any time, blended between frames of a stretch that lie near; its ends hold beyond them."""
+        after = stretch.first + int(np.searchsorted(self.times_s[stretch.first : stretch.stop], time_s, "right"))
+        if after == stretch.first or after == stretch.stop:
+            return self.row(min(after, stretch.stop - 1))
+        before_s, after_s = self.times_s[after - 1], self.times_s[after]
+        here = self.row(after - 1)
+        share = (time_s - before_s) / (after_s - before_s)
+        if after_s - before_s > HOLD_S or share == 0:
+            return here
+        step = self.row(after) - here
+        turned = (step + np.pi) % (2 * np.pi) - np.pi
+        return here + share * np.where(self.circular, turned, step)
 
 
 def still_video(payload: Payload, notes: list[str]) -> Video:
     """A still as a video of one frame."""
     coder = registry.get(payload.system).live.coder()
-    return Video(np.zeros(1), coder.values(payload)[None], payload, coder.circular, notes)
+    video = Video(payload.system, np.zeros(1), 1 / 30, [Stretch(0, 0, 1, 1 / 30)], {0: payload}, coder.circular, notes)
+    video.records, video.starts = [], np.array([0, 1])
+    video._groups[0] = coder.values(payload)[None]
+    return video
 
 
-def read_video(data: bytes) -> Video:
-    """The motion and the person of a .soma video. A cut file gives what is whole, with a note. BitstreamError for what
-    is damaged, made for other weights, or without a person or a frame; SomacastError for a system that is not
-    installed or has no live half."""
-    name, digest = read_head(data)
-    coder = registry.get(name).live.coder()
-    if digest != coder.digest:
+class _Timeline:
+    """Records in order to stretches and times."""
+
+    def __init__(self) -> None:
+        self.times_us, self.stretches = array("q"), []
+        self.number, self.first, self.end_us, self.ended = 0, 0, 0, False
+
+    def frames(self, times_us: tuple[int, ...]) -> None:
+        self.times_us.extend(times_us)
+        self.end_us = times_us[-1]
+
+    def close(self, until_us: int) -> None:
+        """The stretch, if one is open, ends."""
+        if len(self.times_us) > self.first:
+            self.stretches.append(Stretch(self.number, self.first, len(self.times_us), until_us / US_PER_S))
+            self.first = len(self.times_us)
+        self.end_us = max(self.end_us, until_us)
+
+    def step_us(self) -> int:
+        """Usual time from frame to frame."""
+        recent = np.diff(np.frombuffer(self.times_us, np.int64)[-64:])
+        return int(np.median(recent)) if len(recent) else US_PER_S // 30
+
+
+def read_video(data: bytes, coder: FrameCoder | None = None) -> Video:
+    """The motion and the people of a .soma video; data: the file, or anything that is sliced like bytes. A cut file
+    gives what is whole, with a note. coder: in place of that of the system.
+
+    BitstreamError for what is damaged, made for other weights, or without a frame; SomacastError for a system that is
+    not installed or has no live half.
+    """
+    reader, notes = RecordReader(data), []
+    coder = coder or registry.get(reader.system).live.coder()
+    if reader.digest != coder.digest:
         raise BitstreamError(
-            f"expected a video of system {name} for motion weights {coder.digest.hex()}, got one for {digest.hex()}: "
-            "sender and receiver need the same version of the package"
+            f"expected a video of system {reader.system} for motion weights {coder.digest.hex()}, got one for "
+            f"{reader.digest.hex()}: sender and receiver need the same version of the package"
         )
-    notes: list[str] = []
-    decoder, tick, who = coder.decoder(), Unwrapper(TICK_SPAN // 2), None
-    found: dict[int, np.ndarray] = {}
-    packets, used = 0, len(video_head(name, digest))
-    for packet in read_records(data):
-        used += len(packet) + 2
-        packets += 1
-        body = unpack_packet(packet, digest).body
-        if isinstance(body, Person):
-            who, more = open_payload(body.container)
-            notes += [note for note in more if note not in notes][:8]
-        elif isinstance(body, Motion):
-            start = tick(body.tick)
-            received = decoder.decode(body, body.tick if start is None else start)
-            found |= {one.tick: one.values for one in received if one.own}
-            if len(found) > MAX_FRAMES:
-                raise BitstreamError(f".soma video: expected at most {MAX_FRAMES} frames, got more")
-    if used < len(data):
-        notes.append(
-            f"The file is cut ({used} of {len(data)} bytes are whole packets): the end of the motion is missing."
-        )
-    if who is None or not found:
+    line, people, records, starts = _Timeline(), {}, [], array("q")
+    number, turned = 0, False
+    for record in reader:
+        if isinstance(record, Frames):
+            if turned:
+                line.close(record.times_us[0])
+                line.number, turned = number, False
+            starts.append(len(line.times_us))
+            records.append(record)
+            line.frames(record.times_us)
+        elif isinstance(record, Who):
+            people[record.number] = record.container
+        elif isinstance(record, Absent):
+            line.close(record.start_us)
+            line.end_us = record.end_us
+        elif isinstance(record, Turn):
+            number, turned = record.number, True
+        elif isinstance(record, End):
+            line.close(record.time_us)
+            line.ended = True
+    if not records:
         raise BitstreamError("damaged .soma video: expected a person and frames of motion, got none")
-    times = np.array(sorted(found))
-    values = np.stack([found[t] for t in times])
-    return Video((times - times[0]) / TICKS_PER_S, values, who, coder.circular, notes, packets)
+    if not line.ended:
+        line.close(line.times_us[-1] + line.step_us() if line.first < len(line.times_us) else line.end_us)
+    if records[0].motion.reference is not None:
+        raise BitstreamError("damaged .soma video: its first frame refers to one before it")
+    if reader.cut:
+        notes.append(
+            f"The file is cut ({reader.used} of {len(data)} bytes are whole records): the end of the motion is missing."
+        )
+    elif not line.ended and reader.version > 3:
+        notes.append("The file was not ended: whoever wrote it stopped before its time, and what was written is here.")
+    known: dict[int, Payload | None] = {}
+    for person in dict.fromkeys(one.person for one in line.stretches):
+        known[person], more = open_payload(people[person]) if person in people else (None, [])
+        if person not in people:
+            more = ["The file does not tell who moves: somebody average stands in."]
+        notes += [note for note in more if note not in notes]
+    starts.append(len(line.times_us))
+    times_s = np.frombuffer(line.times_us, np.int64) / US_PER_S
+    return Video(
+        reader.system, times_s, line.end_us / US_PER_S, line.stretches, known, coder.circular, notes, records,
+        np.frombuffer(starts, np.int64), coder,
+    )  # fmt: skip

@@ -12,6 +12,7 @@ up at start would tell the other side nothing.
 from __future__ import annotations
 
 import atexit
+import functools
 import json
 import re
 import threading
@@ -31,9 +32,11 @@ if TYPE_CHECKING:
 Mode = Literal["peer", "client", "router"]
 ROOT = "somacast"
 MAX_ENDPOINTS = 16
-CLOSE_S, LEAVE_S = 1.0, 2.0
+CLOSE_S, LEAVE_S, SETTLE_S = 1.0, 2.0, 0.3
 PORT_S = 0.6  # a port is free again a moment after whoever had it has left
 MAX_MESSAGE_BYTES = 65_536  # of Zenoh's own messages; a batch may hold several of ours
+
+_closing: list[threading.Thread] = []  # sessions that are being closed
 
 
 def endpoint(place: Place, options: TransportOptions, *, connect: bool = False) -> str:
@@ -118,6 +121,7 @@ def open_session(values: Mapping[str, object]) -> zenoh.Session:
     """A Zenoh session; SomacastError with one line if it cannot be opened."""
     import zenoh
 
+    _leave_calmly()
     config = zenoh.Config()
     for path, value in values.items():
         config.insert_json5(path, json.dumps(value))
@@ -137,10 +141,22 @@ def open_session(values: Mapping[str, object]) -> zenoh.Session:
 
 
 def close_session(session: zenoh.Session) -> None:
-    """Close without waiting longer than a second: Zenoh waits for connections that are just being tried. A process that
-    ends waits a little more, since a thread of Zenoh that comes back while Python is taken down aborts it."""
+    """Close without waiting longer than a second: Zenoh waits for connections that are just being tried."""
     closing = threading.Thread(target=session.close, name="somacast-leave", daemon=True)
     closing.start()
     closing.join(CLOSE_S)
-    if closing.is_alive():
-        atexit.register(closing.join, LEAVE_S)
+    _closing[:] = [thread for thread in (*_closing, closing) if thread.is_alive()]
+
+
+@functools.cache
+def _leave_calmly() -> None:
+    """A process that ends waits a little for Zenoh: one of its threads that hands something back while Python is taken
+    down aborts the process."""
+
+    def wait() -> None:
+        end_s = time.monotonic() + LEAVE_S
+        for thread in _closing:
+            thread.join(max(end_s - time.monotonic(), 0.0))
+        time.sleep(SETTLE_S)
+
+    atexit.register(wait)
