@@ -16,9 +16,12 @@ from somacast.capture.landmarks import (
     INPUT_PX,
     LANDMARK_COUNT,
     MIRRORED,
+    are_squeezed,
     box_of_landmarks,
+    completed_landmarks,
     find_body,
     find_landmarks,
+    legs_are_present,
     mirror_landmarks,
     turn_landmarks,
 )
@@ -285,3 +288,40 @@ def test_landmarks_off_ignores_them() -> None:
     with torch.inference_mode():
         out = net(torch.rand(2, 3, 64, 64), torch.ones(2, *SHAPE))
     assert not out["landmarks"].any()
+
+
+def standing() -> np.ndarray:
+    """Landmarks of somebody who stands, one high: ears, shoulders, hips, knees, ankles, feet."""
+    out = np.zeros((33, 8), np.float32)
+    out[:, 3:5] = 1
+    rows = {
+        (0, 11): -0.45,
+        (11, 13): -0.33,
+        (13, 23): -0.1,
+        (23, 25): -0.04,
+        (25, 27): 0.18,
+        (27, 29): 0.38,
+        (29, 33): 0.42,
+    }
+    for (first, last), y in rows.items():
+        out[first:last, 1] = y
+    return out
+
+
+def test_legs_that_are_absent_stand() -> None:
+    whole = standing()
+    np.testing.assert_array_equal(completed_landmarks(whole), whole)
+    assert not are_squeezed(whole) and legs_are_present(whole)
+    cut = standing()
+    cut[25:, 1], cut[25:, 4] = 0.0, 0.02  # the network pulls them up into the picture
+    assert are_squeezed(cut) and not legs_are_present(cut)
+    found = completed_landmarks(cut)
+    assert np.abs(found[25:, 1] - whole[25:, 1]).max() < 0.04 and (cut[25:, 1] == 0).all()
+    cut[23:25, 1], cut[23:25, 4] = -0.2, 0.02
+    found = completed_landmarks(cut)
+    assert np.abs(found[23:, 1] - whole[23:, 1]).max() < 0.06
+    for quarters in (1, 2, 3):
+        turned = completed_landmarks(turn_landmarks(cut, quarters))
+        np.testing.assert_allclose(turned[:, :2], turn_landmarks(found, quarters)[:, :2], atol=1e-6)
+    nobody = np.zeros((33, 8), np.float32)
+    np.testing.assert_array_equal(completed_landmarks(nobody), nobody)

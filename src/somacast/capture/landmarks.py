@@ -23,6 +23,11 @@ LANDMARK_VALUES = 8  # x, y, z in crop sides, visibility, presence, world x, y, 
 INPUT_PX = 256
 LANDMARK_EXTENT = 0.96  # of the side of a person's box, median of 512 synthetic people
 _PAIRS = ((1, 4), (2, 5), (3, 6), (7, 8), (9, 10), *((k, k + 1) for k in range(11, LANDMARK_COUNT, 2)))
+PRESENT = 0.5  # presence under which the network takes a landmark not to be in the picture
+# Of somebody who stands, medians of synthetic people: shoulders to hips over ears to shoulders; hips to knees, knees to
+# ankles and ankles to toes over shoulders to hips.
+TRUNK_OF_NECK, THIGH, SHIN, FOOT = 2.4, 0.75, 0.7, 0.12
+SHORT_TRUNK, SHORT_LEGS = 2.1, 0.8  # the same, of somebody squeezed into half of their height
 MIRRORED = np.arange(LANDMARK_COUNT)
 for _a, _b in _PAIRS:
     MIRRORED[_a], MIRRORED[_b] = _b, _a
@@ -116,3 +121,47 @@ def box_of_landmarks(landmarks: np.ndarray) -> tuple[np.ndarray, float]:
     points = np.concatenate([points, (ears + 0.75 * (ears - shoulders))[None]])
     low, high = points.min(0), points.max(0)
     return (low + high) / 2, float((high - low).max()) / LANDMARK_EXTENT
+
+
+def completed_landmarks(landmarks: np.ndarray) -> np.ndarray:
+    """Landmarks [33, 8] of which x and y of hips and legs that are not in the picture are those of somebody who stands:
+    where the network places them then, it makes somebody small of half a person."""
+    out, present = landmarks.copy(), landmarks[:, 4] >= PRESENT
+    points = out[:, :2]  # a view: filled in below
+    ears, shoulders = points[[7, 8]].mean(0), points[[11, 12]].mean(0)
+    spine = points[[23, 24]].mean(0) - shoulders
+    length = float(np.linalg.norm(spine))
+    if not length or not present[[11, 12]].any():  # nothing to go by
+        return out
+    if not present[[23, 24]].any():
+        least = TRUNK_OF_NECK * float(np.linalg.norm(ears - shoulders))
+        moved = spine * (max(least / length, 1.0) - 1)
+        points[[23, 24]] += moved
+        length = max(least, length)
+    axis = int(np.abs(spine).argmax())  # of a picture that may lie on its side
+    down = np.zeros(2)
+    down[axis] = np.sign(spine[axis]) * length
+    for side in (0, 1):
+        hip, knee, ankle, heel, toe = (k + side for k in (23, 25, 27, 29, 31))
+        if not present[knee]:
+            points[knee] = points[hip] + THIGH * down
+        if not (present[knee] and present[ankle]):
+            points[ankle] = points[knee] + SHIN * down
+            points[[heel, toe]] = points[ankle] + FOOT * down
+    return out
+
+
+def are_squeezed(landmarks: np.ndarray) -> bool:
+    """Whether landmarks [33, 8] draw somebody with too short a trunk for the neck, or too short legs for the trunk, as
+    the network does with half a person in a crop that would hold a whole one of that size."""
+    points = landmarks[:, :2]
+    ears, shoulders, hips, ankles = (points[[k, k + 1]].mean(0) for k in (7, 11, 23, 27))
+    neck, trunk, legs = (
+        float(np.linalg.norm(b - a)) for a, b in ((ears, shoulders), (shoulders, hips), (hips, ankles))
+    )
+    return trunk < SHORT_TRUNK * neck or legs < SHORT_LEGS * trunk
+
+
+def legs_are_present(landmarks: np.ndarray) -> bool:
+    """Whether the network takes the ankles of landmarks [33, 8] to be in the picture."""
+    return bool((landmarks[[27, 28], 4] >= PRESENT).any())

@@ -59,18 +59,24 @@ def _hull_area(covered: np.ndarray) -> float:
     """Area in pixels of the convex hull of what is covered [H, W] bool."""
     rows = np.flatnonzero(covered.any(1))
     left, right = covered[rows].argmax(1), covered.shape[1] - covered[rows, ::-1].argmax(1)
-    corners = {(int(x), int(y) + below) for side in (left, right) for x, y in zip(side, rows, strict=True)
-               for below in (0, 1)}  # fmt: skip
-    points = sorted(corners)
-    hull = np.array([*_half_hull(points), *_half_hull(points[::-1])], np.float64)
+    return hull_area(np.array([(x, y + below) for side in (left, right) for x, y in zip(side, rows, strict=True)
+                               for below in (0, 1)]))  # fmt: skip
+
+
+def hull_area(points: np.ndarray) -> float:
+    """Area of the convex hull of points [N, 2] (Andrew's monotone chain)."""
+    ordered = np.unique(np.asarray(points, np.float64), axis=0)
+    hull = np.array([*_half_hull(ordered), *_half_hull(ordered[::-1])])
+    if len(hull) < 3:
+        return 0.0
     x, y = hull.T
     return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
 
 
-def _half_hull(points: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """One side of the convex hull of sorted points, without its last one (Andrew's monotone chain)."""
-    chain: list[tuple[int, int]] = []
-    for x, y in points:
+def _half_hull(points: np.ndarray) -> list[tuple[float, float]]:
+    """One side of the convex hull of sorted points [N, 2], without its last one."""
+    chain: list[tuple[float, float]] = []
+    for x, y in points.tolist():
         while len(chain) > 1:
             (ax, ay), (bx, by) = chain[-2:]
             if (bx - ax) * (y - ay) - (by - ay) * (x - ax) > 0:

@@ -18,6 +18,7 @@ from somacast.systems.aflsc.sender.unseen import (
     Unseen,
     find_unseen,
     in_picture,
+    mask_notes,
     stand,
     without_unseen,
 )
@@ -61,6 +62,44 @@ def test_what_lies_beyond_the_edge_is_outside_and_all_that_hangs_on_it() -> None
     high = landmarks()
     high[0, 1] = -0.55
     assert unseen(high).notes == ["head is not in the picture: guessed"]
+
+
+def test_legs_that_the_network_takes_to_be_absent_are_outside_wherever_it_places_them() -> None:
+    points = landmarks()
+    points[[*KNEES, *ANKLES, *TOES], 4] = 0.1
+    assert unseen(points).notes == ["legs from the knees on are not in the picture: guessed"]
+    points[KNEES[0], 4] = 0.95  # no leg goes without the other
+    assert unseen(points).notes == ["legs below the knees are not in the picture: guessed"]
+
+
+def somebody() -> np.ndarray:
+    """Landmarks of somebody with legs and arms apart."""
+    out = landmarks()
+    out[:11, :2] = [0, -0.38]
+    for at, (x, y) in {11: (0.1, -0.25), 13: (0.15, -0.1), 15: (0.2, 0.0), 23: (0.06, 0.02), 25: (0.09, 0.2),
+                       27: (0.12, 0.38)}.items():  # fmt: skip
+        out[at, :2], out[at + 1, :2] = (x, y), (-x, y)
+    out[17:23, :2], out[29:33, :2] = out[15, :2], out[27, :2]
+    return out
+
+
+def body_mask() -> np.ndarray:
+    mask = np.zeros((64, 64), np.float32)
+    mask[5:37, 22:42], mask[16:34, 18:46], mask[34:60, 22:42] = 1, 1, 1
+    return mask
+
+
+def test_a_mask_that_disagrees_with_the_landmarks_is_said_to() -> None:
+    mask = body_mask()
+    assert mask_notes(somebody(), mask) == []
+    assert "does not agree" in mask_notes(somebody(), np.roll(mask, 24, 1))[0]
+    part = mask.copy()
+    part[20:] = 0
+    assert any("landmarks are not on it" in note for note in mask_notes(somebody(), part))
+    assert mask_notes(somebody(), np.ones_like(mask)) == ["the given mask is far larger than the person who is seen"]
+    speck = np.zeros_like(mask)
+    speck[6:12, 28:36] = 1
+    assert "the given mask is far smaller than the person who is seen" in mask_notes(somebody(), speck)
 
 
 def test_hidden_is_what_is_neither_visible_nor_on_the_mask() -> None:

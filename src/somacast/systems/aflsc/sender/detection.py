@@ -8,7 +8,14 @@ import numpy as np
 
 from somacast.capture.cropping import SquareBox, square_crop
 from somacast.capture.detector import NO_PERSON, Detection
-from somacast.capture.landmarks import INPUT_PX, box_of_landmarks, find_landmarks
+from somacast.capture.landmarks import (
+    INPUT_PX,
+    are_squeezed,
+    box_of_landmarks,
+    completed_landmarks,
+    find_landmarks,
+    legs_are_present,
+)
 from somacast.errors import SomacastError
 from somacast.systems.aflsc.sender.look import CROP_MARGIN, Look
 from somacast.types import Frame
@@ -17,7 +24,8 @@ from somacast.types import Frame
 LOCATE_ROUNDS, NEAR_SIDE, NEAR_CENTRE = 3, 1.1, 0.05
 SCORE_LOSS = 0.3  # of the network between two rounds, from which on the earlier box is kept
 MAX_ZOOM = 4.0  # change of a box's side in one round
-MIN_SHARE = 0.7  # of the side of a detected box
+MIN_SHARE, MIN_CUT_SHARE = 0.7, 0.9  # of the side of a detected box, of one of somebody who may be cut
+LARGER = (1.0, 1.4, 2.0)  # boxes, over the detected one, in which somebody who may be cut is looked for
 
 
 @dataclass(frozen=True)
@@ -42,12 +50,13 @@ DOUBTED = Criterion(0.08, 0.95, 0.12)  # where the detector saw nobody
 @dataclass(frozen=True)
 class Located:
     """A box and the landmarks [33, 8] in it, if they are known; score: how surely there is a person, in [0, 1];
-    quarters: see `find_landmarks`."""
+    quarters: see `find_landmarks`; least_side: the smallest that a box of somebody who may be cut has."""
 
     box: SquareBox
     landmarks: np.ndarray | None
     score: float
     quarters: int
+    least_side: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,21 @@ class Sighting:
         return self
 
 
+def _box_of_whole(frame: Frame, detection: Detection) -> SquareBox:
+    """The detected box, or a larger one from the same top, in which the landmarks of somebody who may be cut are those
+    of a person of usual shape, or of one whose legs are not there. Of half a person the network otherwise makes
+    somebody small."""
+    found = detection.box
+    for factor in LARGER:
+        side = factor * found.side
+        box = SquareBox(found.cx, found.cy + (side - found.side) / 2, side)
+        crop = square_crop(frame.image, box, INPUT_PX)[None].astype(np.float32)
+        landmarks = find_landmarks(crop)[0][0]
+        if not are_squeezed(landmarks) or (factor > 1 and not legs_are_present(landmarks)):
+            return box
+    return found
+
+
 def locate(frame: Frame, detection: Detection) -> Located:
     """From a detector's box to the one that the landmarks in it ask for, found again until it stays.
 
@@ -78,8 +102,10 @@ def locate(frame: Frame, detection: Detection) -> Located:
     stand on their head is looked at upright, too.
     """
     before: Located | None = None
-    box, score, quarters = detection.box, 0.0, detection.quarters
-    least = MIN_SHARE * box.side if detection.people else 0.0
+    cut = bool(detection.truncated_edges) or frame.mask is not None
+    box = _box_of_whole(frame, detection) if cut and not detection.quarters else detection.box
+    score, quarters = 0.0, detection.quarters
+    found_side = box.side if detection.people else 0.0
     for _ in range(LOCATE_ROUNDS):
         crop = square_crop(frame.image, box, INPUT_PX)[None].astype(np.float32)
         landmarks, scores = find_landmarks(crop, quarters)
@@ -90,12 +116,14 @@ def locate(frame: Frame, detection: Detection) -> Located:
         if before is not None and scores[0] < before.score - SCORE_LOSS:
             return before
         score = max(score, float(scores[0]))
-        centre, side = box_of_landmarks(landmarks[0])
+        lacks_legs = cut and not legs_are_present(landmarks[0])
+        least = (MIN_CUT_SHARE if lacks_legs else MIN_SHARE) * found_side
+        centre, side = box_of_landmarks(completed_landmarks(landmarks[0]) if lacks_legs else landmarks[0])
         side = max(side * CROP_MARGIN, least / box.side)
-        before = Located(box, landmarks[0], score, quarters)
+        before = Located(box, landmarks[0], score, quarters, least if lacks_legs else 0.0)
         if 1 / NEAR_SIDE < side < NEAR_SIDE and np.abs(centre).max() < NEAR_CENTRE:
             return before
         place = box.to_picture(centre + 0.5, 1)
         zoom = float(np.clip(side, 1 / MAX_ZOOM, MAX_ZOOM))
         box = SquareBox(float(place[0]), float(place[1]), box.side * zoom)
-    return Located(box, None, score, quarters)
+    return Located(box, None, score, quarters, before.least_side if before else 0.0)

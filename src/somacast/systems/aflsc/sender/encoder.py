@@ -28,7 +28,7 @@ from somacast.systems.aflsc.sender.look import Look, closer_box, coded_labels, m
 from somacast.systems.aflsc.sender.refine import Refined, Refiner
 from somacast.systems.aflsc.sender.rendered_body import RenderedBody, WeakCamera
 from somacast.systems.aflsc.sender.silhouette_alignment import align_silhouette
-from somacast.systems.aflsc.sender.unseen import find_unseen, in_picture, stand, without_unseen
+from somacast.systems.aflsc.sender.unseen import find_unseen, in_picture, mask_notes, stand, without_unseen
 from somacast.timing import stage
 from somacast.types import Capture, Encoded, Frame
 from somacast.weights.sessions import onnx_runs_on
@@ -135,6 +135,8 @@ class Encoder:
             values, seen_share = self.appearance(frame, look, values, camera)
         guessed = sighting.look.unseen.notes
         notes = sighting.detection.notes if not guessed else [*sighting.detection.several_notes, *guessed]
+        if frame.mask is not None:
+            notes = [*notes, *mask_notes(look.landmarks, look.mask)]
         encoded = self._found(look, values, camera, notes)
         report = encoded.report
         overlap = self._overlap(frame, look, values, camera)
@@ -156,7 +158,7 @@ class Encoder:
             located = locate(frame, detection)
         with stage("extract"):
             look = self.look(frame, located.box, located.landmarks, self.config.mirrored, located.quarters)
-            closer = closer_box(look)
+            closer = closer_box(look, located.least_side)
             if closer is not None:
                 look = self.look(frame, closer, None, self.config.mirrored, located.quarters)
         return Sighting(detection, located.score, look).check()

@@ -9,7 +9,7 @@ import numpy as np
 
 from somacast.body.skeleton import CANONICAL_JOINTS, JOINT_COUNT, MIRROR
 from somacast.capture.cropping import SquareBox, square_crop
-from somacast.capture.landmarks import box_of_landmarks
+from somacast.capture.landmarks import box_of_landmarks, completed_landmarks
 from somacast.systems.aflsc.labels.layout import LabelLayout, label_values
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.sender.unseen import Unseen
@@ -59,13 +59,14 @@ class Look:
         return float(self.out["confidence"][TRUNK].mean())
 
 
-def closer_box(look: Look) -> SquareBox | None:
+def closer_box(look: Look, least_side: float = 0.0) -> SquareBox | None:
     """A box that fits silhouette and joints better, or None if this one is good enough. Of somebody who is partly
-    outside of the picture only the landmarks tell how far."""
+    outside of the picture only the landmarks tell how far, and of legs what is usual. least_side: the smallest side
+    that it may have, in pixels of the picture."""
     size = len(look.image)
     if look.unseen.outside.any():
-        middle, share = box_of_landmarks(look.landmarks)
-        return _box_unless_kept(look, (middle + 0.5) * size, share * size * CROP_MARGIN)
+        middle, share = box_of_landmarks(completed_landmarks(look.landmarks))
+        return _box_unless_kept(look, (middle + 0.5) * size, share * size * CROP_MARGIN, least_side)
     joints = (look.out["joints"] + 0.5) * size
     rows, columns = np.nonzero(look.silhouette > 0.5)
     if len(rows) < MIN_PERSON_PX:
@@ -76,12 +77,15 @@ def closer_box(look: Look) -> SquareBox | None:
     least = CUT_SHARE * size
     low -= BEYOND * size * np.array([inside[:, 0].sum() > least, inside[0].sum() > least])
     high += BEYOND * size * np.array([inside[:, -1].sum() > least, inside[-1].sum() > least])
-    return _box_unless_kept(look, (high + low) / 2, float((high - low).max()) * CROP_MARGIN)
+    return _box_unless_kept(look, (high + low) / 2, float((high - low).max()) * CROP_MARGIN, least_side)
 
 
-def _box_unless_kept(look: Look, centre: np.ndarray, side: float) -> SquareBox | None:
-    """The box with that centre [2] and side in pixels of the look's image, or None if the look's own is near it."""
+def _box_unless_kept(look: Look, centre: np.ndarray, side: float, least_side: float) -> SquareBox | None:
+    """The box with that centre [2] and side in pixels of the look's image, or None if the look's own is near it or that
+    is too small."""
     size = len(look.image)
+    if side * look.box.side / size < least_side:
+        return None
     if abs(side / size - 1) < KEPT_SIDE and np.abs(centre - size / 2).max() < KEPT_CENTRE * size:
         return None
     place = look.box.to_picture(centre, size)

@@ -14,6 +14,8 @@ from somacast.body.rotations import about_axis
 from somacast.body.skeleton import CANONICAL_JOINTS, JOINT_COUNT, JOINT_PARENT
 from somacast.body.table import TPOSE, load_body
 from somacast.capture.cropping import SquareBox
+from somacast.capture.landmarks import MIRRORED, PRESENT
+from somacast.capture.masks import hull_area
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.sender.evidence import Evidence
 
@@ -38,6 +40,12 @@ REACH = 0.03  # crop sides around a landmark in which the mask is looked for
 OFF_MASK = 0.3
 UNSEEN_STD = 1e3  # crop sides or metres: as good as nothing
 STANDING_STD_M = 0.1
+# Of true masks of synthetic people all landmarks that are seen are on them, and their area over that of the convex hull
+# of all landmarks is 0.56 to 1.4, of those who sit or squat up to 1.9.
+_SEEN = [0, *range(11, 17), *range(23, 29)]
+AGREES, SMALL_AREA, LARGE_AREA = 0.85, 0.4, 2.0
+_OFF = "the given mask does not agree with the person who is seen: {} of {} landmarks are not on it"
+_SIZE = "the given mask is far {} than the person who is seen"
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,9 @@ def find_unseen(landmarks: np.ndarray, mask: np.ndarray, box: SquareBox, shape: 
     place = box.to_picture(points[:, :2] + 0.5, 1)
     beyond = np.maximum(-place, place - [shape[1], shape[0]]).max(1)
     outside, hidden = np.zeros(JOINT_COUNT, bool), np.zeros(JOINT_COUNT, bool)
-    outside[joints] = beyond > OUTSIDE * box.side
+    pairs = (landmarks[list(_LANDMARK.values()), 4] + landmarks[MIRRORED[list(_LANDMARK.values())], 4]) / 2
+    absent = (pairs < PRESENT) & np.isin(joints, _LEGS)  # no leg goes without the other
+    outside[joints] = (beyond > OUTSIDE * box.side) | absent
     on = [_nearby(mask, point) > OFF_MASK for point in points[:, :2]]
     hidden[joints] = ~outside[joints] & (points[:, 3] < HIDDEN_VISIBILITY) & ~np.array(on)
     for joint in range(1, JOINT_COUNT):
@@ -105,6 +115,19 @@ def find_unseen(landmarks: np.ndarray, mask: np.ndarray, box: SquareBox, shape: 
             outside[joint] |= outside[parent]
             hidden[joint] |= hidden[parent]
     return Unseen(outside, hidden & ~outside)
+
+
+def mask_notes(landmarks: np.ndarray, mask: np.ndarray) -> list[str]:
+    """What is strange about a user's mask [M, M] of a crop with landmarks [33, 8], a line each."""
+    points = landmarks[_SEEN]
+    seen = (points[:, 3] >= HIDDEN_VISIBILITY) & (points[:, 4] >= PRESENT) & (np.abs(points[:, :2]).max(1) < 0.5)
+    off = [_nearby(mask, point) <= OFF_MASK for point in points[seen, :2]]
+    notes = [_OFF.format(sum(off), len(off))] if sum(off) > (1 - AGREES) * len(off) else []
+    hull = hull_area(landmarks[:, :2])
+    share = float((mask > OFF_MASK).mean()) / max(hull, 1e-6)
+    if not SMALL_AREA < share < LARGE_AREA:
+        notes.append(_SIZE.format("larger" if share > 1 else "smaller"))
+    return notes
 
 
 def _nearby(mask: np.ndarray, point: np.ndarray) -> float:
