@@ -21,13 +21,19 @@ from somacast.formats.bvh import encode_bvh
 from somacast.formats.export import VrmTerms
 from somacast.formats.gltf_writer import encode_glb, encode_rigged_glb
 from somacast.formats.vrm import HUMAN_BONES, encode_vrm
-from somacast.geometry.rig import standing
+from somacast.geometry.rig import Motion, standing
 from support.nodejs import node
 from support.rig_cases import bare_rig, motion
 
 PACKAGES = Path(os.environ.get("SOMACAST_NODE_MODULES", Path(__file__).parents[2] / "node_modules"))
 CAMERA = np.array([0.1, 1.2, 3.0])
 RIG = standing(bare_rig(True))
+COMES_AND_GOES = Motion(
+    motion().rotations[:4],
+    motion().pelvis_m[:4],
+    times_s=np.array([1.0, 1.5, 3.0, 3.5]),
+    seen_s=((1.0, 2.0), (3.0, 4.0)),
+)
 
 
 def in_node(script: str, folder: Path, package: str, *arguments: str) -> dict:
@@ -59,6 +65,7 @@ def files() -> dict[str, bytes]:
         "still.glb": encode_glb(RIG.mesh, np.array([0.0, 0.9, 0.0]), CAMERA),
         "rigged.glb": encode_rigged_glb(RIG),
         "moving.glb": encode_rigged_glb(RIG, motion(), CAMERA),
+        "leaving.glb": encode_rigged_glb(RIG, COMES_AND_GOES),
         "avatar.vrm": encode_vrm(RIG, "Jo", VrmTerms("Jo Doe")),
         "old.vrm": encode_vrm(RIG, "Jo", VrmTerms(version="0.x")),
         "moving.bvh": encode_bvh(RIG.joints, RIG.rotations, motion()).encode(),
@@ -201,3 +208,31 @@ def test_blender_sees_the_person_upright_and_matt(tmp_path, name):
     if name == "still.glb":
         cameras = [place for kind, place in seen["objects"] if kind == "CAMERA"]
         np.testing.assert_allclose(cameras, [in_blender_axes(CAMERA)], atol=1e-5)
+
+
+_HIDING = """
+import json, sys
+import bpy
+bpy.ops.wm.read_factory_settings(use_empty=True)
+scene = bpy.context.scene
+scene.render.fps = 20
+bpy.ops.import_scene.gltf(filepath=sys.argv[1])
+person = next(o for o in scene.objects if o.type == "MESH" and o.parent)
+heights = []
+for second in json.loads(sys.argv[2]):
+    scene.frame_set(round(20 * second))
+    shape = person.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    heights.append(max(v.co.z for v in shape.data.vertices) - min(v.co.z for v in shape.data.vertices))
+print()
+print(json.dumps({"heights": heights, "ends": [action.frame_range[1] for action in bpy.data.actions]}))
+"""
+
+
+def test_blender_hides_who_is_not_there(tmp_path):
+    """From 1 to 2 s and from 3 to 4 s: nothing to be seen at other times, and never a size between."""
+    seconds = {0.0: False, 0.9: False, 1.0: True, 1.5: True, 1.95: True, 2.05: False, 2.9: False, 3.05: True, 3.5: True}
+    path = written(tmp_path, "leaving.glb")
+    seen = in_blender(_HIDING, path, json.dumps(list(seconds)))
+    assert [height > 1.2 for height in seen["heights"]] == list(seconds.values())
+    assert all(height < 0.01 or height > 1.2 for height in seen["heights"])
+    assert max(seen["ends"]) == pytest.approx(80)
