@@ -112,7 +112,7 @@ class _Step:
         try:
             source = Print.of(job.source)
             notes = self.work(job.source, target)
-            names = sorted(path.name for path in folder.iterdir())
+            names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
             return _Outcome(source, folder, names, list(dict.fromkeys(notes)))
         except Exception as fault:  # one bad file never ends the run
             shutil.rmtree(folder, ignore_errors=True)

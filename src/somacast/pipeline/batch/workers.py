@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from somacast.weights.threads import threads_each
@@ -129,7 +130,12 @@ def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
     for number in _ASKED_TO_STOP:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with contextlib.suppress(EOFError, OSError):
+    with (  # the terminal is the parent's: progress of single files would write over its line
+        Path(os.devnull).open("w") as silent,
+        contextlib.redirect_stdout(silent),
+        contextlib.redirect_stderr(silent),
+        contextlib.suppress(EOFError, OSError),
+    ):
         while True:
             connection.send(work(connection.recv()))
 
