@@ -193,7 +193,8 @@ def check_paths(config: Any) -> None:
 
     A configuration that writes more than its fields name has `more_written`: a sequence of files.
     """
-    places = [(value, one) for _, value, one in declared(config) if isinstance(one, Place) and value is not None]
+    fields = [(value, place) for _, value, place in declared(config) if isinstance(place, Place) and value is not None]
+    places = [(one, place) for value, place in fields for one in (value if isinstance(value, tuple) else (value,))]
     more = list(getattr(config, "more_written", ()))
     for value, place in places:
         place.check(value, config)

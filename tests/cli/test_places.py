@@ -101,6 +101,12 @@ def made(config: Any, **values: Any) -> Any:
     return made
 
 
+def of_its_kind(config: Any, name: str, value: Any) -> Any:
+    """One value of a field that may take several, among others."""
+    default = next(field.default for field in dataclasses.fields(config) if field.name == name)
+    return (Path(__file__), value) if isinstance(default, tuple) else value
+
+
 def pairs(first: tuple[type, ...], second: tuple[type, ...]) -> Iterator[Any]:
     for prog, config in CONFIGS.items():
         found = places(config)
@@ -140,7 +146,10 @@ def test_no_file_is_read_and_written(config, read, written, tmp_path):
     hard.hardlink_to(file)
     as_text = isinstance(found[read], Maybe), isinstance(found[written], Maybe)
     for source, target in [(file, file), (file, link), (hard, file), (link, hard), (file, tmp_path / "." / file.name)]:
-        values = {read: str(source) if as_text[0] else source, written: str(target) if as_text[1] else target}
+        values = {
+            read: of_its_kind(config, read, str(source) if as_text[0] else source),
+            written: str(target) if as_text[1] else target,
+        }
         with pytest.raises(SomacastError, match="expected another place to write to"):
             check_paths(made(config, **values))
     assert file.read_bytes() == b"precious"
@@ -269,6 +278,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("encode synthetic:walking -o none/a.soma", "does not exist"),
         ("decode me.soma -o me.soma", "me.soma: expected a file name ending in .glb"),
         ("decode me.soma -o hard.glb", "hard.glb: is another name of me.soma"),
+        ("decode me.soma none.soma -o a.glb", "none.soma: no such file"),
+        ("decode link.soma me.soma -o hard.glb", "hard.glb: is another name of me.soma"),
         ("decode me.soma -o a.glb --preview a.jpg", "a.jpg: expected a file name ending in .png"),
         ("decode me.soma -o a.glb --format ply", "a.glb: expected a file name ending in .ply, as --format says"),
         ("decode me.soma -o a.glb --device tpu", "--device tpu: expected cpu"),

@@ -47,7 +47,7 @@ class Arguments:
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"]), Written(SUFFIXES, stream="format", beside="file")]
     """file to write: .glb, .ply or .obj; .bvh for the skeleton; .vrm for an avatar; of a video .mp4 or .webm too; - for
     standard output, with --format; of a folder the folder for them"""
-    others: tyro.conf.Positional[tuple[Path, ...]] = ()
+    others: Annotated[tyro.conf.Positional[tuple[Path, ...]], Existing("a .soma file")] = ()
     """further people of the same picture: all stand in one .glb, .ply or .obj as they stood before the camera"""
     rig: bool = False
     """give the .glb of a still a skeleton, so that animation tools can pose the person"""
@@ -113,13 +113,11 @@ def run(arguments: Arguments) -> int:
 def _group(arguments: Arguments) -> int:
     """Several people of one picture in one file."""
     from somacast.bitstream.video import is_video
-    from somacast.files import check_apart
     from somacast.formats.people import save_people
     from somacast.options import check_output
 
     files = (arguments.file, *arguments.others)
     check_output(arguments.out, (".glb", ".ply", ".obj"))
-    check_apart(files, [arguments.out])
     for name in ("rig", "preview", "report", "workers", "overwrite"):
         if getattr(arguments, name):
             raise SomacastError(f"--{name} is for one file; expected none for {len(files)}")
