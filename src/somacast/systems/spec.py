@@ -111,6 +111,19 @@ class Tracker(Protocol):
         ...
 
 
+@runtime_checkable
+class TurningTracker(Protocol):
+    """A tracker for films that cut: it can look for the person anew, and others of its kind can follow other people."""
+
+    def cut(self) -> None:
+        """The next frame shows the same person at another place, in another pose: nothing of where they were helps."""
+        ...
+
+    def fresh(self) -> Tracker:
+        """Another tracker with the same networks, which has seen nobody."""
+        ...
+
+
 @dataclass(frozen=True)
 class ReceivedFrame:
     """A frame as a receiver has it: values [M] at a tick. own: False for a coarse copy in place of a lost one."""

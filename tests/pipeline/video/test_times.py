@@ -16,10 +16,10 @@ from somacast.pipeline.video.animate import Cast, even_motion, keyed_motion, wri
 from somacast.pipeline.video.clock import even_fps, mean_fps, shots
 from somacast.pipeline.video.encode import encode_video
 from somacast.pipeline.video.files import VideoWriter, read_video
-from somacast.types import Capture, Encoded, Frame
+from somacast.types import Capture, Frame
 from support.network.live_cases import SYSTEM, container
 from support.network.motion_cases import moving
-from support.network.video_cases import film_at, written
+from support.network.video_cases import Watcher, film_at, written
 
 
 @pytest.mark.parametrize("rate", [*RATES_FPS, PHONE, 5.0, 7.5])
@@ -144,27 +144,6 @@ def test_a_decoded_film_lies_over_its_source(times_s, tmp_path, monkeypatch):
 
 
 # -- from frames -------------------------------------------------------------------------------------------------------
-
-
-class Watcher:
-    """A tracker that sees somebody where a picture is bright."""
-
-    notes = ()
-
-    def look(self, capture: Capture, time_s: float):
-        if capture.frame.image.mean() < 0.5:
-            raise SomacastError("no person")
-        return SimpleNamespace(moving=moving()[round(time_s * 30) % 120])
-
-    def learn(self, seen, time_s: float) -> Encoded:
-        from somacast.pipeline.still.receiver import open_payload
-
-        return Encoded(open_payload(container())[0].layers)
-
-    def fresh(self):
-        return Watcher()
-
-    def cut(self) -> None: ...
 
 
 def captures(times_s, there):

@@ -2,10 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
+from somacast.errors import SomacastError
+from somacast.pipeline.still.receiver import open_payload
 from somacast.pipeline.video.files import VideoWriter
+from somacast.types import Capture, Encoded
 from support.network.live_cases import SYSTEM, coder, container
 from support.network.motion_cases import moving
 
@@ -47,3 +51,17 @@ def video(
             writer.frame(k / fps, row + wild * rng.normal(size=len(row)) * coder().scale)
 
     return written(film, seconds, kbit_s)
+
+
+class Watcher:
+    """A tracker that sees somebody where a picture is bright."""
+
+    notes = ()
+
+    def look(self, capture: Capture, time_s: float):
+        if capture.frame.image.mean() < 0.2:
+            raise SomacastError("no person")
+        return SimpleNamespace(moving=moving()[round(time_s * 30) % 120])
+
+    def learn(self, seen, time_s: float) -> Encoded:
+        return Encoded(open_payload(container())[0].layers)

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from somacast.errors import SomacastError
+from somacast.pipeline.video.cuts import (
+    OTHER_DELTA_E,
+    OTHER_SCENE,
+    Clothes,
+    Cuts,
+    clothes_of,
+    difference,
+    looking_ahead,
+)
 from somacast.pipeline.video.files import VideoWriter
-from somacast.systems.spec import Tracker
+from somacast.systems.spec import Tracker, TurningTracker
 from somacast.types import Capture
 
 LEARN_S = 0.4  # between the frames from which is learnt who it is
 AGAIN_S, RAREST_S = 2.0, 300.0  # from when on, and at least how often, is told better who it is
+_NAMED = 5  # cuts in a note
 ABSENT_S = 0.5  # nobody is seen for so long: nobody is there
 
 
@@ -25,16 +38,43 @@ class VideoReport:
     notes: list[str] = field(default_factory=list)
 
 
+class _Person:
+    """Somebody in a film: who follows them, and what is known of who they are."""
+
+    def __init__(self, number: int, tracker: Tracker):
+        self.number, self.tracker = number, tracker
+        self.clothes: Clothes = {}
+        self._learnt_s, self._written_s, self._gap_s = -1e9, -1e9, AGAIN_S
+        self._container: bytes | None = None
+
+    def learn(self, observation: Any, time_s: float, writer: VideoWriter) -> None:
+        """Take a frame into account, now and then, and write who it is, ever more seldom."""
+        if time_s - self._learnt_s >= LEARN_S:
+            layers = self.tracker.learn(observation, time_s).layers
+            self._container, self._learnt_s = writer.system.pack(layers), time_s
+        if time_s - self._written_s >= self._gap_s:
+            self.write(writer)
+            self._written_s, self._gap_s = time_s, min(2 * self._gap_s, RAREST_S)
+
+    def write(self, writer: VideoWriter) -> None:
+        """Write who it is, if more is known than was written."""
+        if self._container:
+            writer.who(self._container)
+            self._container = None
+
+
 class _Take:
-    """What is told while the frames go by: who it is, seldom and ever better, and since when nobody is to be seen."""
+    """What happens while the frames go by: who moves, and since when nobody is to be seen."""
 
     def __init__(self, writer: VideoWriter, tracker: Tracker):
-        self.writer, self.tracker = writer, tracker
+        self.writer, self.people = writer, [_Person(0, tracker)]
+        self.person = self.people[0]
         self.newest_s, self.step_s = 0.0, 1 / 30
         self.lost_s: float | None = None
         self.absent_s = 0.0
-        self._learnt_s, self._written_s, self._gap_s = -1e9, -1e9, AGAIN_S
-        self._container: bytes | None = None
+        self.turns_s: list[float] = []
+        self._cuts = Cuts()
+        self._last: np.ndarray | None = None  # the newest picture with somebody in it
 
     def tick(self, time_s: float) -> None:
         """A frame of this time comes."""
@@ -43,17 +83,48 @@ class _Take:
             self.step_s += 0.1 * (step_s - self.step_s) if self.newest_s else step_s - self.step_s
         self.newest_s = time_s
 
-    def seen(self, time_s: float, observation) -> None:
+    def look_for_cut(self, time_s: float, image: np.ndarray, later: np.ndarray) -> None:
+        """Turn to another person, or to the same one elsewhere, where the film cuts."""
+        change = self._cuts.change(image, later)
+        if not change or self._last is None or not isinstance(self.person.tracker, TurningTracker):
+            return
+        self.person.clothes = clothes_of(self._last) or self.person.clothes
+        other = self._who(clothes_of(image), clothes_of(later))
+        if other is not self.person:
+            self.person.write(self.writer)
+            self.writer.turn(other.number)
+            self.person = other
+            self.turns_s.append(time_s)
+        elif change < OTHER_SCENE:
+            return
+        if isinstance(other.tracker, TurningTracker):
+            other.tracker.cut()
+
+    def _who(self, *looks: Clothes) -> _Person:
+        """Whose clothes these are: those of who is there, of somebody who was, or of somebody new."""
+        assert isinstance(self.person.tracker, TurningTracker)
+
+        def unlike(person: _Person) -> float:
+            return min(difference(person.clothes, look) for look in looks)
+
+        if unlike(self.person) <= OTHER_DELTA_E:
+            return self.person
+        known = min(self.people, key=unlike)
+        if unlike(known) > OTHER_DELTA_E:
+            known = _Person(len(self.people), self.person.tracker.fresh())
+            known.clothes = looks[-1]
+            self.people.append(known)
+        return known
+
+    def seen(self, time_s: float, image: np.ndarray, observation: Any) -> None:
+        """Somebody is to be seen."""
         self._back(time_s)
-        if time_s - self._learnt_s >= LEARN_S:
-            layers = self.tracker.learn(observation, time_s).layers
-            self._container, self._learnt_s = self.writer.system.pack(layers), time_s
-        if self._container and time_s - self._written_s >= self._gap_s:
-            self._tell()
-            self._written_s, self._gap_s = time_s, min(2 * self._gap_s, RAREST_S)
+        self._last = image
+        self.person.learn(observation, time_s, self.writer)
         self.writer.frame(time_s, observation.moving)
 
     def nobody(self, time_s: float) -> None:
+        """Nobody is."""
         self.lost_s = time_s if self.lost_s is None else self.lost_s
 
     def _back(self, time_s: float) -> None:
@@ -62,14 +133,10 @@ class _Take:
             self.absent_s += time_s - self.lost_s
         self.lost_s = None
 
-    def _tell(self) -> None:
-        if self._container:
-            self.writer.who(self._container)
-            self._container = None
-
     def end(self) -> None:
+        """The film is over."""
         end_s = self.newest_s + self.step_s
-        self._tell()
+        self.person.write(self.writer)
         self._back(end_s)
         self.writer.end(end_s)
 
@@ -93,28 +160,34 @@ def encode_video(
     tracker: Tracker,
     progress: Callable[[int, float], None] = lambda frames, seconds: None,
 ) -> VideoReport:
-    """Captures with their times into a writer, one at a time; tracker: of the writer's system; progress: called with
+    """Captures with their times into a writer, one at a time; tracker: of the writer's system; where the
+    film cuts to somebody else another one is made, if it can be (`TurningTracker`); progress: called with
     frames and seconds so far. Times count from the first capture. SomacastError if no frame shows a person."""
     take, report = _Take(writer, tracker), VideoReport()
     fault: SomacastError | None = None
     start_s: float | None = None
-    for time_s, capture in _until_fault(captures, report):
+    for (time_s, capture), (_, later) in looking_ahead(_until_fault(captures, report)):
         start_s = time_s if start_s is None else start_s
         now_s = time_s - start_s
         take.tick(now_s)
         report.seconds = now_s
+        take.look_for_cut(now_s, capture.frame.image, later.frame.image)
         try:
-            observation = tracker.look(capture, time_s)
+            observation = take.person.tracker.look(capture, time_s)
         except SomacastError as nobody:
             report.lost, fault = report.lost + 1, nobody
             take.nobody(now_s)
             continue
-        take.seen(now_s, observation)
+        take.seen(now_s, capture.frame.image, observation)
         report.frames += 1
         progress(report.frames, report.seconds)
     if not report.frames:
         raise SomacastError(str(fault) if fault else "video: no frame in it")
     take.end()
+    if take.turns_s:
+        when = ", ".join(f"{time_s:.1f}" for time_s in take.turns_s[:_NAMED])
+        more = ", ..." if len(take.turns_s) > _NAMED else ""
+        report.notes.append(f"the film cuts to somebody else at {when}{more} s: it holds {len(take.people)} people")
     if report.lost:
         meanwhile = f"for {take.absent_s:.1f} s nobody is there" if take.absent_s else "the motion goes on over them"
         report.notes.append(f"{report.lost} of {report.lost + report.frames} frames show no person: {meanwhile}")

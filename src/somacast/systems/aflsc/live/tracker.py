@@ -43,6 +43,10 @@ class OneEuro:
     _value: np.ndarray = field(default_factory=lambda: np.zeros(0))
     _speed: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
+    def forget(self) -> None:
+        """The next row stands for itself."""
+        self._time_s = None
+
     def __call__(self, time_s: float, value: np.ndarray) -> np.ndarray:
         """The filtered row; a time that does not go on, or a gap of a second, starts anew."""
         gap = 0.0 if self._time_s is None else time_s - self._time_s
@@ -135,6 +139,15 @@ class Tracker:
         if self.smooth:
             moving = self._filter(time_s, moving)
         return Seen(moving, values, look.confidence, frame, look, camera)
+
+    def cut(self) -> None:
+        """See `systems.spec.TurningTracker`."""
+        self._box, self._misses = None, 0
+        self._filter.forget()
+
+    def fresh(self) -> Tracker:
+        """See `systems.spec.TurningTracker`."""
+        return Tracker(smooth=self.smooth, mirrored=self.mirrored, encoder=self.encoder)
 
     def _follow(self, look: Look) -> None:
         """The crop of the next frame: part of the way to where this one shows the person."""

@@ -1,0 +1,126 @@
+"""Films that cut: two people one after the other stay two, one person stays one."""
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from somacast.geometry.rig import Motion
+from somacast.pipeline.video import encode
+from somacast.pipeline.video.animate import Cast, own_stretches
+from somacast.pipeline.video.cuts import OTHER_DELTA_E, Cuts, clothes_of, difference, looking_ahead
+from somacast.pipeline.video.encode import encode_video
+from somacast.pipeline.video.files import VideoWriter, read_video
+from somacast.synthetic.walker import SyntheticWalker, WalkerConfig
+from somacast.types import Capture, Frame
+from support.network.live_cases import SYSTEM
+from support.network.video_cases import Watcher
+
+GREEN, RED, BLUE = (0.3, 0.9, 0.3), (0.9, 0.2, 0.2), (0.2, 0.2, 0.9)
+
+
+@dataclass
+class Turning(Watcher):
+    """A tracker that notes who was cut to what."""
+
+    told: list[str] = field(default_factory=list)
+    name: int = 0
+
+    def fresh(self):
+        self.told.append("fresh")
+        return Turning(self.told, self.name + 1)
+
+    def cut(self) -> None:
+        self.told.append(f"cut {self.name}")
+
+
+def film(colors, tracker=None) -> tuple[list[int], list[str], list[str]]:
+    """A frame of each colour, 30 a second: who is to be seen in each stretch, what the tracker was asked, notes."""
+    images = (np.full((64, 64, 3), color, np.float32) for color in colors)
+    captures = ((k / 30, Capture([Frame(image)], None)) for k, image in enumerate(images))
+    parts: list[bytes] = []
+    tracker = tracker or Turning()
+    report = encode_video(captures, VideoWriter(parts.append, SYSTEM), tracker)
+    video = read_video(b"".join(parts))
+    assert len(video.times_s) == len(colors)
+    for one, other in pairwise(video.stretches):
+        assert one.end_s == video.times_s[other.first], "nobody is missing at a cut"
+    return [one.person for one in video.stretches], getattr(tracker, "told", []), report.notes
+
+
+@pytest.fixture
+def dressed(monkeypatch) -> None:
+    """Everybody wears the colour of the picture."""
+    monkeypatch.setattr(encode, "clothes_of", lambda image: {"torso": 100 * image.mean((0, 1))})
+
+
+def test_two_people_are_two_and_who_comes_back_is_known(dressed):
+    people, told, notes = film([GREEN] * 40 + [RED] * 30 + [GREEN] * 30 + [BLUE] * 20)
+    assert people == [0, 1, 0, 2]
+    assert told == ["fresh", "cut 1", "cut 0", "fresh", "cut 1"]
+    assert notes == ["the film cuts to somebody else at 1.3, 2.3, 3.3 s: it holds 3 people"]
+
+
+def test_a_cut_in_one_persons_film_is_looked_at_anew_and_stays_one(monkeypatch):
+    monkeypatch.setattr(encode, "clothes_of", lambda image: {"torso": np.array([50.0, 0, 0])})
+    people, told, notes = film([GREEN] * 40 + [RED] * 40)
+    assert (people, told, notes) == ([0], ["cut 0"], [])
+
+
+def test_who_cannot_be_compared_is_the_same(monkeypatch):
+    monkeypatch.setattr(encode, "clothes_of", lambda image: {} if image[0, 0, 0] > 0.5 else {"torso": np.zeros(3)})
+    assert film([GREEN] * 40 + [RED] * 40)[0] == [0]
+
+
+def test_a_flash_and_a_slow_change_are_no_cuts(dressed):
+    flash = [GREEN] * 30 + [(1.0, 1.0, 1.0)] * 2 + [GREEN] * 30
+    slow = [tuple((1 - k / 60) * np.array(GREEN) + k / 60 * np.array(RED)) for k in range(60)]
+    assert film(flash)[:2] == ([0], []) and film(slow)[:2] == ([0], [])
+
+
+def test_a_tracker_that_cannot_turn_keeps_the_first(dressed):
+    assert film([GREEN] * 40 + [RED] * 40, Watcher())[0] == [0]
+
+
+def test_a_restless_film_does_not_cut():
+    rng, cuts = np.random.default_rng(0), Cuts()
+    scenes = rng.random((2, 64, 64, 3)) * 0.5
+    scenes[1, :, :20] = scenes[0, :, :20]
+    images = [scenes[0] + 0.3 * rng.random((64, 64, 3)) for _ in range(40)]
+    assert not any(cuts.change(image, later) for image, later in looking_ahead(images))
+
+
+def test_looking_ahead_ends_with_the_last():
+    assert list(looking_ahead(range(5), 2)) == [(0, 2), (1, 3), (2, 4), (3, 4), (4, 4)]
+    assert list(looking_ahead([], 2)) == [] and list(looking_ahead([7], 3)) == [(7, 7)]
+
+
+def test_people_are_told_apart_by_what_they_wear():
+    """By the real networks: one person in two moments, and three others."""
+    looks = [
+        [clothes_of(SyntheticWalker(WalkerConfig(seed=seed, size_px=256)).frame(time_s).image) for time_s in (0.1, 0.6)]
+        for seed in range(4)
+    ]
+    assert all({"torso", "thighs"} <= set(look) for pair in looks for look in pair)
+    same = [difference(*pair) for pair in looks]
+    others = [difference(looks[a][0], looks[b][1]) for a in range(4) for b in range(a)]
+    assert max(same) < OTHER_DELTA_E and np.median(others) > OTHER_DELTA_E
+
+
+def test_files_of_one_person_say_who_is_left_out(dressed, tmp_path):
+    parts: list[bytes] = []
+    images = (np.full((64, 64, 3), color, np.float32) for color in [GREEN] * 40 + [RED] * 40)
+    captures = ((k / 30, Capture([Frame(image)], None)) for k, image in enumerate(images))
+    encode_video(captures, VideoWriter(parts.append, SYSTEM), Turning())
+    video = read_video(b"".join(parts))
+    own, (note,) = own_stretches(video)
+    assert [one.person for one in own] == [0] and "another person" in note
+    from somacast.pipeline.video.animate import keyed_motion
+    from somacast.pipeline.video.clock import shots
+
+    cast = Cast(video, SYSTEM, SYSTEM.decoder())
+    motion: Motion = keyed_motion(cast, own)
+    assert len(motion.keys_s) == 40 and np.array(motion.seen_s) == pytest.approx(np.array([(0.0, 40 / 30)]), abs=1e-5)
+    assert [shot.stretch.person for shot in shots(video, 30.0) if shot.stretch] == [0] * 40 + [1] * 40
+    assert cast.body(0) is not cast.body(1)
