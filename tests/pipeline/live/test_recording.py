@@ -24,6 +24,7 @@ from somacast.formats.gltf_scene import GltfScene
 from somacast.formats.gltf_writer import encode_rigged_glb
 from somacast.geometry.rig import Motion, Rig, body_joint_weights, posed
 from somacast.pipeline.live.recording import FileOutput, check_recording_path
+from somacast.pipeline.video import animate
 from somacast.pipeline.video.animate import Cast, keyed_motion
 from somacast.pipeline.video.files import Video, read_video
 from somacast.systems.spec import LivePose
@@ -174,6 +175,13 @@ def test_a_conversion_that_fails_leaves_the_journal_and_says_how_to_go_on(tmp_pa
     with pytest.raises(SomacastError, match=r"no room; .*somacast decode .*me.part.soma -o .*me.glb"):
         output.finish()
     assert len(read_video((tmp_path / "me.part.soma").read_bytes()).times_s) == 60
+
+
+def test_what_is_too_long_for_a_glb_is_thinned_and_said_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(animate, "MAX_POSES", 40)
+    line = recorded(tmp_path / "me.glb", even(0, 3)).finish()
+    assert "one of 3 is written" in line and "me.part.soma holds all of it" in line
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["me.glb", "me.part.soma"]
 
 
 @pytest.mark.parametrize("act", [lambda output: output.finish(), lambda output: output.close()])

@@ -24,15 +24,15 @@ GREEN, RED, BLUE = (0.3, 0.9, 0.3), (0.9, 0.2, 0.2), (0.2, 0.2, 0.9)
 class Turning(Watcher):
     """A tracker that notes who was cut to what."""
 
-    told: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
     name: int = 0
 
     def fresh(self):
-        self.told.append("fresh")
-        return Turning(self.told, self.name + 1)
+        self.asked.append("fresh")
+        return Turning(self.asked, self.name + 1)
 
     def cut(self) -> None:
-        self.told.append(f"cut {self.name}")
+        self.asked.append(f"cut {self.name}")
 
 
 def film(colors, tracker=None) -> tuple[list[int], list[str], list[str]]:
@@ -46,7 +46,7 @@ def film(colors, tracker=None) -> tuple[list[int], list[str], list[str]]:
     assert len(video.times_s) == len(colors)
     for one, other in pairwise(video.stretches):
         assert one.end_s == video.times_s[other.first], "nobody is missing at a cut"
-    return [one.person for one in video.stretches], getattr(tracker, "told", []), report.notes
+    return [one.person for one in video.stretches], getattr(tracker, "asked", []), report.notes
 
 
 @pytest.fixture
@@ -56,16 +56,16 @@ def dressed(monkeypatch) -> None:
 
 
 def test_two_people_are_two_and_who_comes_back_is_known(dressed):
-    people, told, notes = film([GREEN] * 40 + [RED] * 30 + [GREEN] * 30 + [BLUE] * 20)
+    people, asked, notes = film([GREEN] * 40 + [RED] * 30 + [GREEN] * 30 + [BLUE] * 20)
     assert people == [0, 1, 0, 2]
-    assert told == ["fresh", "cut 1", "cut 0", "fresh", "cut 1"]
+    assert asked == ["fresh", "cut 1", "cut 0", "fresh", "cut 1"]
     assert notes == ["the film cuts to somebody else at 1.3, 2.3, 3.3 s: it holds 3 people"]
 
 
 def test_a_cut_in_one_persons_film_is_looked_at_anew_and_stays_one(monkeypatch):
     monkeypatch.setattr(encode, "clothes_of", lambda image: {"torso": np.array([50.0, 0, 0])})
-    people, told, notes = film([GREEN] * 40 + [RED] * 40)
-    assert (people, told, notes) == ([0], ["cut 0"], [])
+    people, asked, notes = film([GREEN] * 40 + [RED] * 40)
+    assert (people, asked, notes) == ([0], ["cut 0"], [])
 
 
 def test_who_cannot_be_compared_is_the_same(monkeypatch):

@@ -16,7 +16,7 @@ import numpy as np
 from somacast.errors import SomacastError
 from somacast.files import check_output_path
 from somacast.geometry.reconstruction import Reconstruction
-from somacast.pipeline.video.animate import Cast, write_motion
+from somacast.pipeline.video.animate import Cast, thinning, write_motion
 from somacast.pipeline.video.files import VideoWriter, read_video
 from somacast.pipeline.video.journal import Journal, mapped
 from somacast.systems.registry import System
@@ -131,17 +131,21 @@ class FileOutput:
             size = self.journal.finish()
             return f"{self.path}: {end_s:.1f} s, {self.frames} frames, {size:,} bytes{stopped}"
         try:
-            self._convert()
+            notes = self._convert()
         except (SomacastError, MemoryError) as fault:
             remedy = f"`somacast decode {self.journal.path} -o {self.path}`"
             raise SomacastError(f"{fault or 'not enough memory'}; the recording is safe: {remedy} makes it") from fault
-        self.journal.discard()
-        return f"{self.path}: {end_s:.1f} s, {self.frames} frames{stopped}"
+        if notes:  # not all that was kept is in the file
+            notes.append(f"{self.journal.path} holds all of it")
+        else:
+            self.journal.discard()
+        return "; ".join([f"{self.path}: {end_s:.1f} s, {self.frames} frames{stopped}", *notes])
 
-    def _convert(self) -> None:
-        """The journal as motion of the rig."""
+    def _convert(self) -> list[str]:
+        """The journal as motion of the rig; what is not in the file."""
         assert self.body is not None
         with mapped(self.journal.path) as data:
             video = read_video(data)
         cast = Cast(video, self.system, None, dict.fromkeys(video.people, self.body))
-        write_motion(cast, self.path)
+        notes = write_motion(cast, self.path)
+        return notes if thinning(video) > 1 else []

@@ -30,6 +30,7 @@ VIDEO_SUFFIXES = (".mp4", ".webm")
 FILM_PX, SHEET_PX = 512, 320
 _SHEET_FRAMES = 6
 _NOTED_S = 0.1
+MAX_POSES = 216_000  # of a .glb or .bvh, which are made in memory: two hours at 30 frames a second
 _JUST_S = 1e-3  # before its end a pause is over
 
 
@@ -84,12 +85,17 @@ def own_stretches(video: Video) -> tuple[list[Stretch], list[str]]:
     return own, [f"the film shows {who} too, who are left out: an .mp4 shows them all"]
 
 
+def thinning(video: Video) -> int:
+    """Every how many poses fit into a file that is made in memory: 1 for all but the longest."""
+    return -(-len(video.times_s) // MAX_POSES)
+
+
 def keyed_motion(cast: Cast, stretches: list[Stretch]) -> Motion:
     """One person's poses at the times of the source's frames. A pause between frames is held, not blended; times in
     which they are not to be seen are told."""
     video, rotations, places, times = cast.video, [], [], []
     for one in stretches:
-        for number in range(one.first, one.stop):
+        for number in range(one.first, one.stop, thinning(video)):
             time_s = float(video.times_s[number])
             if number > one.first and time_s - times[-1] > HOLD_S:
                 rotations.append(rotations[-1])
@@ -166,10 +172,14 @@ def write_motion(cast: Cast, path: Path, export: Export | None = None) -> list[s
     rig, video, export = cast.rig, cast.video, export or Export()
     assert rig is not None
     own, notes = own_stretches(video)
+    if thinning(video) > 1:
+        notes.append(
+            f"{len(video.times_s):,} poses are more than {path.suffix} takes: one of {thinning(video)} is written"
+        )
     if path.suffix.lower() == ".glb":
         motion = keyed_motion(cast, own)
     else:
-        motion = even_motion(cast, own, mean_fps(video))
+        motion = even_motion(cast, own, mean_fps(video) / thinning(video))
         hidden_s = video.end_s - sum(end_s - start_s for start_s, end_s in seen_s(video, own))
         if hidden_s > _NOTED_S:
             notes.append(f".bvh hides nobody: for {hidden_s:.1f} s in which nobody is there the pose is held")

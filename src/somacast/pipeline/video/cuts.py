@@ -20,7 +20,7 @@ from somacast.capture.landmarks import INPUT_PX, find_landmarks
 from somacast.metrics.color import delta_e, srgb_to_lab
 
 AHEAD = 3  # frames that are looked ahead: what lasts no longer is no cut
-LEAST_CHANGE, TIMES_USUAL = 0.02, 5.0  # mean difference of small pictures that may be a cut, alone and beside the usual
+MIN_CHANGE, TIMES_USUAL = 0.02, 5.0  # mean difference of small pictures that may be a cut, alone and beside the usual
 OTHER_SCENE = 0.1  # a change from which on nothing of the picture before tells where the person is
 OTHER_DELTA_E = 11.0  # mean CIEDE2000 of parts from which on somebody else wears them
 PARTS = ("torso", "thighs", "arms")
@@ -70,12 +70,12 @@ class Cuts:
             return 0.0
         change = float(np.abs(here - before).mean())
         known = len(self._changes) >= _HISTORY
-        least = max(LEAST_CHANGE, TIMES_USUAL * max(self._changes)) if known else OTHER_SCENE
-        if change >= least and self._flash < AHEAD and np.abs(_thumb(later) - before).mean() < 0.5 * change:
+        enough = max(MIN_CHANGE, TIMES_USUAL * max(self._changes)) if known else OTHER_SCENE
+        if change >= enough and self._flash < AHEAD and np.abs(_thumb(later) - before).mean() < 0.5 * change:
             self._flash += 1  # what follows is held against what was before the flash
             return 0.0
         self._before, self._flash = here, 0
-        if change < least:
+        if change < enough:
             self._changes.append(change)
             return 0.0
         return change

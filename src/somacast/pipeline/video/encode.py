@@ -72,7 +72,7 @@ class _Take:
         self.newest_s, self.step_s = 0.0, 1 / 30
         self.lost_s: float | None = None
         self.absent_s = 0.0
-        self.turns_s: list[float] = []
+        self.cuts_s: list[float] = []
         self._cuts = Cuts()
         self._last: np.ndarray | None = None  # the newest picture with somebody in it
 
@@ -94,7 +94,7 @@ class _Take:
             self.person.write(self.writer)
             self.writer.turn(other.number)
             self.person = other
-            self.turns_s.append(time_s)
+            self.cuts_s.append(time_s)
         elif change < OTHER_SCENE:
             return
         if isinstance(other.tracker, TurningTracker):
@@ -184,9 +184,9 @@ def encode_video(
     if not report.frames:
         raise SomacastError(str(fault) if fault else "video: no frame in it")
     take.end()
-    if take.turns_s:
-        when = ", ".join(f"{time_s:.1f}" for time_s in take.turns_s[:_NAMED])
-        more = ", ..." if len(take.turns_s) > _NAMED else ""
+    if take.cuts_s:
+        when = ", ".join(f"{time_s:.1f}" for time_s in take.cuts_s[:_NAMED])
+        more = ", ..." if len(take.cuts_s) > _NAMED else ""
         report.notes.append(f"the film cuts to somebody else at {when}{more} s: it holds {len(take.people)} people")
     if report.lost:
         meanwhile = f"for {take.absent_s:.1f} s nobody is there" if take.absent_s else "the motion goes on over them"
