@@ -232,7 +232,7 @@ def test_a_file_without_its_picture_still_gives_the_person(sent):
 
 def test_a_picture_layer_of_nonsense_is_refused(sent):
     payload, _ = unpack(sent[400].data)
-    layers = [*payload.layers[:5], b"\4\x08" + bytes(200)]
+    layers = [*payload.layers[:5], b"\0\x08" + bytes(200)]
     with pytest.raises(BitstreamError):
         Receiver().decode(pack(Payload(payload.system, payload.weights_digest, layers)))
 
