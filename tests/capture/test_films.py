@@ -195,8 +195,9 @@ def test_a_film_of_a_phone(tmp_path, trc, encode):
         stream.width, stream.height, stream.pix_fmt = 96, 72, "yuv420p10le"
         context = stream.codec_context
         context.color_primaries, context.color_trc, context.colorspace, context.color_range = BT2020, trc, 9, 1
-        for _ in range(3):
+        for number in range(3):
             frame = av.VideoFrame.from_ndarray(planes, "rgb48le").reformat(format="yuv420p10le", dst_colorspace=9)
+            frame.pts, frame.time_base = number, Fraction(1, 25)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     with open_video(path) as source:

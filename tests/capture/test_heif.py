@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -30,13 +31,17 @@ def tile(picture: np.ndarray) -> tuple[bytes, bytes]:
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
         try:
-            stream = container.add_stream("libx265", rate=1, options={"x265-params": "log-level=none:qp=8"})
+            settings = {"x265-params": "log-level=none:qp=8:frame-threads=1:bframes=0"}
+            stream = container.add_stream("libx265", rate=1, options=settings)
         except (av.error.FFmpegError, ValueError):
             pytest.skip("this FFmpeg has no x265")
         stream.codec_context.codec_tag = "hvc1"
         stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "yuv420p"
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
-        container.mux(stream.encode(None))
+        frame = av.VideoFrame.from_ndarray(picture, "rgb24")
+        frame.pts, frame.time_base = 0, Fraction(1)
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            packet.pts = packet.dts = 0  # x265 counts from before the first frame, or leaves them open
+            container.mux(packet)
     data = file.getvalue()
     at = data.index(b"hvcC") - 4
     settings = data[at : at + int.from_bytes(data[at : at + 4], "big")]
