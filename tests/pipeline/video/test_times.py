@@ -2,11 +2,12 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from somacast.bench.users.drift import PHONE, RATES_FPS, follow, source_times
+from somacast.bench.users.drift import PHONE, RATES_FPS, ClockCoder, clock_film, follow, source_times
 from somacast.bitstream.video import Absent, End, Frames, RecordReader, RecordWriter, coded_times
 from somacast.errors import BitstreamError, SomacastError
 from somacast.geometry.preview import SUPERSAMPLE
@@ -31,6 +32,13 @@ def test_no_rate_drifts_or_stands_still(rate):
     assert found["film_stand_still_share"] == 0
     assert found["film_length_off_frames"] <= 1 and found["length_off_frames"] < 0.1
     assert found["bytes_per_record_for_times"] < 7 or rate == PHONE
+
+
+@pytest.mark.parametrize("rate", [*RATES_FPS, 5.0])
+def test_the_rate_of_an_even_film_is_found(rate):
+    for times_s in (np.arange(720) / rate, source_times(rate, 720 / rate)):
+        coder: Any = ClockCoder()
+        assert even_fps(read_video(clock_film(times_s, 720 / rate), coder)) == pytest.approx(rate, rel=1e-4)
 
 
 @pytest.mark.parametrize("pause_s", [0.3, 1.0, 7.0, 300.0, 600.0, 3600.0, 90_000.0])

@@ -49,7 +49,7 @@ def even_fps(video: Video) -> float | None:
         step_s = float(video.times_s @ places / max(places @ places, 1))
     off_s = np.abs(video.times_s - np.rint(video.times_s / step_s) * step_s).max()
     pictures = video.end_s / step_s
-    if off_s > min(_OFF_S, _OFF_SHARE * step_s) or not MIN_FPS <= 1 / step_s <= MAX_FPS:
+    if off_s > min(_OFF_S, _OFF_SHARE * step_s) or not MIN_FPS <= round(1 / step_s, 3) <= MAX_FPS:
         return None
     if pictures > _SHARE_OF_FILLING * len(video.times_s) + _FREE_PICTURES:
         return None
@@ -57,7 +57,7 @@ def even_fps(video: Video) -> float | None:
     for usual in (round(fps), round(fps * 1.001) / 1.001):  # 29.97 is 30 / 1.001
         if abs(usual - fps) * video.end_s < _OFF_FRAMES:
             return float(usual)
-    return fps
+    return min(fps, MAX_FPS)
 
 
 def even_times(video: Video, fps: float) -> np.ndarray:
