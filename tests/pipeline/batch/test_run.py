@@ -104,6 +104,29 @@ def test_files_that_no_run_made_are_safe(folders, overwrite):
     assert outputs(out)["a.up"] == ("FINE" if overwrite else "of somebody else")
 
 
+def test_two_folders_do_not_write_one_output(folders):
+    folder, out = folders
+    other = folder.parent / "other"
+    other.mkdir()
+    fill(folder, a="fine", b="fine", c="fine")
+    run(folders)
+    fill(other, a="good", b="fine", c="good")
+    (folder / "c.txt").unlink()  # moved away: there is nobody to whom the output belongs
+    found = run((other, out))
+    assert states(found) == {"a": "refused", "b": "kept", "c": "made"}
+    assert "not made of this file" in str(found.rows[0].error)
+    assert outputs(out) == {"a.up": "FINE", "b.up": "FINE", "c.up": "GOOD"}
+
+
+def test_outputs_of_before_are_named(folders):
+    folder, _ = folders
+    fill(folder, a="two")
+    run(folders)
+    fill(folder, a="fine")
+    assert run(folders).rows[0].notes[1:] == [f"a_{number}.up of an earlier run is still there" for number in (1, 2)]
+    assert run(folders).rows[0].state == "kept"
+
+
 def test_no_output_is_an_input(folders):
     folder, _ = folders
     (folder / "a.up").write_text("fine")

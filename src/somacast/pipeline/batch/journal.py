@@ -56,10 +56,11 @@ class Print:
 
 @dataclass(frozen=True)
 class Entry:
-    """A finished input: its path from the input folder, its print and the settings, the target it had, prints of its
-    outputs by their paths from the output folder, and what was said."""
+    """A finished input: its path from the input folder and its whole path, its print and the settings, the target it
+    had, prints of its outputs by their paths from the output folder, and what was said."""
 
     name: str
+    path: str
     source: Print
     settings: str
     target: str
@@ -83,7 +84,7 @@ class Journal:
             for line in self._path.read_text(encoding="utf-8").splitlines():
                 if (entry := _entry(line)) is not None:
                     self.entries[entry.name] = entry
-        self._made = {output for entry in self.entries.values() for output in entry.outputs}
+        self._owners = {output: entry for entry in self.entries.values() for output in entry.outputs}
 
     def finished(self, job: Job, settings: str) -> Entry | None:
         """The entry of a job that need not be done again."""
@@ -93,14 +94,18 @@ class Journal:
         whole = all(one.fits(self.out / name) for name, one in entry.outputs.items())
         return entry if entry.outputs and whole and entry.source.fits(job.source) else None
 
-    def made(self, output: str) -> bool:
-        """Whether a file of the output folder came from a run like this."""
-        return output in self._made
+    def may_replace(self, output: str, path: str, source: Print) -> bool:
+        """Whether a file of the output folder came from a run like this, and from the same input: an earlier state of
+        it, the same content elsewhere, or an input that is gone."""
+        owner = self._owners.get(output)
+        if owner is None:
+            return False
+        return path == owner.path or source.sha256 == owner.source.sha256 or not os.path.exists(owner.path)
 
     def add(self, entry: Entry) -> None:
         """Remember a finished input, on the disk too."""
         self.entries[entry.name] = entry
-        self._made |= set(entry.outputs)
+        self._owners |= dict.fromkeys(entry.outputs, entry)
         line = json.dumps(asdict(entry), ensure_ascii=True) + "\n"
         with self._path.open("a", encoding="utf-8") as stream:
             stream.write(line)

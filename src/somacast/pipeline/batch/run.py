@@ -174,24 +174,27 @@ def _finish(
         return Row(job.name, "refused", error=outcome.error)
     place = PurePosixPath(job.target).parent
     targets = {str(place / name): outcome.folder / name for name in outcome.names}
+    path, before = str(job.source.absolute()), journal.entries.get(job.name)
     try:
         for target in targets:
             there = _identity(out / target)
             if there in inputs and there is not None:
                 raise SomacastError(f"{out / target}: is an input itself; expected another output folder")
-            if there is not None and not config.overwrite and not journal.made(target):
+            if there is not None and not config.overwrite and not journal.may_replace(target, path, outcome.source):
                 raise SomacastError(
-                    f"{out / target}: is there and no earlier run made it; expected a free name, or --overwrite"
+                    f"{out / target}: is there and was not made of this file; expected a free name, or --overwrite"
                 )
         (out / place).mkdir(parents=True, exist_ok=True)
         for target, unfinished in targets.items():
             _move(unfinished, out / target)
         outputs = {target: Print.of(out / target) for target in targets}
-        entry = Entry(job.name, outcome.source, config.settings, job.target, outputs, outcome.notes)
+        entry = Entry(job.name, path, outcome.source, config.settings, job.target, outputs, outcome.notes)
         journal.add(entry)
     except (SomacastError, OSError) as fault:
         return Row(job.name, "refused", error=config.explain(fault))
-    return Row(job.name, "made", sorted(outputs), entry.output_bytes, outcome.notes)
+    older = sorted(name for name in (before.outputs if before else ()) if name not in outputs and (out / name).exists())
+    notes = [*outcome.notes, *(f"{name} of an earlier run is still there" for name in older)]
+    return Row(job.name, "made", sorted(outputs), entry.output_bytes, notes)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
