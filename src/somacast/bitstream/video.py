@@ -95,13 +95,8 @@ def video_head(system: str, digest: bytes) -> bytes:
     return MAGIC + bytes([VIDEO_VERSION << 4, number]) + digest + name
 
 
-def read_head(data: bytes) -> tuple[str, bytes]:
-    """System and digest of a file that holds video; BitstreamError if it does not."""
-    return _read_head(data)[:2]
-
-
 def _read_head(data: bytes) -> tuple[str, bytes, int]:
-    """`read_head`, and where the records begin."""
+    """System, digest, and where the records begin; BitstreamError for what holds no video."""
     if not is_video(data):
         raise BitstreamError("this is no .soma video: expected one that `somacast encode` made of a video")
     if len(data) < HEAD_BYTES:
@@ -164,12 +159,6 @@ class RecordWriter:
                 mode |= _UNEVEN
                 when += b"".join(varint(value << 1 if value >= 0 else -value << 1 | 1) for value in off)
         return bytes([count, motion.step, motion.state, mode]) + gap + when + motion.payload
-
-
-def coded_times(times_us: Sequence[int]) -> tuple[int, ...]:
-    """The times that a reader gets of frames at these: to a millisecond."""
-    off = _off_even(times_us)
-    return _times(times_us[0], times_us[-1] - times_us[0], len(times_us), off)
 
 
 def _even(span_us: int, count: int) -> list[int]:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from somacast.bench.users.drift import PHONE, RATES_FPS, ClockCoder, clock_film, follow, source_times
-from somacast.bitstream.video import Absent, End, Frames, RecordReader, RecordWriter, coded_times
+from somacast.bitstream.packets import Motion
+from somacast.bitstream.video import Absent, End, Frames, RecordReader, RecordWriter, video_head
 from somacast.errors import BitstreamError, SomacastError
 from somacast.geometry.preview import SUPERSAMPLE
 from somacast.geometry.rasteriser import MID_GREY
@@ -59,7 +60,10 @@ def test_times_at_any_distance_come_back():
     for _ in range(200):
         steps = rng.choice([1, 40, 900, 1100, 33_000, 4_000_000], rng.integers(0, 63)) * rng.integers(1, 3)
         times = np.concatenate([[0], np.cumsum(steps)]) + int(rng.integers(0, 1 << 40))
-        coded = coded_times(times.tolist())
+        sent = Frames(tuple(times.tolist()), Motion(0, 3, 4, len(times), 0, 0, 0, b"abc"), 3)
+        (read,) = RecordReader(video_head("aflsc", b"abc") + RecordWriter(b"abc").record(sent))
+        assert isinstance(read, Frames)
+        coded = read.times_us
         assert coded[0] == times[0] and coded[-1] == times[-1] and (np.diff(coded) > 0).all()
         assert np.abs(np.array(coded) - times).max() <= 1000 + 64
 
