@@ -12,7 +12,8 @@ from pathlib import Path
 from somacast.bench.report.live import live_lines
 from somacast.bench.report.people import front_block
 from somacast.bench.report.reading import COMMANDS, FOLDER, FULL, Committed, read_all, weights_faults, weights_of
-from somacast.bench.report.stills import still_lines
+from somacast.bench.report.stills import CURVES, still_lines
+from somacast.bench.report.users import users_lines
 from somacast.errors import SomacastError
 from somacast.files import write_atomically
 
@@ -31,7 +32,7 @@ def block(results: Mapping[str, Committed], root: Path) -> str:
 
     lines = [""]
     try:
-        lines += [*still_lines(results, links), *live_lines(results, links)]
+        lines += [*still_lines(results, links), *live_lines(results, links), *users_lines(results)]
     except (KeyError, TypeError, IndexError, AttributeError, ValueError, StopIteration) as fault:
         raise SomacastError(f"{root / FOLDER}: {_culprit(results, links)} lacks figures ({fault!r})") from fault
     curves = links(CURVES_IMAGE)
@@ -45,7 +46,7 @@ def _culprit(results: Mapping[str, Committed], links: Callable[[Path], str]) -> 
     for name, one in results.items():
         part = {key: results[key] for key in (FULL, name) if key in results}
         try:
-            _ = still_lines(part, links), live_lines(part, links)
+            _ = still_lines(part, links), live_lines(part, links), users_lines(part)
         except (KeyError, TypeError, IndexError, AttributeError, ValueError, StopIteration):
             return f"{one.path} (made with: {one.command})"
     return "a file"
@@ -99,11 +100,12 @@ def write(root: Path) -> list[Path]:
     results = _results(root)
     _pages(root, results)  # faults are found before anything is written
     written = []
-    if "rd" in results:
-        from somacast.bench.rate_distortion.figures import draw_rd
+    for name in CURVES:
+        if name in results:
+            from somacast.bench.rate_distortion.figures import draw_rd
 
-        written.append(root / results["rd"].path.with_suffix(".png"))
-        write_atomically(written[-1], draw_rd(results["rd"].result))
+            written.append(root / results[name].path.with_suffix(".png"))
+            write_atomically(written[-1], draw_rd(results[name].result))
     curves = sorted((root / FOLDER / "curves").glob("*.jsonl"))
     if curves:
         from somacast.bench.report.curves import draw_curves

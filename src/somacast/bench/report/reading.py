@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from somacast.bench.results import Result, read_result
+from somacast.bench.users.config import PARTS
 from somacast.errors import SomacastError
 from somacast.systems.registry import DEFAULT
 from somacast.weights.manifest import origins
@@ -40,6 +41,7 @@ COMMANDS = {
     "soak": "somacast bench soak --json results/live/soak.json",
     "fuzz": "somacast bench fuzz --json results/live/fuzz.json",
 }
+COMMANDS |= {part: f"somacast bench users {part} --out results/users" for part in PARTS}
 WITHOUT_WEIGHTS = ("people",)  # benchmarks in which no network runs
 
 

@@ -10,6 +10,7 @@ from somacast.bench.detection.config import DetectorBench
 from somacast.bench.quality.config import AgainstConfig, EvaluateConfig
 from somacast.bench.rate_distortion.config import RdConfig
 from somacast.bench.speed.config import PeopleBench, SpeedConfig
+from somacast.bench.users.config import UsersBench
 from somacast.cli.dispatch import Group, Verb
 from somacast.errors import SomacastError
 from somacast.options import Folder
@@ -41,6 +42,8 @@ VERBS = {
                   "an hour of trouble on a simulated clock: crashes, memory, stalls"),
     "fuzz": _verb("robustness.config:FuzzConfig", "live_verbs:fuzz",
                   "a million changed packets: crashes, hangs, memory, stalls"),
+    "users": _verb("users.config:UsersBench", "verbs:users",
+                   "what users run into: privacy, starts, time, memory, folders, kinds of files, people cut"),
     "report": Verb("draw the tables of docs/results.md and the curves from the results",
                    "somacast.cli.bench.verbs:Report", "somacast.cli.bench.verbs:report"),
 }  # fmt: skip
@@ -130,4 +133,14 @@ def report(arguments: Report) -> int:
         return 0
     for path in write(arguments.root):
         print(path)
+    return 0
+
+
+def users(config: UsersBench) -> int:
+    """Measure, a line for each part."""
+    import sys
+
+    from somacast.bench.users.measure import measure_users
+
+    measure_users(config, lambda line: print(line, file=sys.stderr, flush=True))
     return 0
