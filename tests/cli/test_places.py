@@ -315,6 +315,18 @@ def test_nothing_is_lost_and_nothing_begun(folder, capsys, words, expected):
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+def test_packages_that_are_missing_are_told_before_the_work(folder, capsys, monkeypatch):
+    from somacast import extras
+
+    monkeypatch.setattr(extras, "installed", lambda package: False)
+    for words, package in [
+        ("decode me.soma -o a.mp4", "av"), ("encode me.jpg -o a.soma --system draco", "DracoPy"),
+        ("bench detector --system draco --json a.json", "DracoPy"), ("keys new", "cryptography"),
+    ]:  # fmt: skip
+        assert cli.main(words.split()) == 2
+        assert f"needs the package {package}: pip install 'somacast[" in capsys.readouterr().err
+
+
 def test_an_input_may_be_a_source_with_the_name_of_nothing(folder, monkeypatch):
     """synthetic:walking and webcam:1 are no files, unless there are files of that name."""
     config = CONFIGS["somacast encode"]

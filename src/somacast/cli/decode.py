@@ -11,6 +11,7 @@ import tyro
 
 from somacast.cli.common import milliseconds, read_file, show_notes
 from somacast.errors import SomacastError
+from somacast.extras import require
 from somacast.formats.export import Export, Origin, Units, VrmTerms, VrmUsers, VrmVersion
 from somacast.options import Device, Existing, Written, check_positive
 
@@ -175,6 +176,8 @@ def decode(arguments: Arguments) -> Decoded:
     if arguments.rig and arguments.out.suffix.lower() != ".glb":
         raise SomacastError(f"{arguments.out}: --rig is for .glb files")
     arguments.export.check(arguments.out)
+    if arguments.out.suffix.lower() in VIDEO_SUFFIXES:
+        require("av", "writing videos")
     from somacast.pipeline.video.journal import opened_video
 
     with opened_video(arguments.file) as video:
