@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 from PIL import Image
@@ -44,7 +44,8 @@ def forgotten(config: Any) -> list[str]:
     for field in dataclasses.fields(config):
         kinds = {hints[field.name], *get_args(hints[field.name])}
         text = next((t for name, t in texts.items() if field.name in name.strip("-").replace("-", "_").lower()), "")
-        names_one = str in kinds and re.search(r"\b(file|folder)\b", text)
+        words = get_origin(hints[field.name]) is tuple  # of a list
+        names_one = not words and str in kinds and re.search(r"\b(file|folder)\b", text)
         if field.name not in known and (Path in kinds or names_one):
             found.append(field.name)
     return found
