@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,23 +20,34 @@ from somacast.timing import stage
 from somacast.types import PointCloud
 
 
-def show_picture(
-    human: Reconstruction, state: PersonState, space: LabelSpace, layers: Sequence[bytes]
-) -> Reconstruction:
-    """The person with the picture on all that its camera saw, moved onto it; layers: warp, then the picture if it came.
+@dataclass(frozen=True)
+class Shown:
+    """What the layers behind the labels hold, on the canvas of the body that the labels say: picture [H, W, 3] float32,
+    or None if only the warp came."""
 
-    BitstreamError for layers that no sender makes.
-    """
-    canvas = Canvas.of(body_mesh(state, space).vertices, pelvis_place(state))
-    warp = Warp.decode(layers[0])
-    mesh = human.surface()
-    if len(layers) > 1:
-        width = max(round(CANVAS_PX * canvas.aspect), 16)
+    canvas: Canvas
+    warp: Warp
+    picture: np.ndarray | None
+
+    @classmethod
+    def of(cls, state: PersonState, space: LabelSpace, layers: Sequence[bytes]) -> Shown:
+        """layers: warp, then the picture if it came; BitstreamError for layers that no sender makes."""
+        canvas = Canvas.of(body_mesh(state, space).vertices, pelvis_place(state))
+        warp = Warp.decode(layers[0])
+        if len(layers) < 2:
+            return cls(canvas, warp, None)
         with stage("picture"):
-            picture = decode_picture(layers[1], width, CANVAS_PX)
-        with stage("projection"):
-            mesh = project_picture(mesh, picture, canvas.camera(width, CANVAS_PX))
-    return moved_onto(replace(human, mesh=mesh), canvas, warp)
+            picture = decode_picture(layers[1], max(round(CANVAS_PX * canvas.aspect), 16), CANVAS_PX)
+        return cls(canvas, warp, picture)
+
+    def on(self, human: Reconstruction) -> Reconstruction:
+        """The person with the picture on all that its camera saw, moved onto it."""
+        mesh = human.surface()
+        if self.picture is not None:
+            height, width = self.picture.shape[:2]
+            with stage("projection"):
+                mesh = project_picture(mesh, self.picture, self.canvas.camera(width, height))
+        return moved_onto(replace(human, mesh=mesh), self.canvas, self.warp)
 
 
 def moved_onto(human: Reconstruction, canvas: Canvas, warp: Warp) -> Reconstruction:

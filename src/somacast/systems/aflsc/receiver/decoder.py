@@ -39,10 +39,16 @@ class Decoder:
             restorer, denoiser = load_receiver(weights)
             self.restorer, self.denoiser = restorer.to(self.device), denoiser.to(self.device)
 
-    def restore(self, symbols: np.ndarray) -> tuple[PersonState, np.ndarray, np.ndarray]:
-        """Symbols [L, levels] to the person's state and the chart: colour [H, W, 3] in [0, 1], offset [H, W] metres."""
+    def restore(
+        self, symbols: np.ndarray, codes: np.ndarray | None = None
+    ) -> tuple[PersonState, np.ndarray, np.ndarray]:
+        """Symbols [L, levels], and codes [K] of appearance if they are known better, to the person's state and the
+        chart: colour [H, W, 3] in [0, 1], offset [H, W] metres."""
         vocabulary = self.space.vocabulary
         values, width, present = vocabulary.dequantise(symbols[None])
+        if codes is not None:
+            part = self.space.parts["codes"]
+            values[0, part.labels], present[0, part.labels] = codes[part.numbers], True
         state = self.space.state(values[0])
         state.width, state.present = width[0], present[0]
         inside = load_chart().inside
@@ -80,23 +86,23 @@ class Decoder:
 
     def decode(self, payload: Payload) -> Reconstruction:
         """Layers to a watertight coloured person in the view frame."""
-        human = self.rebuild(self.codec.symbols(payload.layers, payload.announced))
-        pictured = payload.layers[self.codec.label_layers :]
-        if not pictured:
-            return human
-        from somacast.systems.aflsc.picture_layer.show import show_picture
-
-        return show_picture(human, self.known(payload), self.space, pictured)
-
-    def known(self, payload: Payload) -> PersonState:
-        """What the labels alone say, before any network."""
         symbols = self.codec.symbols(payload.layers, payload.announced)
-        return self.space.state(self.space.vocabulary.dequantise(symbols[None])[0][0])
+        behind = payload.layers[self.codec.label_layers :]
+        if not behind:
+            return self.rebuild(symbols)
+        from somacast.systems.aflsc.picture_layer.codes import read_codes
+        from somacast.systems.aflsc.picture_layer.show import Shown
 
-    def rebuild(self, symbols: np.ndarray) -> Reconstruction:
-        """The person that symbols [L, levels] say."""
+        told = self.space.state(self.space.vocabulary.dequantise(symbols[None])[0][0])
+        shown = Shown.of(told, self.space, behind)
+        with stage("appearance"):
+            codes = None if shown.picture is None else read_codes(self.space, told, shown.canvas, shown.picture)
+        return shown.on(self.rebuild(symbols, codes))
+
+    def rebuild(self, symbols: np.ndarray, codes: np.ndarray | None = None) -> Reconstruction:
+        """The person that symbols [L, levels] say; codes [K]: of appearance, where they are known better."""
         with stage("labels to chart"):
-            state, color, offset = self.restore(symbols)
+            state, color, offset = self.restore(symbols, codes)
         human = build_human(state, color, offset, SurfaceConfig(resolution=self.config.resolution))
         human.info = {"attributes": state.attributes, "missing_labels": int((~state.present).sum())}
         return human
