@@ -93,10 +93,10 @@ class Decoder:
         from somacast.systems.aflsc.picture_layer.codes import read_codes
         from somacast.systems.aflsc.picture_layer.show import Shown
 
-        told = self.space.state(self.space.vocabulary.dequantise(symbols[None])[0][0])
-        shown = Shown.of(told, self.space, behind)
+        sent = self.space.state(self.space.vocabulary.dequantise(symbols[None])[0][0])
+        shown = Shown.of(sent, self.space, behind)
         with stage("appearance"):
-            codes = None if shown.picture is None else read_codes(self.space, told, shown.canvas, shown.picture)
+            codes = None if shown.picture is None else read_codes(self.space, sent, shown.canvas, shown.picture)
         return shown.on(self.rebuild(symbols, codes))
 
     def rebuild(self, symbols: np.ndarray, codes: np.ndarray | None = None) -> Reconstruction:
