@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import somacast
 from somacast import extras
@@ -171,7 +171,9 @@ def test_frames_from_everything(picture):
         np.testing.assert_array_equal(frame_of(image).image, from_path.image)
         np.testing.assert_array_equal(frame_of(np.asarray(image)).image, from_path.image)
         rgba = image.convert("RGBA")
-    rgba.putalpha(Image.new("L", image.size, 0))
+    alpha = Image.new("L", image.size, 0)
+    ImageDraw.Draw(alpha).ellipse((25, 10, 70, 118), fill=255)
+    rgba.putalpha(alpha)
     assert frame_of(rgba).mask is not None
     frame = Frame(from_path.image)
     assert frame_of(frame) is frame and capture_of(frame).views == [frame]

@@ -51,7 +51,7 @@ def ending() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    owner, last_s = os.getpid(), -_REPEAT_S
+    owner, last_s = os.getpid(), -_REPEAT_S  # time.monotonic is above 0
 
     def end(number: int, frame: Any) -> None:
         nonlocal last_s
@@ -66,8 +66,9 @@ def ending() -> Iterator[None]:
     try:
         yield
     finally:
+        ended = last_s > 0  # the process is on its way out: a signal that comes again would cut it off
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if ended and handler is signal.SIG_DFL else handler)
 
 
 class Status:
