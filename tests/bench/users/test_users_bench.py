@@ -47,5 +47,5 @@ def test_parts_are_known_and_named_once(parts):
 
 
 def test_kinds_wants_its_folder(capsys, tmp_path):
-    assert cli.main(["bench", "users", "kinds", "--out", str(tmp_path)]) == 2
+    assert cli.main(["bench", "users", "--parts", "kinds", "--out", str(tmp_path)]) == 2
     assert "kinds: expected --reports" in capsys.readouterr().err

@@ -41,7 +41,7 @@ COMMANDS = {
     "soak": "somacast bench soak --json results/live/soak.json",
     "fuzz": "somacast bench fuzz --json results/live/fuzz.json",
 }
-COMMANDS |= {part: f"somacast bench users {part} --out results/users" for part in PARTS}
+COMMANDS |= {part: f"somacast bench users --parts {part} --out results/users" for part in PARTS}
 WITHOUT_WEIGHTS = ("people",)  # benchmarks in which no network runs
 
 

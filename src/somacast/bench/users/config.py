@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
 from somacast.errors import SomacastError
 from somacast.options import Folder, Made
 
@@ -21,10 +19,10 @@ class UsersBench:
 
     Each part gives a file of its own in the folder.
 
-    Example: somacast bench users privacy drift --out results/users
+    Example: somacast bench users --parts privacy drift --out results/users
     """
 
-    parts: tyro.conf.Positional[tuple[str, ...]] = PARTS
+    parts: tuple[str, ...] = PARTS
     """which parts: privacy, starts, drift, memory, folder, kinds, halves"""
     out: Annotated[Path, Made()] = Path("results/users")
     """folder for the results"""
