@@ -194,8 +194,8 @@ def test_signals_end_a_verb_with_nothing_half_written(tmp_path, name, code, said
     )  # fmt: skip
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     assert len(list(tmp_path.iterdir())) == 2
-    process.send_signal(getattr(signal, name))
-    process.send_signal(getattr(signal, name))  # as a terminal that closes does
+    for _ in range(2 if name == "SIGHUP" else 1):  # a terminal that closes tells it twice
+        process.send_signal(getattr(signal, name))
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (code, "", f"somacast: {said}\n")
     assert [path.name for path in tmp_path.iterdir()] == ["a.soma"]
