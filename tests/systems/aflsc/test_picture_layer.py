@@ -14,10 +14,9 @@ from somacast.pipeline.still.sender import Sender, SenderResult
 from somacast.synthetic.datasets.loaders import EvalItem, synthetic_test
 from somacast.systems import registry
 from somacast.systems.aflsc.networks.loading import load_tables
-from somacast.systems.aflsc.picture_layer.canvas import Canvas, grid_places, sample
+from somacast.systems.aflsc.picture_layer.canvas import Canvas, body_mesh, grid_places, sample
 from somacast.systems.aflsc.picture_layer.coding import best_picture, decode_picture
 from somacast.systems.aflsc.picture_layer.fit import FIT_PX, fit_warp
-from somacast.systems.aflsc.picture_layer.send import body_mesh
 from somacast.systems.aflsc.picture_layer.show import moved_onto
 from somacast.systems.aflsc.picture_layer.warp import COLUMNS, REACH, ROWS, STEP, Warp, interpolated
 from somacast.types import Mesh, Payload

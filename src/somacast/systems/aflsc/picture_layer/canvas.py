@@ -10,10 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from somacast.types import Camera
+from somacast.body.table import load_body
+from somacast.metrics.views import VIEW_AXES
+from somacast.systems.aflsc.labels.space import LabelSpace
+from somacast.systems.aflsc.labels.state import PersonState
+from somacast.systems.aflsc.receiver.assemble import displaced_body
+from somacast.types import Camera, Mesh
 
+CANVAS_PX = 320  # height at which the picture is cut out, compared, and laid over the person
 MARGIN = 0.04  # around the body's box, of its longer side
-VIEW_AXES = np.diag([1.0, -1.0, -1.0])  # between the view frame (y up, z to the camera) and the camera's axes
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,13 @@ class Canvas:
         depth = self.pelvis_m[2] - points[:, 2:]
         across = by * (self.high - self.low) * depth
         return (points + np.concatenate([across * [1, -1], np.zeros_like(depth)], 1)).astype(np.float32)
+
+
+def body_mesh(state: PersonState, space: LabelSpace) -> Mesh:
+    """The body that a canvas lies around at both ends, without colours: of the labels that are sent, no networks."""
+    vertices, _, _ = displaced_body(state, space.appearance.offset_map(state.codes))
+    body = load_body()
+    return Mesh(vertices, body.faces[~body.inner_faces])
 
 
 def grid_places(width: int, height: int) -> np.ndarray:

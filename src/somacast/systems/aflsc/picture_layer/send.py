@@ -6,22 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from somacast.body.table import load_body
 from somacast.capture.cropping import square_crop
 from somacast.geometry.projection import carried_on, grown
 from somacast.geometry.rasteriser import render_camera
 from somacast.geometry.unlit import without_light
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.labels.state import PersonState
-from somacast.systems.aflsc.picture_layer.canvas import Canvas, grid_places, sample
+from somacast.systems.aflsc.picture_layer.canvas import CANVAS_PX, Canvas, body_mesh, grid_places, sample
 from somacast.systems.aflsc.picture_layer.coding import best_picture
 from somacast.systems.aflsc.picture_layer.fit import FIT_PX, fit_warp
 from somacast.systems.aflsc.picture_layer.warp import Warp
-from somacast.systems.aflsc.receiver.assemble import displaced_body, pelvis_place, skinned_mesh
+from somacast.systems.aflsc.receiver.assemble import pelvis_place, skinned_mesh
 from somacast.systems.aflsc.sender.look import Look
 from somacast.types import Frame, Mesh
 
-CANVAS_PX = 320  # height at which the picture is cut out, compared, and laid over the person
 CROP_PX = 512  # side of the crop that it is cut from: a finer one than the canvas
 EDGE = 0.006  # what is not believed along the silhouette, as a share of the canvas' height
 _CARRIED = (0.3, 1.0, 4.0, 16.0)  # how far colours are carried on beyond the person, in hundredths of that
@@ -35,13 +33,6 @@ class CanvasPicture:
     picture: np.ndarray
     counts: np.ndarray
     warp: Warp
-
-
-def body_mesh(state: PersonState, space: LabelSpace) -> Mesh:
-    """The body that a canvas lies around at both ends, without colours: of the labels that are sent, no networks."""
-    vertices, _, _ = displaced_body(state, space.appearance.offset_map(state.codes))
-    body = load_body()
-    return Mesh(vertices, body.faces[~body.inner_faces])
 
 
 def picture_on_canvas(

@@ -11,9 +11,8 @@ from somacast.geometry.projection import project_picture
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.labels.state import PersonState
-from somacast.systems.aflsc.picture_layer.canvas import Canvas
+from somacast.systems.aflsc.picture_layer.canvas import CANVAS_PX, Canvas, body_mesh
 from somacast.systems.aflsc.picture_layer.coding import decode_picture
-from somacast.systems.aflsc.picture_layer.send import CANVAS_PX, body_mesh
 from somacast.systems.aflsc.picture_layer.warp import Warp
 from somacast.systems.aflsc.receiver.assemble import pelvis_place
 from somacast.timing import stage
