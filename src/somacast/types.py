@@ -107,14 +107,24 @@ class Payload:
     announced: int = 0
 
 
+@dataclass(frozen=True)
+class Texture:
+    """A picture on the triangles of a mesh: image [H, W, 3] uint8 sRGB, upper row first; corners [F, 3, 2] float32:
+    where the corners of each triangle lie in it, shares of its width to the right and of its height down."""
+
+    image: np.ndarray
+    corners: np.ndarray
+
+
 @dataclass
 class Mesh:
     """Triangles: vertices [V, 3] float32 in metres, faces [F, 3] int32 (counter-clockwise from outside),
-    colors [V, 3] float32 sRGB in [0, 1] or None."""
+    colors [V, 3] float32 sRGB in [0, 1] or None; texture: finer than colors, which stay for whoever draws none."""
 
     vertices: np.ndarray
     faces: np.ndarray
     colors: np.ndarray | None = None
+    texture: Texture | None = None
 
 
 @dataclass
