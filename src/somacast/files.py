@@ -6,9 +6,10 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 import stat
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from somacast.errors import SomacastError
@@ -156,8 +157,24 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
             raise explain_fault(target, len(data), error) from error
         return
     target = _followed(target)
-    # A short name of its own: a long target name plus a suffix could pass the limit of the file system.
-    temporary = target.parent / f".somacast-{secrets.token_hex(8)}.part"
+    temporary = _written_beside(target, data)
+    try:
+        os.replace(temporary, target)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise explain_fault(target, len(data), error) from error
+        raise
+
+
+def _beside(target: Path) -> Path:
+    """A short name of its own: a long target name plus a suffix could pass the limit of the file system."""
+    return target.parent / f".somacast-{secrets.token_hex(8)}.part"
+
+
+def _written_beside(target: Path, data: bytes) -> Path:
+    """A new file with `data` in the folder of `target`; on any failure it is gone."""
+    temporary = _beside(target)
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
         try:
@@ -165,9 +182,57 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        os.replace(temporary, target)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise explain_fault(target, len(data), error) from error
         raise
+    return temporary
+
+
+def write_together(files: Mapping[Path, bytes]) -> None:
+    """Write files that need each other, in their order: all of them, or none, and what was there before stays.
+
+    Raises SomacastError as `write_atomically`, and for devices and pipes among several. Only a machine that stops
+    between the first and the last move leaves some of them new.
+    """
+    if len(files) == 1:
+        write_atomically(*next(iter(files.items())))
+        return
+    targets = {path: _followed(check_output_path(path)) for path in files}
+    check_apart([], list(files))
+    for path, target in targets.items():
+        if target.exists() and not target.is_file():
+            raise SomacastError(f"{path}: is no ordinary file; expected one, since others are written beside it")
+    waiting: dict[Path, Path] = {}
+    kept: dict[Path, Path] = {}  # second names of what was there
+    moved: list[Path] = []
+    try:
+        for path, data in files.items():
+            waiting[path] = _written_beside(targets[path], data)
+        for path, target in targets.items():
+            try:
+                if target.exists():
+                    kept[target] = _beside(target)
+                    _second_name(target, kept[target])
+                moved.append(target)
+                os.replace(waiting[path], target)
+            except OSError as error:
+                raise explain_fault(path, len(files[path]), error) from error
+    except BaseException:
+        for target in moved:
+            if target in kept:
+                os.replace(kept[target], target)
+            else:
+                target.unlink(missing_ok=True)
+        raise
+    finally:
+        for rest in (*waiting.values(), *kept.values()):
+            rest.unlink(missing_ok=True)
+
+
+def _second_name(target: Path, name: Path) -> None:
+    try:
+        os.link(target, name)
+    except OSError:  # a file system without links
+        shutil.copy2(target, name)

@@ -8,10 +8,10 @@ from PIL import Image
 
 from somacast.body.skeleton import CANONICAL_JOINTS, JOINT_COUNT
 from somacast.errors import SomacastError
-from somacast.formats import texture
+from somacast.formats import color_cells
+from somacast.formats.color_cells import CELL_PX, bake_colors
 from somacast.formats.export import VrmTerms
 from somacast.formats.gltf_scene import GltfScene
-from somacast.formats.texture import CELL_PX, bake_colors
 from somacast.formats.vrm import HUMAN_BONES, LICENSE_URL, encode_vrm
 from somacast.geometry.rasteriser import sample_texture
 from somacast.geometry.rig import in_tpose
@@ -101,14 +101,15 @@ def test_it_stands_in_the_t_pose_and_faces_the_right_way(tmp_path, version, fron
 def test_weights_and_places_are_those_of_the_rig():
     rig = in_tpose(bare_rig(True))
     glb = Glb(encode_vrm(rig, "Jo"))
-    attributes = glb.document["meshes"][0]["primitives"][0]["attributes"]
+    primitive = glb.document["meshes"][0]["primitives"][0]
+    attributes, at = primitive["attributes"], glb.array(primitive["indices"])[:, 0]
     assert "COLOR_0" not in attributes  # readers would multiply it with the texture
     corners = rig.mesh.faces.reshape(-1)
     up = [0, -float(rig.mesh.vertices[:, 1].min()), 0]
-    np.testing.assert_allclose(glb.array(attributes["POSITION"]), rig.mesh.vertices[corners] + up, atol=1e-5)
+    np.testing.assert_allclose(glb.array(attributes["POSITION"])[at], rig.mesh.vertices[corners] + up, atol=1e-5)
     joints, weights = rig.influences
-    np.testing.assert_array_equal(glb.array(attributes["JOINTS_0"]), joints[corners])
-    np.testing.assert_array_equal(glb.array(attributes["WEIGHTS_0"]), weights[corners])
+    np.testing.assert_array_equal(glb.array(attributes["JOINTS_0"])[at], joints[corners])
+    np.testing.assert_array_equal(glb.array(attributes["WEIGHTS_0"])[at], weights[corners])
 
 
 def test_terms_are_kept_and_everything_else_stays_forbidden():
@@ -148,11 +149,12 @@ def test_texture_shows_every_triangle_its_own_colours(count):
     vertices = rng.normal(size=(3 * count, 3)).astype(np.float32)
     colors = rng.uniform(0.4, 0.6, vertices.shape).astype(np.float32)  # nothing is cut off beyond the corners
     faces = rng.permutation(3 * count).reshape(-1, 3).astype(np.int32)
-    picture, uv = bake_colors(Mesh(vertices, faces, colors))
+    cells = bake_colors(Mesh(vertices, faces, colors))
+    picture, uv = cells.image, cells.corners
     high, wide = picture.shape[:2]
     assert wide in (high, 2 * high) and high & (high - 1) == 0 and uv.min() > 0 and uv.max() < 1
     bary = np.concatenate([np.eye(3), rng.dirichlet(np.ones(3), 12)])
-    places = np.einsum("bk,fkc->fbc", bary, uv.reshape(-1, 3, 2)).reshape(-1, 2)
+    places = np.einsum("bk,fkc->fbc", bary, uv).reshape(-1, 2)
     expected = np.einsum("bk,fkc->fbc", bary, colors[faces]).reshape(-1, 3)
     values = picture.astype(np.float32) / 255
     half = values.reshape(high // 2, 2, wide // 2, 2, 3).mean((1, 3))
@@ -164,14 +166,14 @@ def test_texture_shows_every_triangle_its_own_colours(count):
 def test_cells_are_apart_and_followers_are_neighbours():
     count = 300
     faces = np.arange(3 * count).reshape(-1, 3).astype(np.int32)
-    picture, uv = bake_colors(Mesh(np.zeros((3 * count, 3), np.float32), faces))
-    cells = (uv.reshape(-1, 3, 2) * [picture.shape[1], picture.shape[0]] / CELL_PX).astype(int)
+    baked = bake_colors(Mesh(np.zeros((3 * count, 3), np.float32), faces))
+    cells = (baked.corners * baked.image.shape[1::-1] / CELL_PX).astype(int)
     assert (cells == cells[:, :1]).all() and len({tuple(c) for c in cells[:, 0].tolist()}) == count
     assert np.ptp(cells[:16, 0], axis=0).max() == 3  # sixteen in a row make a square
 
 
 def test_too_many_triangles_are_one_line(monkeypatch):
-    monkeypatch.setattr(texture, "_MAX_BITS", 4)
+    monkeypatch.setattr(color_cells, "_MAX_BITS", 4)
     faces = np.zeros((17, 3), np.int32)
     with pytest.raises(SomacastError, match="at most 16 triangles, got 17"):
         bake_colors(Mesh(np.zeros((3, 3), np.float32), faces))
@@ -179,5 +181,5 @@ def test_too_many_triangles_are_one_line(monkeypatch):
 
 def test_grey_people_stay_grey():
     rig = bare_rig(True)
-    picture, _ = bake_colors(Mesh(rig.mesh.vertices, rig.mesh.faces))
+    picture = bake_colors(Mesh(rig.mesh.vertices, rig.mesh.faces)).image
     assert set(np.unique(picture)) <= {0, round(0.7 * 255)}

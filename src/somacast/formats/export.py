@@ -12,6 +12,9 @@ Origin = Literal["ground", "pelvis"]
 Units = Literal["m", "cm"]
 VrmUsers = Literal["only-author", "licensed-persons", "everyone"]
 VrmVersion = Literal["1.0", "0.x"]
+TexturePx = Literal[512, 1024, 2048]
+ImageKind = Literal["jpeg", "png"]
+PICTURED = (".glb", ".vrm", ".obj")  # files with a texture
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,19 @@ class VrmTerms:
 @dataclass(frozen=True)
 class Export:
     """origin: the ground below the pelvis (of a video: of its first frame), or the pelvis itself; units: lengths in
-    .bvh, .ply and .obj; vrm: of an avatar."""
+    .bvh, .ply and .obj; vrm: of an avatar; texture_px: side of the texture that the decoder is asked for, None: what it
+    takes by itself; image: how the picture of a texture is kept, JPEG if nothing is asked for."""
 
     origin: Origin = "ground"
     units: Units = "m"
     vrm: VrmTerms = field(default_factory=VrmTerms)
+    texture_px: TexturePx | None = None
+    image: ImageKind | None = None
+
+    @property
+    def picture(self) -> ImageKind:
+        """How the picture of a texture is kept."""
+        return self.image or "jpeg"
 
     def check(self, path: Path) -> None:
         """SomacastError for a choice that files of this kind do not have."""
@@ -44,3 +55,8 @@ class Export:
             raise SomacastError(f"{path}: --origin {self.origin} is for .glb, .bvh, .ply and .obj")
         if self.vrm != VrmTerms() and suffix != ".vrm":
             raise SomacastError(f"{path}: --vrm-author, -users, -license and -version are for .vrm")
+        if self.texture_px is not None and suffix == ".bvh":
+            raise SomacastError(f"{path}: --texture {self.texture_px} is for files with a surface; .bvh has none")
+        if self.image is not None and suffix not in PICTURED:
+            kinds = "those that hold a picture: .glb, .vrm and .obj"
+            raise SomacastError(f"{path}: --texture-format {self.image} is for {kinds}")

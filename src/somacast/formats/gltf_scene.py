@@ -13,10 +13,11 @@ import numpy as np
 
 from somacast.errors import SomacastError
 from somacast.formats.gltf import GENERATOR, MAX_FACES, GltfFile, faults_in_one_line
+from somacast.formats.texture import join, joined_at_seams
 from somacast.geometry.rasteriser import linear_to_srgb, sample_texture, srgb_to_linear
 from somacast.geometry.sampling import DEFAULT_COLOR
 from somacast.geometry.subdivision import refine
-from somacast.types import Mesh
+from somacast.types import Mesh, Texture
 
 FINEST = 1 / 150  # longest edge of textured parts over the root of the surface: 1 cm in any pose, 6 mm on average
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
@@ -40,19 +41,24 @@ class GltfScene:
 
         animation: index into `animations`, None for the default pose of the nodes; share: moment in [0, 1] of its
         length; finest: longest edge of textured parts over the root of the whole surface, 0 leaves them as they are.
-        Transparent triangles and vertices that no triangle uses are left out.
+        Transparent triangles and vertices that no triangle uses are left out. Files of ours keep their texture.
         """
         with faults_in_one_line(self.path):
             parts = self._parts(*self._pose(animation, share))
+            if self._has_our_texture(parts):
+                return _used(join([self._textured(part) for part in parts]), self.path)
             longest = finest * _area(parts) ** 0.5 if finest > 0 else 0.0
             return _used(_join([self._colored(part, longest) for part in parts]), self.path)
 
     def stored_mesh(self, finest: float = 0.0) -> Mesh:
         """The same with every vertex where its node puts it: skins, morph targets and transparency are passed over, and
-        textures are read at the vertices without averaging. `colors` is None if no part has any."""
+        textures, but for those of files of ours, are read at the vertices without averaging. `colors` is None if no
+        part has any."""
         with faults_in_one_line(self.path):
             places, _ = self._pose(None, 0.0)
             parts = self._parts(places)
+            if self._has_our_texture(parts):
+                return join([self._textured(part) for part in parts])
             longest = finest * _area(parts) ** 0.5 if finest > 0 else 0.0
             plain = all("COLOR_0" not in p["attributes"] and "material" not in p["primitive"] for p in parts)
             mesh = _join([self._colored(part, longest, stored=True) for part in parts])
@@ -173,6 +179,17 @@ class GltfScene:
         return np.einsum("vij,vj->vi", blend[:, :, :3], points) + blend[:, :, 3]
 
     # -- the colours ---------------------------------------------------------------------------------------------------
+
+    def _has_our_texture(self, parts: list[dict[str, Any]]) -> bool:
+        return self._file.generator == GENERATOR and all("TEXCOORD_0" in part["attributes"] for part in parts)
+
+    def _textured(self, part: dict[str, Any]) -> Mesh:
+        """A part of a file of ours with its texture, its vertices joined at the seams."""
+        material = self._file.document["materials"][part["primitive"]["material"]]
+        picture = self._file.picture(material["pbrMetallicRoughness"]["baseColorTexture"]["index"])
+        uv = self._file.array(part["attributes"]["TEXCOORD_0"]).astype(np.float32)
+        texture = Texture(np.asarray(picture.convert("RGB")), uv[part["faces"]])
+        return joined_at_seams(part["points"], part["faces"], texture, uv)
 
     def _colored(
         self, part: dict[str, Any], longest: float, stored: bool = False
@@ -300,4 +317,5 @@ def _used(mesh: Mesh, path: Path) -> Mesh:
     used, faces = np.unique(mesh.faces, return_inverse=True)
     if not len(used) or mesh.colors is None:
         raise SomacastError(f"{path}: expected triangles, found none that can be seen")
-    return Mesh(mesh.vertices[used], np.ascontiguousarray(faces.reshape(-1, 3), np.int32), mesh.colors[used])
+    faces = np.ascontiguousarray(faces.reshape(-1, 3), np.int32)
+    return Mesh(mesh.vertices[used], faces, mesh.colors[used], mesh.texture)

@@ -1,5 +1,6 @@
-"""People as binary glTF 2.0: a coloured mesh, or a rig with 21 joints, a skin and a motion.
+"""People as binary glTF 2.0: a textured or coloured mesh, or a rig with 21 joints, a skin and a motion.
 
+A texture is a picture inside the file, and colours at the vertices are left out beside it, since readers multiply both.
 Colours are kept as 8-bit sRGB. glTF defines vertex colours as linear light, so they stand there as linear floats, from
 which every 8-bit sRGB value comes back exactly. The material is matt: glTF's default is metal, which is black where a
 program has no surroundings to mirror. Places stand in the nodes: vertices keep the pelvis at the origin, the node of
@@ -18,56 +19,61 @@ from somacast.body.rotations import continuous_quaternions
 from somacast.body.skeleton import CANONICAL_JOINTS, JOINT_COUNT, JOINT_PARENT, local_rotations
 from somacast.body.table import vertex_normals
 from somacast.errors import SomacastError
+from somacast.formats.export import ImageKind
 from somacast.formats.gltf import GENERATOR, INDICES, VERTICES, GltfBuffer, glb_container
+from somacast.formats.texture import encode_image, split_at_seams
 from somacast.geometry.rasteriser import srgb_to_linear
 from somacast.geometry.rig import Motion, Rig
 from somacast.geometry.sampling import byte_colors
 from somacast.types import USUAL_FOCAL, Mesh
 
 ASSET = {"version": "2.0", "generator": GENERATOR}
+_LINEAR, _MIPMAPS, _CLAMP = 9729, 9987, 33071
 
 
-def encode_glb(mesh: Mesh, place_m: np.ndarray | None = None, camera_m: np.ndarray | None = None) -> bytes:
-    """A binary glTF 2.0 file of one mesh: smooth normals, linear vertex colours, a matt material.
+def encode_glb(
+    mesh: Mesh, place_m: np.ndarray | None = None, camera_m: np.ndarray | None = None, image: ImageKind = "jpeg"
+) -> bytes:
+    """A binary glTF 2.0 file of one mesh: smooth normals, texture or linear vertex colours, a matt material.
 
     place_m [3]: where the mesh's origin stands in the scene, metres; camera_m [3]: where the camera stood that saw the
-    person, which looks along -z.
+    person, which looks along -z; image: how the picture of a texture is kept.
     """
-    return encode_people_glb({"person": (mesh, np.zeros(3) if place_m is None else place_m)}, camera_m)
+    return encode_people_glb({"person": (mesh, np.zeros(3) if place_m is None else place_m)}, camera_m, image)
 
 
-def encode_people_glb(people: Mapping[str, tuple[Mesh, np.ndarray]], camera_m: np.ndarray | None = None) -> bytes:
+def encode_people_glb(
+    people: Mapping[str, tuple[Mesh, np.ndarray]], camera_m: np.ndarray | None = None, image: ImageKind = "jpeg"
+) -> bytes:
     """The same of several people: name -> mesh and where its origin stands, one node for each."""
     arrays = GltfBuffer()
-    document: dict[str, Any] = {"nodes": [], "meshes": [], "materials": []}
+    document: dict[str, Any] = {"nodes": []}
     for number, (name, (mesh, place_m)) in enumerate(people.items()):
-        primitive = {"attributes": surface(mesh, arrays), "indices": indices(mesh.faces, arrays), "material": number}
         document["nodes"].append({"name": name, "mesh": number} | _translation(place_m))
-        document["meshes"].append({"name": name, "primitives": [primitive]})
-        document["materials"].append(matt(mesh.faces))
+        add_surface(document, arrays, mesh, name=name, image=image)
     document["scenes"] = [{"nodes": list(range(len(people)))}]
     _with_camera(document, camera_m)
     return finished(document, arrays)
 
 
-def encode_rigged_glb(rig: Rig, motion: Motion | None = None, camera_m: np.ndarray | None = None) -> bytes:
+def encode_rigged_glb(
+    rig: Rig, motion: Motion | None = None, camera_m: np.ndarray | None = None, image: ImageKind = "jpeg"
+) -> bytes:
     """A binary glTF 2.0 file: one skinned mesh, 21 joints, and an animation if the motion has two frames or more.
 
     The joints stand in the first frame of the motion, or in the bind pose without one, where the person is the mesh;
-    camera_m: see `encode_glb`. Raises SomacastError if the motion is too long for float32 to tell its frames apart.
+    camera_m, image: see `encode_glb`. Raises SomacastError if the motion is too long for float32 to tell its frames
+    apart.
     """
     arrays = GltfBuffer()
-    attributes = surface(rig.mesh, arrays) | influences(rig, arrays)
-    primitive = {"attributes": attributes, "indices": indices(rig.mesh.faces, arrays), "material": 0}
     rotations, pelvis_m = (motion.rotations[0], motion.pelvis_m[0]) if motion else (rig.rotations, rig.joints[0])
     document: dict[str, Any] = {
         # The skin alone places the mesh: beside the joints its node's own place counts nowhere.
         "scenes": [{"nodes": [0, JOINT_COUNT]}],
         "nodes": [*skeleton(rig, rotations, pelvis_m), {"name": "person", "mesh": 0, "skin": 0}],
-        "meshes": [{"name": "person", "primitives": [primitive]}],
-        "skins": [skin(rig, arrays)],
-        "materials": [matt(rig.mesh.faces)],
     }
+    add_surface(document, arrays, rig.mesh, rig, image=image)
+    document["skins"] = [skin(rig, arrays)]
     if motion and (len(motion.rotations) > 1 or motion.seen_s is not None):
         document["animations"] = [_animation(motion, arrays)]
     _with_camera(document, camera_m)
@@ -97,10 +103,49 @@ def _with_camera(document: dict[str, Any], camera_m: np.ndarray | None) -> None:
         document["nodes"].append({"name": "camera", "camera": 0} | _translation(camera_m))
 
 
-def influences(rig: Rig, arrays: GltfBuffer, vertices: np.ndarray | slice = slice(None)) -> dict[str, int]:
-    """Attributes of a rig's skin, of the vertices that are named."""
-    joints, weights = (values[vertices] for values in rig.influences)
-    return {"JOINTS_0": arrays.add(joints, VERTICES), "WEIGHTS_0": arrays.add(weights, VERTICES)}
+def add_surface(
+    document: dict[str, Any],
+    arrays: GltfBuffer,
+    mesh: Mesh,
+    rig: Rig | None = None,
+    name: str = "person",
+    image: ImageKind = "jpeg",
+    reduced: bool = True,
+) -> None:
+    """Add a mesh, the skin of its vertices if there is a rig, and its material to a document, all of the same number;
+    reduced: whether readers may make smaller sizes of the texture."""
+    split = split_at_seams(mesh)
+    attributes = {
+        "POSITION": arrays.add(np.asarray(mesh.vertices, "<f4")[split.source], VERTICES, bounds=True),
+        "NORMAL": arrays.add(unit_normals(mesh)[split.source], VERTICES),
+    }
+    material = matt(mesh.faces)
+    if mesh.texture is None or split.uv is None:
+        linear = srgb_to_linear(byte_colors(mesh) / 255.0).astype("<f4")
+        attributes["COLOR_0"] = arrays.add(linear, VERTICES)
+    else:
+        attributes["TEXCOORD_0"] = arrays.add(split.uv.astype("<f4"), VERTICES)
+        picture = add_image(document, arrays, encode_image(mesh.texture.image, image), name, image)
+        shrunk = {"minFilter": _MIPMAPS if reduced else _LINEAR}
+        document.setdefault("samplers", []).append({"magFilter": _LINEAR, "wrapS": _CLAMP, "wrapT": _CLAMP} | shrunk)
+        textures = document.setdefault("textures", [])
+        textures.append({"source": picture, "sampler": len(document["samplers"]) - 1})
+        material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": len(textures) - 1}
+    if rig is not None:
+        joints, weights = (values[split.source] for values in rig.influences)
+        attributes |= {"JOINTS_0": arrays.add(joints, VERTICES), "WEIGHTS_0": arrays.add(weights, VERTICES)}
+    meshes = document.setdefault("meshes", [])
+    triangles = arrays.add(split.faces.astype("<u4").reshape(-1, 1), INDICES)
+    primitive = {"attributes": attributes, "indices": triangles, "material": len(meshes)}
+    meshes.append({"name": name, "primitives": [primitive]})
+    document.setdefault("materials", []).append(material)
+
+
+def add_image(document: dict[str, Any], arrays: GltfBuffer, data: bytes, name: str, kind: ImageKind) -> int:
+    """Add the file of a picture to a document; gives its number."""
+    images = document.setdefault("images", [])
+    images.append({"name": name, "mimeType": f"image/{kind}", "bufferView": arrays.add_bytes(data)})
+    return len(images) - 1
 
 
 def skin(rig: Rig, arrays: GltfBuffer) -> dict[str, Any]:
@@ -113,26 +158,12 @@ def skin(rig: Rig, arrays: GltfBuffer) -> dict[str, Any]:
     return out | {"inverseBindMatrices": arrays.add(columns.astype("<f4"))}
 
 
-def surface(mesh: Mesh, arrays: GltfBuffer) -> dict[str, int]:
-    """Attributes of a mesh: vertices in metres, unit normals and linear colours."""
-    return {
-        "POSITION": arrays.add(np.ascontiguousarray(mesh.vertices, "<f4"), VERTICES, bounds=True),
-        "NORMAL": arrays.add(unit_normals(mesh), VERTICES),
-        "COLOR_0": arrays.add(srgb_to_linear(byte_colors(mesh) / 255.0).astype("<f4"), VERTICES),
-    }
-
-
 def unit_normals(mesh: Mesh) -> np.ndarray:
     """Smooth normals [V, 3] float32, of length 1 even where no triangle gives one, as glTF wants them."""
     normals = np.empty((len(mesh.vertices), 3), np.float32)
     vertex_normals(np.ascontiguousarray(mesh.vertices, np.float32), mesh.faces, normals)
     normals[~(np.abs(np.linalg.norm(normals, axis=1) - 1) < 1e-3)] = (0, 1, 0)
     return normals.astype("<f4")
-
-
-def indices(faces: np.ndarray, arrays: GltfBuffer) -> int:
-    """The accessor of triangles [F, 3]."""
-    return arrays.add(np.asarray(faces).astype("<u4").reshape(-1, 1), INDICES)
 
 
 def finished(document: dict[str, Any], arrays: GltfBuffer) -> bytes:

@@ -1,4 +1,4 @@
-"""Meshes to and from files with a colour per vertex, whatever the form.
+"""Meshes to and from files, whatever the form: with their texture where the form has one, else a colour per vertex.
 
 Writing is our own (no import beyond NumPy, so that the commands start fast), and so is reading glTF; PLY, OBJ, STL and
 OFF of anybody are read by trimesh. Colours are kept as 8-bit sRGB.
@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from somacast.errors import SomacastError
-from somacast.files import check_output_path, write_atomically
+from somacast.files import check_output_path, write_together
+from somacast.formats.export import ImageKind
 from somacast.formats.gltf import MAX_FILE_BYTES
 from somacast.formats.gltf_scene import GltfScene
 from somacast.formats.gltf_writer import encode_glb
-from somacast.formats.obj import encode_obj
+from somacast.formats.obj import encode_obj, textured_obj
 from somacast.formats.ply import encode_ply
 from somacast.types import Mesh
 
@@ -34,27 +35,32 @@ def mesh_suffix(path: str | os.PathLike[str]) -> str:
     return suffix
 
 
-def save_mesh(mesh: Mesh, path: str | os.PathLike[str]) -> int:
+def save_mesh(mesh: Mesh, path: str | os.PathLike[str], image: ImageKind = "jpeg") -> int:
     """Write a mesh as the suffix says, wholly or not at all; returns the size in bytes.
 
-    Raises SomacastError for an unknown suffix, a missing folder, a full disk, or a mesh with nothing in it.
+    image: how the picture of a texture is kept. An .obj with one has two files beside it (`obj.paths_beside`), all
+    three of which are written or none. Raises SomacastError for an unknown suffix, a missing folder, a full disk, or a
+    mesh with nothing in it.
     """
-    writer = WRITERS[mesh_suffix(path)]
-    check_output_path(path)
+    target, suffix = Path(path), mesh_suffix(path)
+    check_output_path(target)
     if not len(mesh.vertices) or not len(mesh.faces) or not np.isfinite(mesh.vertices).all():
         raise SomacastError(f"{path}: expected a mesh with finite triangles, got {len(mesh.faces)} triangles")
-    data = writer(mesh)
-    write_atomically(path, data)
-    return len(data)
+    if suffix == ".obj" and mesh.texture is not None:
+        files = textured_obj(mesh, target, image)
+    else:
+        files = {target: encode_glb(mesh, image=image) if suffix == ".glb" else WRITERS[suffix](mesh)}
+    write_together(files)
+    return sum(map(len, files.values()))
 
 
 def load_mesh(path: str | os.PathLike[str], finest: float = 0.0) -> Mesh:
     """Any GLB, glTF, OBJ, PLY, STL or OFF scene as one mesh in scene coordinates with a colour per vertex.
 
-    Textures are read at the vertices (a mesh coarser than its picture loses detail); `finest` > 0 first splits
-    textured triangles until no edge is longer than this share of the root of the scene's surface. Parts without colour
-    become grey; `colors` is None only if no part has any. Skins and animations are passed over: for them see
-    `GltfScene.mesh`. Raises SomacastError for what is missing, unknown or damaged.
+    A file of ours keeps its texture. Others' textures are read at the vertices (a mesh coarser than its picture loses
+    detail); `finest` > 0 first splits textured triangles until no edge is longer than this share of the root of the
+    scene's surface. Parts without colour become grey; `colors` is None only if no part has any. Skins and animations
+    are passed over: for them see `GltfScene.mesh`. Raises SomacastError for what is missing, unknown or damaged.
     """
     source = Path(path)
     suffix = source.suffix.lower()

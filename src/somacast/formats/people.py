@@ -19,9 +19,9 @@ from somacast.formats.bvh import encode_bvh
 from somacast.formats.export import Export, Origin
 from somacast.formats.gltf_writer import encode_glb, encode_people_glb, encode_rigged_glb
 from somacast.formats.meshes import mesh_suffix, save_mesh
+from somacast.formats.texture import join
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.rig import Motion, Rig, rig_human, translated
-from somacast.geometry.sampling import byte_colors
 from somacast.types import Mesh
 
 PER_M = {"m": 1.0, "cm": 100.0}
@@ -49,10 +49,10 @@ def save_person(human: Reconstruction, path: Path, export: Export | None = None,
         rig = translated(rig_human(human), offset_m)
         save_motion(rig, Motion(rig.rotations[None], rig.joints[:1]), path, export, camera_m)
     elif mesh_suffix(path) == ".glb":
-        write_atomically(path, encode_glb(mesh, offset_m, camera_m))
+        write_atomically(path, encode_glb(mesh, offset_m, camera_m, export.picture))
     else:
         vertices = (mesh.vertices + offset_m) * PER_M[export.units]
-        save_mesh(replace(mesh, vertices=vertices.astype(np.float32)), path)
+        save_mesh(replace(mesh, vertices=vertices.astype(np.float32)), path, export.picture)
 
 
 def save_people(people: Mapping[str, Reconstruction], path: Path, export: Export | None = None) -> None:
@@ -75,24 +75,15 @@ def save_people(people: Mapping[str, Reconstruction], path: Path, export: Export
         offset_m[1] = -min(float(meshes[name].vertices[:, 1].min()) + places[name][1] for name in people)
     placed = {name: (meshes[name], places[name] + offset_m) for name in people}
     if suffix == ".glb":
-        write_atomically(path, encode_people_glb(placed, offset_m))
+        write_atomically(path, encode_people_glb(placed, offset_m, export.picture))
     else:
-        save_mesh(joined(placed.values(), PER_M[export.units]), path)
+        save_mesh(joined(placed.values(), PER_M[export.units]), path, export.picture)
 
 
 def joined(placed: Iterable[tuple[Mesh, np.ndarray]], per_m: float = 1.0) -> Mesh:
-    """Meshes, each with where its origin stands, as one; per_m: units in a metre."""
-    vertices, faces, colors, count = [], [], [], 0
-    for mesh, place_m in placed:
-        vertices.append((mesh.vertices + place_m) * per_m)
-        faces.append(np.asarray(mesh.faces) + count)
-        colors.append(byte_colors(mesh) / np.float32(255))
-        count += len(mesh.vertices)
-    return Mesh(
-        np.concatenate(vertices).astype(np.float32),
-        np.concatenate(faces).astype(np.int32),
-        np.concatenate(colors).astype(np.float32),
-    )
+    """Meshes, each with where its origin stands, as one, their textures side by side; per_m: units in a metre."""
+    parts = [replace(mesh, vertices=((mesh.vertices + at_m) * per_m).astype(np.float32)) for mesh, at_m in placed]
+    return join(parts)
 
 
 def save_motion(
@@ -105,5 +96,5 @@ def save_motion(
     if path.suffix.lower() == ".bvh":
         data = encode_bvh(rig.joints, rig.rotations, motion, PER_M[export.units]).encode()
     else:
-        data = encode_rigged_glb(rig, motion, camera_m)
+        data = encode_rigged_glb(rig, motion, camera_m, export.picture)
     write_atomically(path, data)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from somacast.formats.gltf import GENERATOR
+from somacast.formats.texture import dense_colors
 from somacast.geometry.sampling import byte_colors
 from somacast.types import Mesh
 
 
 def encode_ply(mesh: Mesh) -> bytes:
-    """A binary little-endian PLY file with red, green, blue per vertex."""
+    """A binary little-endian PLY file with red, green, blue per vertex; a mesh with a texture gets vertices for it."""
+    mesh = dense_colors(mesh)
     vertex = np.empty(len(mesh.vertices), [("place", "<f4", 3), ("color", "u1", 3)])
     vertex["place"] = mesh.vertices
     vertex["color"] = byte_colors(mesh)

@@ -1,50 +1,199 @@
-"""Vertex colours as a texture, for programs that know no vertex colours.
+"""Textures in files: the picture's bytes, vertices at seams, and colours at vertices in the picture's place.
 
-Every triangle gets a square cell of 4 x 4 texels of its own, in which its colours run evenly from corner to corner. The
-corners lie one texel inside, where a bilinear reader and the first reduced size still see this triangle alone. The
-side lengths are powers of two, since some programs stretch all others, and cells that follow each other lie close
-together (Morton order), so that sizes reduced further mix neighbours.
+A file has one place in the picture for each vertex, a mesh of ours one for each corner of a triangle: where they differ
+the vertex is written twice, with one place, one normal and one skin, so that the surface stays whole.
 """
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
+from somacast.checks import shown
 from somacast.errors import SomacastError
+from somacast.formats.export import ImageKind
+from somacast.geometry.rasteriser import sample_texture
 from somacast.geometry.sampling import byte_colors
-from somacast.types import Mesh
+from somacast.geometry.subdivision import refine
+from somacast.types import Mesh, Texture
 
-CELL_PX = 4
-_INSET_PX = 1.0
-_MAX_BITS = 22  # 8192 x 8192 texels
-
-
-def bake_colors(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
-    """A picture [H, W, 3] uint8 sRGB and the places of the corners of each triangle in it [3 F, 2] float32 (v down).
-
-    SomacastError for more triangles than a picture of 8192 x 8192 texels has cells for.
-    """
-    count = len(mesh.faces)
-    bits = max(int(np.ceil(np.log2(max(count, 2)))), 2)
-    if bits > _MAX_BITS:
-        raise SomacastError(f"texture: expected at most {1 << _MAX_BITS} triangles, got {count}")
-    columns, rows = (_every_other_bit(np.arange(count) >> shift) for shift in (0, 1))
-    wide, high = 1 << (bits + 1) // 2, 1 << bits // 2
-    corners = byte_colors(mesh)[mesh.faces].astype(np.float32)  # [F, 3, 3]
-    step = (np.arange(CELL_PX) + 0.5 - _INSET_PX) / (CELL_PX - 2 * _INSET_PX)  # texel centres along an edge, 0 to 1
-    across, down = step[None, :, None], step[:, None, None]
-    cells = np.zeros((high, wide, CELL_PX, CELL_PX, 3), np.uint8)
-    first, second, third = (corners[:, k, None, None] for k in range(3))
-    cells[rows, columns] = np.clip(first + across * (second - first) + down * (third - first), 0, 255).round()
-    picture = cells.transpose(0, 2, 1, 3, 4).reshape(high * CELL_PX, wide * CELL_PX, 3)
-    inside = np.array([(0, 0), (1, 0), (0, 1)]) * (CELL_PX - 2 * _INSET_PX) + _INSET_PX
-    places = CELL_PX * np.stack([columns, rows], 1)[:, None] + inside
-    return picture, (places / [wide * CELL_PX, high * CELL_PX]).reshape(-1, 2).astype("<f4")
+MAX_SIDE_PX = 8192  # of a picture: what programs and graphics cards take
+MAX_DENSE_FACES = 400_000  # of a mesh whose colours stand at the vertices: a .ply of 8 MB
+JPEG_QUALITY = 92
+_SAME_PLACE = 1 << 20  # places in the picture that differ by less than one in so many are one
+_SEEN = 5 / 255  # what a colour may differ from that of the texture
+_EDGE_TEXELS = 1.5  # longest edge of triangles that show what stands in single texels
+_INNER = np.array([(i, j, 4 - i - j) for i in range(5) for j in range(5 - i)]) / 4  # [15, 3] places in a triangle
 
 
-def _every_other_bit(numbers: np.ndarray) -> np.ndarray:
-    """Bits 0, 2, 4, ... of numbers [N], moved together."""
-    out = np.zeros_like(numbers)
-    for bit in range(_MAX_BITS // 2 + 1):
-        out |= (numbers >> 2 * bit & 1) << bit
+@dataclass(frozen=True)
+class Split:
+    """A surface with one place in the picture for each vertex: source [C] is the vertex that each stands for, uv [C, 2]
+    float32 its place (v down) or None, faces [F, 3] of these. The first are the vertices themselves, in their order."""
+
+    source: np.ndarray
+    uv: np.ndarray | None
+    faces: np.ndarray
+
+
+def check_texture(texture: Texture, faces: np.ndarray) -> None:
+    """SomacastError for a texture that does not fit triangles [F, 3], or that no program would open."""
+    image, corners = np.asarray(texture.image), np.asarray(texture.corners)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise SomacastError(f"texture: expected an image [H, W, 3] uint8, got {image.dtype} {shown(image.shape)}")
+    if max(image.shape[:2]) > MAX_SIDE_PX:
+        raise SomacastError(f"texture: expected at most {MAX_SIDE_PX} texels a side, got {max(image.shape[:2])}")
+    if corners.shape != (len(faces), 3, 2) or not np.isfinite(corners).all():
+        expected = f"finite corners {(len(faces), 3, 2)}"
+        raise SomacastError(f"texture: expected {expected}, got {shown(corners.shape)} or what is not finite")
+
+
+def split_at_seams(mesh: Mesh) -> Split:
+    """The vertices of a mesh as files want them; without a texture as they are."""
+    faces, count = np.asarray(mesh.faces, np.int64), len(mesh.vertices)
+    if mesh.texture is None:
+        return Split(np.arange(count), None, faces)
+    check_texture(mesh.texture, faces)
+    places = np.asarray(mesh.texture.corners, np.float32).reshape(-1, 2)
+    steps = np.rint(places.astype(np.float64) * _SAME_PLACE).astype(np.int64)
+    place = np.unique(steps[:, 0] * (1 << 32) + steps[:, 1], return_inverse=True)[1].reshape(-1)
+    _, first, pair = np.unique(
+        faces.reshape(-1) * (place.max(initial=0) + 1) + place, return_index=True, return_inverse=True
+    )
+    vertex = faces.reshape(-1)[first]  # of each pair, rising
+    leads = np.r_[True, vertex[1:] != vertex[:-1]][: len(vertex)]  # the first pair of its vertex keeps its number
+    number = np.where(leads, vertex, 0)
+    number[~leads] = count + np.arange((~leads).sum())
+    source = np.concatenate([np.arange(count), vertex[~leads]])
+    uv = np.zeros((len(source), 2), np.float32)
+    uv[number] = places[first]
+    return Split(source, uv, number[pair.reshape(-1)].reshape(-1, 3))
+
+
+def join_at_seams(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which of points [C, 3] float32 to keep, one of each place, and which of the kept ones each point is [C]. Points
+    in the order of `split_at_seams` come back as the vertices were."""
+    rows = np.ascontiguousarray(np.asarray(points, np.float32) + np.float32(0)).view([("", "<f4")] * 3).reshape(-1)
+    _, first, which = np.unique(rows, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(first), np.int64)
+    rank[order] = np.arange(len(first))
+    return first[order], rank[which.reshape(-1)]
+
+
+def joined_at_seams(points: np.ndarray, faces: np.ndarray, texture: Texture, uv: np.ndarray) -> Mesh:
+    """A mesh of vertices [C, 3] that stand twice at seams, with places uv [C, 2] in the picture (v down), as it was
+    before it was split. SomacastError for a texture that does not fit."""
+    check_texture(texture, faces)
+    vertices = np.asarray(points, np.float32)
+    kept, which = join_at_seams(vertices)
+    colors = texture_colors(texture, uv[kept])
+    return Mesh(vertices[kept], which[faces].astype(np.int32), colors, texture)
+
+
+def encode_image(image: np.ndarray, kind: ImageKind = "jpeg", quality: int = JPEG_QUALITY) -> bytes:
+    """The file of a picture [H, W, 3] uint8. JPEG keeps colours at full resolution, so that none runs over the edge of
+    an island; quality: of a JPEG, 1 to 95."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    if kind == "png":
+        picture.save(buffer, "PNG")
+    else:
+        picture.save(buffer, "JPEG", quality=quality, subsampling=0, optimize=True)
+    return buffer.getvalue()
+
+
+def texture_colors(texture: Texture, uv: np.ndarray) -> np.ndarray:
+    """Colours [N, 3] float32 sRGB in [0, 1] of a texture at places [N, 2] (v down)."""
+    up = np.stack([uv[:, 0], 1 - uv[:, 1]], 1)
+    return sample_texture(np.asarray(texture.image, np.float32) / 255, up)
+
+
+def dense_colors(mesh: Mesh) -> Mesh:
+    """The same surface with colours alone, at so many more vertices that they show what its texture shows, as far as
+    MAX_DENSE_FACES triangles allow: triangles over which the picture runs evenly stay. A mesh without a texture, or of
+    more triangles than that, keeps its own (the colours of the texture then stand at its vertices)."""
+    texture = mesh.texture
+    if texture is None:
+        return mesh
+    split = split_at_seams(mesh)
+    assert split.uv is not None
+    points = np.concatenate([np.asarray(mesh.vertices, np.float64)[split.source], split.uv], 1)
+    faces = split.faces
+    chosen = _uneven(texture, split)
+    if chosen.any() and len(faces) < MAX_DENSE_FACES:
+        longest = _edge_m(points, faces[chosen], texture, MAX_DENSE_FACES - len(faces))
+        dense, finer = refine(points, faces, longest, chosen)
+        while len(finer) > MAX_DENSE_FACES:
+            longest *= 1.2
+            dense, finer = refine(points, faces, longest, chosen)
+        points, faces = dense, finer
+    colors = texture_colors(texture, points[:, 3:])
+    vertices = points[:, :3].astype(np.float32)
+    kept, which = join_at_seams(vertices)
+    both = np.stack([np.bincount(which, colors[:, c]) for c in range(3)], 1) / np.bincount(which)[:, None]
+    return Mesh(vertices[kept], which[faces].astype(np.int32), both.astype(np.float32))
+
+
+def _uneven(texture: Texture, split: Split) -> np.ndarray:
+    """Triangles [F] bool over which the picture does not run evenly from corner to corner."""
+    assert split.uv is not None
+    corners = split.uv[split.faces]  # [F, 3, 2]
+    at_corners = texture_colors(texture, split.uv)[split.faces]
+    out = np.zeros(len(corners), bool)
+    for weights in _INNER:
+        found = texture_colors(texture, np.einsum("k,fkc->fc", weights, corners))
+        out |= np.abs(found - np.einsum("k,fkc->fc", weights, at_corners)).max(1) > _SEEN
     return out
+
+
+def _edge_m(points: np.ndarray, faces: np.ndarray, texture: Texture, most: int) -> float:
+    """How long edges of triangles may be, in the unit of points [C, 5] (place, place in the picture), to show single
+    texels, or so that about `most` triangles come of it."""
+    a, b, c = points[faces].transpose(1, 0, 2)
+    area_m2 = np.linalg.norm(np.cross(b[:, :3] - a[:, :3], c[:, :3] - a[:, :3]), axis=1) / 2
+    size = np.array(texture.image.shape[1::-1])
+    u, v = (b[:, 3:] - a[:, 3:]) * size, (c[:, 3:] - a[:, 3:]) * size
+    texels = np.abs(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]) / 2
+    total_m2 = max(float(area_m2.sum()), 1e-12)
+    texel_m = (total_m2 / max(float(texels.sum()), 1.0)) ** 0.5
+    return max(_EDGE_TEXELS * texel_m, (4 * total_m2 / max(most, 1)) ** 0.5)
+
+
+def join(meshes: Sequence[Mesh]) -> Mesh:
+    """Several meshes as one, their textures side by side in one picture; where some have none, colours alone."""
+    if len(meshes) == 1:
+        return meshes[0]
+    textures = [mesh.texture for mesh in meshes]
+    if None in textures:
+        meshes = [dense_colors(mesh) for mesh in meshes]
+    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
+    return Mesh(
+        np.concatenate([mesh.vertices for mesh in meshes]).astype(np.float32),
+        np.concatenate([mesh.faces + start for mesh, start in zip(meshes, starts, strict=False)]).astype(np.int32),
+        np.concatenate([byte_colors(mesh) / np.float32(255) for mesh in meshes]).astype(np.float32),
+        None if None in textures else _side_by_side([one for one in textures if one is not None]),
+    )
+
+
+def _side_by_side(textures: Sequence[Texture]) -> Texture:
+    """Several textures as one, triangles in their order. It has no more than MAX_SIDE_PX texels a side; what is larger
+    is made smaller."""
+    from PIL import Image
+
+    columns = int(np.ceil(len(textures) ** 0.5))
+    cell = min(max(max(t.image.shape[:2]) for t in textures), MAX_SIDE_PX // columns)
+    rows = -(-len(textures) // columns)
+    image = np.zeros((rows * cell, columns * cell, 3), np.uint8)
+    corners = []
+    for number, texture in enumerate(textures):
+        row, column = divmod(number, columns)
+        picture = Image.fromarray(texture.image).resize((cell, cell), Image.Resampling.LANCZOS)
+        image[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell] = np.asarray(picture)
+        corners.append((texture.corners + [column, row]) / [columns, rows])
+    return Texture(image, np.concatenate(corners).astype(np.float32))

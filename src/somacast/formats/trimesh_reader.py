@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from somacast.errors import SomacastError
-from somacast.formats.gltf import MAX_FACES
+from somacast.formats.gltf import GENERATOR, MAX_FACES
+from somacast.formats.texture import joined_at_seams
 from somacast.geometry.rasteriser import linear_to_srgb, sample_texture, srgb_to_linear
 from somacast.geometry.sampling import DEFAULT_COLOR
 from somacast.geometry.subdivision import refine
-from somacast.types import Mesh
+from somacast.types import Mesh, Texture
 
 
 def read_mesh(path: Path, finest: float = 0.0) -> Mesh:
@@ -22,6 +23,8 @@ def read_mesh(path: Path, finest: float = 0.0) -> Mesh:
 
         # Vertices are not merged: a seam in the texture needs both of its colours. None of these forms has transforms.
         scene = trimesh.load_scene(str(path), process=False)
+        if _is_ours(path) and (own := _textured(scene)) is not None:
+            return own
         longest = finest * float(scene.area) ** 0.5 if finest > 0 else 0.0
         parts = []
         for name in scene.graph.nodes_geometry:  # scene.dump() would lose vertex colours beside a material
@@ -33,6 +36,25 @@ def read_mesh(path: Path, finest: float = 0.0) -> Mesh:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SomacastError(f"{path}: cannot be read as a mesh ({reason[:120]})") from error
     return _join(parts, path)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether we wrote an .obj."""
+    start = f"# {GENERATOR}".encode()
+    with path.open("rb") as stream:
+        return path.suffix.lower() == ".obj" and stream.read(len(start)) == start
+
+
+def _textured(scene: Any) -> Mesh | None:
+    """The mesh of an .obj of ours with its texture; None if it has none, or the picture beside it is gone."""
+    (geometry,) = scene.geometry.values()
+    visual = geometry.visual
+    if visual.kind != "texture" or visual.uv is None or getattr(visual.material, "image", None) is None:
+        return None
+    uv = (np.asarray(visual.uv) * [1, -1] + [0, 1]).astype(np.float32)
+    faces = np.asarray(geometry.faces)
+    texture = Texture(np.asarray(visual.material.image.convert("RGB")), uv[faces])
+    return joined_at_seams(np.asarray(geometry.vertices), faces, texture, uv)
 
 
 def _picture_of(material: Any) -> np.ndarray | None:

@@ -7,20 +7,20 @@ Readers of VRM show no vertex colours, so these become a texture. Faces do not m
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from somacast.body.skeleton import CANONICAL_JOINTS, JOINT_COUNT
-from somacast.formats.export import VrmTerms
-from somacast.formats.gltf import VERTICES, GltfBuffer
-from somacast.formats.gltf_writer import finished, indices, influences, matt, skeleton, skin, unit_normals
-from somacast.formats.texture import bake_colors
+from somacast.formats.color_cells import bake_colors
+from somacast.formats.export import ImageKind, VrmTerms
+from somacast.formats.gltf import GltfBuffer
+from somacast.formats.gltf_writer import add_image, add_surface, finished, skeleton, skin
 from somacast.formats.vmc import UNITY_BONES
 from somacast.geometry.preview import SUPERSAMPLE, encode_png
 from somacast.geometry.rasteriser import MID_GREY, light, render_orthographic
 from somacast.geometry.rig import Rig, in_tpose, standing
-from somacast.types import Mesh
 
 LICENSE_URL = "https://vrm.dev/licenses/1.0/"
 HUMAN_BONES = tuple(name[0].lower() + name[1:] for name in UNITY_BONES)  # of our joints, in their order
@@ -33,51 +33,39 @@ _HEAD = CANONICAL_JOINTS.index("head")
 _EYES_M = np.array([0.0, 0.06, 0.08])  # between the eyes, seen from the joint of the head
 _MESH, _ROOT = JOINT_COUNT, JOINT_COUNT + 1  # nodes after the joints
 _THUMBNAIL_PX, _THUMBNAIL_M = 512, 0.62
-_LINEAR, _CLAMP, _TURNED = 9729, 33071, np.array([-1.0, 1.0, -1.0])
+_TURNED = np.array([-1.0, 1.0, -1.0])
 
 
-def encode_vrm(rig: Rig, name: str, terms: VrmTerms | None = None) -> bytes:
-    """A .vrm file of a person called `name`; rigs in another pose are brought into the T-pose."""
+def encode_vrm(rig: Rig, name: str, terms: VrmTerms | None = None, image: ImageKind = "jpeg") -> bytes:
+    """A .vrm file of a person called `name`; rigs in another pose are brought into the T-pose. image: how the picture
+    of the person's own texture is kept."""
     terms = terms or VrmTerms()
     old = terms.version == "0.x"
     rig = standing(in_tpose(rig))
     thumbnail = _thumbnail(rig)
     if old:  # half a turn about y
-        mesh = Mesh((rig.mesh.vertices * _TURNED).astype(np.float32), rig.mesh.faces, rig.mesh.colors)
-        rig = Rig(mesh, rig.joints * _TURNED, rig.rotations, rig.weights)
+        turned = replace(rig.mesh, vertices=(rig.mesh.vertices * _TURNED).astype(np.float32))
+        rig = Rig(turned, rig.joints * _TURNED, rig.rotations, rig.weights)
     arrays = GltfBuffer()
-    picture, uv = bake_colors(rig.mesh)
-    corners = np.asarray(rig.mesh.faces).reshape(-1)
-    attributes = {
-        "POSITION": arrays.add(np.asarray(rig.mesh.vertices, "<f4")[corners], VERTICES, bounds=True),
-        "NORMAL": arrays.add(unit_normals(rig.mesh)[corners], VERTICES),
-        "TEXCOORD_0": arrays.add(uv, VERTICES),
-    } | influences(rig, arrays, corners)
-    triangles = np.arange(len(corners)).reshape(-1, 3)
-    primitive = {"attributes": attributes, "indices": indices(triangles, arrays), "material": 0}
-    images = [("colors", encode_png(picture)), ("thumbnail", thumbnail)]
-    material = matt(rig.mesh.faces)
-    material["pbrMetallicRoughness"]["baseColorTexture"] = {"index": 0}
-    if not old:
-        material["extensions"] = {"VRMC_materials_mtoon": _mtoon()}
-    extensions = {"VRM": _vrm0(name, terms)} if old else {"VRMC_vrm": _vrm1(name, terms)}
     document: dict[str, Any] = {
         "extensionsUsed": ["VRM"] if old else ["VRMC_vrm", "VRMC_materials_mtoon"],
-        "extensions": extensions,
+        "extensions": {"VRM": _vrm0(name, terms)} if old else {"VRMC_vrm": _vrm1(name, terms)},
         "scenes": [{"nodes": [_ROOT, _MESH]}],
         "nodes": [
             *skeleton(rig, rig.rotations, rig.joints[0]),
             {"name": "person", "mesh": 0, "skin": 0},
             {"name": "root", "children": [0]},
         ],
-        "meshes": [{"name": "person", "primitives": [primitive]}],
-        "skins": [skin(rig, arrays)],
-        "materials": [material],
-        # No reduced sizes: they would mix triangles that are no neighbours.
-        "samplers": [{"magFilter": _LINEAR, "minFilter": _LINEAR, "wrapS": _CLAMP, "wrapT": _CLAMP}],
-        "textures": [{"source": source, "sampler": 0} for source in range(len(images) if old else 1)],
-        "images": [{"name": n, "mimeType": "image/png", "bufferView": arrays.add_bytes(data)} for n, data in images],
     }
+    own = rig.mesh.texture
+    mesh = rig.mesh if own else replace(rig.mesh, texture=bake_colors(rig.mesh))
+    add_surface(document, arrays, mesh, rig, image=image if own else "png", reduced=own is not None)
+    add_image(document, arrays, thumbnail, "thumbnail", "png")
+    if old:  # there the thumbnail is a texture
+        document["textures"].append({"source": 1, "sampler": 0})
+    else:
+        document["materials"][0]["extensions"] = {"VRMC_materials_mtoon": _mtoon()}
+    document["skins"] = [skin(rig, arrays)]
     return finished(document, arrays)
 
 

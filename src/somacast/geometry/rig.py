@@ -223,7 +223,7 @@ def posed(rig: Rig, rotations: np.ndarray, pelvis_m: np.ndarray) -> Mesh:
     index, weight = rig.influences
     out = np.empty((len(index), 3), np.float32)
     skin_vertices(np.ascontiguousarray(rig.mesh.vertices, np.float32), index.astype(np.int32), weight, moves, out)
-    return Mesh(out, rig.mesh.faces, rig.mesh.colors)
+    return replace(rig.mesh, vertices=out)
 
 
 def in_tpose(rig: Rig) -> Rig:

@@ -238,7 +238,7 @@ def upright_metres(mesh: Mesh, y_up: bool = False) -> Mesh:
     height = np.ptp(vertices[:, 1])
     vertices = vertices * (0.001 if height > 300 else 0.01 if height > 3 else 1.0)
     middle = (vertices.min(0) + vertices.max(0)) / 2
-    return Mesh((vertices - middle).astype(np.float32), mesh.faces, mesh.colors)
+    return replace(mesh, vertices=(vertices - middle).astype(np.float32))
 
 
 def photograph(
@@ -258,7 +258,7 @@ def photograph(
     scene = SceneConfig()
     vertices = mesh.vertices @ draw_view(rng, "test", yaw_deg).T
     vertices = (vertices - (vertices.min(0) + vertices.max(0)) / 2).astype(np.float32)
-    turned = Mesh(vertices, mesh.faces, mesh.colors)
+    turned = replace(mesh, vertices=vertices)
     distance = float(rng.uniform(*scene.camera_distance_m))
     x0, x1, y0, y1 = bounds(vertices, distance)
     side = max(x1 - x0, y1 - y0) * rng.uniform(*scene.margin)
