@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from somacast.geometry.projection import ProjectionConfig, project_picture
+from somacast.geometry.projection import baked_picture, project_picture
 from somacast.geometry.rasteriser import level_camera, render_camera
 from somacast.geometry.subdivision import refine
-from somacast.types import Camera, Mesh
-from support.picture_cases import body
+from somacast.geometry.texturing.texels import texels_of
+from somacast.types import Camera, Mesh, Texture
+from support.picture_cases import TEXELS, body, textured
 
 SIDE_PX = 128
 GREEN = np.array([0.0, 1.0, 0.0], np.float32)
@@ -26,11 +29,20 @@ def painted(mesh: Mesh) -> Mesh:
 
 
 def grey(mesh: Mesh, value: float = 0.5) -> Mesh:
-    return Mesh(mesh.vertices, mesh.faces, np.full(mesh.vertices.shape, value, np.float32))
+    return replace(mesh, colors=np.full(mesh.vertices.shape, value, np.float32))
+
+
+def texels(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
+    """Places [N, 3] on a mesh and colours [N, 3] of all its texels."""
+    assert mesh.texture is not None
+    face, bary = texels_of(mesh.texture.corners, TEXELS)
+    on = face >= 0
+    points = (mesh.vertices[mesh.faces[face[on]]] * bary[on][..., None]).sum(1)
+    return points, mesh.texture.image[on].astype(np.float32) / 255
 
 
 def wall_behind_a_bar() -> Mesh:
-    """A wall of 1.6 m at z = 0, and a bar 20 cm wide, 30 cm before it; both finely divided."""
+    """A wall of 1.6 m at z = 0, and a bar 20 cm wide, 30 cm before it; both finely divided, grey."""
     n = 41
     y, x = np.mgrid[-0.8 : 0.8 : n * 1j, -0.8 : 0.8 : n * 1j]
     wall = np.stack([x, y, np.zeros_like(x)], -1).reshape(-1, 3)
@@ -42,88 +54,105 @@ def wall_behind_a_bar() -> Mesh:
         return np.concatenate([np.stack([a, a + 1, a + columns], 1),
                                np.stack([a + 1, a + columns + 1, a + columns], 1)])  # fmt: skip
 
-    parts = [faces(n, n, 0), faces(n, 7, n * n)]
+    parts = np.concatenate([faces(n, n, 0), faces(n, 7, n * n)]).astype(np.int32)
     vertices = np.concatenate([wall, bar]).astype(np.float32)
-    return Mesh(vertices, np.concatenate(parts).astype(np.int32), np.full(vertices.shape, 0.5, np.float32))
+    place = np.stack([0.3 + vertices[:, 0] / 3, 0.5 - vertices[:, 1] / 1.7], 1)
+    place[n * n :, 0] += 0.5
+    mesh = Mesh(vertices, parts)
+    return textured(grey(mesh), place[parts].astype(np.float32))
 
 
 @pytest.mark.parametrize("camera", CAMERAS)
 def test_a_picture_comes_back_from_its_own_camera(camera):
     truth = painted(body())
     seen = render_camera(truth, camera, background=GREEN)
-    result = project_picture(grey(body()), seen.rgb, camera, seen.mask)
+    result = project_picture(textured(grey(body())), seen.rgb, camera, seen.mask)
     again = render_camera(result, camera, background=GREEN)
     assert (again.mask == seen.mask).mean() > 0.995
     both = again.mask & seen.mask
     error = np.abs(again.rgb - seen.rgb)[both].mean()
-    unprojected = np.abs(render_camera(grey(body()), camera).rgb - seen.rgb)[both].mean()
+    unprojected = np.abs(render_camera(textured(grey(body())), camera).rgb - seen.rgb)[both].mean()
     assert error < 0.05 and error < 0.2 * unprojected
+    plain = render_camera(replace(result, texture=None), camera)
+    assert np.abs(plain.rgb - seen.rgb)[both].mean() < 0.5 * unprojected, "the vertices have the texture's colours too"
 
 
 @pytest.mark.parametrize("camera", CAMERAS)
 @pytest.mark.parametrize("shift_px", [0, 4])
-def test_the_background_reaches_no_point_of_the_mesh(camera, shift_px):
+def test_the_background_reaches_no_texel_of_the_mesh(camera, shift_px):
     """Also where the person of the picture is smaller than the mesh, or stands beside it."""
     seen = render_camera(grey(body(1.6), 0.8), camera, background=GREEN)
     image, mask = np.roll(seen.rgb, shift_px, 1), np.roll(seen.mask, shift_px, 1)
-    result = project_picture(grey(body(1.7)), image, camera, mask)
-    assert result.colors is not None
-    tint = np.ptp(result.colors, axis=1)
-    assert tint.max() < 0.02, "a tint of green: neither the picture's person nor the mesh has any"
-    assert result.colors.max() > 0.78
+    result = project_picture(textured(grey(body(1.7))), image, camera, mask)
+    assert result.texture is not None
+    tint = np.ptp(result.texture.image, axis=2)
+    assert tint.max() < 6, "a tint of green: neither the picture's person nor the mesh has any"
+    assert result.texture.image.max() > 198
 
 
 def test_what_an_arm_hides_does_not_take_the_colour_of_the_arm():
     mesh = wall_behind_a_bar()
-    camera = PINHOLE
     red, blue = np.array([0.9, 0.1, 0.1], np.float32), np.array([0.1, 0.1, 0.9], np.float32)
     wall = mesh.vertices[:, 2] < 0.1
-    seen = render_camera(Mesh(mesh.vertices, mesh.faces, np.where(wall[:, None], blue, red)), camera)
-    result = project_picture(mesh, seen.rgb, camera, seen.mask)
-    assert result.colors is not None
-    on_wall = result.vertices[:, 2] < 0.1
-    assert np.all(result.colors[on_wall, 0] < 0.5), "red on the wall"
-    middle = ~on_wall & (np.abs(result.vertices[:, 0]) < 0.05)
-    assert np.median(result.colors[middle, 0]) > 0.85
+    seen = render_camera(Mesh(mesh.vertices, mesh.faces, np.where(wall[:, None], blue, red)), PINHOLE)
+    result = project_picture(mesh, seen.rgb, PINHOLE, seen.mask)
+    points, colors = texels(result)
+    on_wall, behind = points[:, 2] < 0.1, np.abs(points[:, 0]) < 0.05
+    assert np.all(colors[on_wall, 0] < 0.5), "red on the wall"
+    assert np.median(colors[~on_wall & behind, 0]) > 0.85
     # the part of the wall that is hidden takes the tone of the wall around it
-    hidden = on_wall & (np.abs(result.vertices[:, 0]) < 0.05)
-    assert hidden.sum() > 50 and np.median(result.colors[hidden, 2]) > 0.6
+    hidden = on_wall & behind
+    assert hidden.sum() > 50 and np.median(colors[hidden, 2]) > 0.6
+
+
+def test_of_triangles_that_share_texels_the_one_that_is_seen_counts():
+    mesh = wall_behind_a_bar()
+    assert mesh.texture is not None
+    corners = mesh.texture.corners.copy()
+    corners[corners[..., 0].mean(1) > 0.65, :, 0] -= 0.5  # the bar over the middle of the wall, which it hides
+    mesh.texture = Texture(mesh.texture.image, corners)
+    image = np.full((SIDE_PX, SIDE_PX, 3), 0.9, np.float32)
+    for order in (slice(None), slice(None, None, -1)):
+        turned = Mesh(mesh.vertices, mesh.faces[order], mesh.colors, Texture(mesh.texture.image, corners[order]))
+        result = project_picture(turned, image, PINHOLE)
+        bar = np.abs(result.vertices[:, 0]) < 0.05
+        assert result.colors is not None and result.colors[bar & (result.vertices[:, 2] > 0.1)].min() > 0.85
 
 
 def test_the_back_keeps_its_own_pattern_and_takes_the_tone():
-    base = painted(body())
-    assert base.colors is not None
-    darker = Mesh(base.vertices, base.faces, base.colors * 0.8)
-    seen = render_camera(darker, PINHOLE)
-    result = project_picture(base, seen.rgb, PINHOLE, seen.mask)
-    again, truth, before = (
-        render_camera(m, level_camera(SIDE_PX, 2.0, 180, np.zeros(3))).rgb for m in (result, darker, base)
-    )
-    assert np.abs(again - truth).mean() < 0.5 * np.abs(before - truth).mean()
-    without = project_picture(base, np.zeros_like(seen.rgb), PINHOLE, np.zeros_like(seen.mask))
-    assert without.colors is not None and np.array_equal(without.colors[: len(base.vertices)], base.colors)
+    front, back = (level_camera(SIDE_PX, 2.0, azimuth, np.zeros(3)) for azimuth in (0, 180))
+    blank = textured(grey(body()))
+    base = project_picture(blank, render_camera(painted(body()), back).rgb, back)
+    seen = render_camera(base, front).rgb * 0.8
+    result = project_picture(base, seen, front)
+    again, before = (render_camera(m, back) for m in (result, base))
+    inside = before.mask
+    wanted = 0.8 * before.rgb[inside]
+    assert np.abs(again.rgb[inside] - wanted).mean() < 0.5 * np.abs(before.rgb[inside] - wanted).mean()
+    nothing = project_picture(base, np.zeros_like(seen), front, np.zeros(seen.shape[:2], bool))
+    assert nothing is base
 
 
-def test_only_what_is_seen_becomes_finer_and_the_surface_stays_closed():
-    mesh = body()
-    image = np.full((SIDE_PX, SIDE_PX, 3), 0.7, np.float32)
-    result = project_picture(mesh, image, PINHOLE, config=ProjectionConfig(longest_m=0.02))
-    middle = result.vertices[result.faces].mean(1)[:, 2]
-    corners = result.vertices[result.faces]
-    longest = np.linalg.norm(corners - np.roll(corners, 1, 1), axis=2).max(1)
-    assert longest[middle > 0.05].max() <= 0.02 + 1e-6 < longest[middle < -0.1].max()
-    ends = np.sort(np.concatenate([result.faces[:, [0, 1]], result.faces[:, [1, 2]], result.faces[:, [2, 0]]]), 1)
-    ends = ends[np.linalg.norm(result.vertices[ends[:, 0]] - result.vertices[ends[:, 1]], axis=1) > 1e-7]
-    _, count = np.unique(ends, axis=0, return_counts=True)
-    assert set(count) == {2}
-    assert np.array_equal(result.vertices[: len(mesh.vertices)], mesh.vertices)
+def test_colour_and_weight_are_known_before_they_are_blended():
+    truth = painted(body())
+    seen = render_camera(truth, PINHOLE, background=GREEN)
+    baked = baked_picture(textured(grey(body())), seen.rgb, PINHOLE, seen.mask)
+    assert baked is not None and baked.color.shape == baked.base.shape == (TEXELS, TEXELS, 3)
+    assert baked.weight.min() == 0 and 0.99 < baked.weight.max() <= 1 and not baked.weight[~baked.known].any()
+    share = (baked.weight[baked.known] > 0.5).mean()
+    assert 0.25 < share < 0.5, "a camera sees less than half of a body"
+    sure = baked.weight == 1
+    np.testing.assert_allclose(baked.image()[sure] / 255, np.clip(baked.color[sure], 0, 1), atol=0.003)
 
 
 def test_a_mesh_that_is_not_seen_comes_back_as_it_is():
-    mesh = body()
+    mesh = textured(grey(body()))
     away = Camera(np.eye(3), np.array([0, 0, 4.0 + 50]), 64.0, 64.0, -500, 64, SIDE_PX, SIDE_PX)
-    assert project_picture(mesh, np.zeros((SIDE_PX, SIDE_PX, 3), np.float32), away) is mesh
+    picture = np.zeros((SIDE_PX, SIDE_PX, 3), np.float32)
+    assert project_picture(mesh, picture, away) is mesh
     with pytest.raises(ValueError, match="expected a picture of 128 x 128 x 3"):
         project_picture(mesh, np.zeros((64, 64, 3), np.float32), away)
-    bare = Mesh(mesh.vertices, mesh.faces)
-    assert project_picture(bare, np.zeros((SIDE_PX, SIDE_PX, 3), np.float32), PINHOLE).colors is not None
+    with pytest.raises(ValueError, match="expected a mesh with a texture"):
+        project_picture(body(), picture, PINHOLE)
+    bare = replace(mesh, colors=None)
+    assert project_picture(bare, picture, PINHOLE).colors is not None

@@ -8,8 +8,8 @@ from somacast.body.skeleton import CANONICAL_JOINTS
 from somacast.body.table import load_body
 from somacast.geometry import rasteriser as raster
 from somacast.geometry.preview import contact_sheet, encode_png, to_bytes_image, turntable
-from somacast.geometry.rasteriser import Texture, render_camera, render_orthographic
-from somacast.types import Camera, Mesh
+from somacast.geometry.rasteriser import render_camera, render_orthographic
+from somacast.types import Camera, Mesh, Texture
 
 RED, GREEN, BLUE, YELLOW = ([1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0])
 
@@ -171,16 +171,32 @@ def test_holes_show_what_lies_behind():
 
 
 def test_texture_is_upright_and_bilinear():
-    image = np.zeros((2, 2, 3), np.float32)
-    image[0, 0], image[0, 1], image[1, 0], image[1, 1] = RED, GREEN, BLUE, YELLOW
+    image = np.zeros((2, 2, 3), np.uint8)
+    image[0, 0], image[0, 1], image[1, 0], image[1, 1] = (255 * np.array(c) for c in (RED, GREEN, BLUE, YELLOW))
     square = quad(0.0)
-    uvs = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)  # v up
-    picture = render_orthographic(square, 64, 1.0, center=np.zeros(3), texture=Texture(image, uvs, square.faces))
+    places = np.array([[0, 1], [1, 1], [1, 0], [0, 0]], np.float32)  # v down
+    square.texture = Texture(image, places[square.faces])
+    picture = render_orthographic(square, 64, 1.0, center=np.zeros(3))
     np.testing.assert_allclose(picture.rgb[2, 2], RED, atol=1e-5)
     np.testing.assert_allclose(picture.rgb[2, 61], GREEN, atol=1e-5)
     np.testing.assert_allclose(picture.rgb[61, 2], BLUE, atol=1e-5)
-    np.testing.assert_allclose(picture.rgb[31:33, 31:33].mean((0, 1)), image.mean((0, 1)), atol=1e-5)
-    np.testing.assert_allclose(raster.sample_texture(image, np.array([[1.25, 0.25], [0.25, -0.75]])), [BLUE, BLUE])
+    np.testing.assert_allclose(picture.rgb[31:33, 31:33].mean((0, 1)), image.mean((0, 1)) / 255, atol=1e-5)
+    square.texture = None
+    np.testing.assert_allclose(render_orthographic(square, 64, 1.0, center=np.zeros(3)).rgb[2, 2], [1, 1, 1], atol=1e-5)
+    pixels = image.astype(np.float32) / 255
+    np.testing.assert_allclose(raster.sample_texture(pixels, np.array([[1.25, 0.25], [0.25, -0.75]])), [BLUE, BLUE])
+
+
+def test_textured_pixels_equal_the_reference():
+    rng = np.random.default_rng(5)
+    image = rng.integers(0, 256, (13, 17, 3)).astype(np.uint8)
+    texture = Texture(image, rng.uniform(-0.1, 1.1, (40, 3, 2)).astype(np.float32))
+    triangle = rng.integers(-1, 40, (24, 31)).astype(np.int32)
+    weights = rng.dirichlet(np.ones(3), (24, 31))[..., 1:].astype(np.float32)
+    got, expected = np.full((24, 31, 3), 0.3, np.float32), np.full((24, 31, 3), 0.3)
+    raster.draw_texture(image, texture.corners, triangle, weights, got)
+    raster.draw_texture_reference(texture, triangle, weights, expected)
+    np.testing.assert_allclose(got, expected, atol=1e-4)
 
 
 def test_srgb_is_inverted_exactly_and_light_leaves_the_ground():

@@ -6,8 +6,11 @@ import math
 
 import numpy as np
 
+from somacast.geometry.texturing.texels import padded, texels_of
 from somacast.systems.baselines.picture.search import PersonCrop
-from somacast.types import Mesh
+from somacast.types import Mesh, Texture
+
+TEXELS = 512
 
 
 def picture(side: int = 48) -> np.ndarray:
@@ -46,3 +49,26 @@ def body(height_m: float = 1.7, rings: int = 40, segments: int = 32, color: floa
     return Mesh(
         points.reshape(-1, 3).astype(np.float32), faces.reshape(-1, 3).astype(np.int32), colors.astype(np.float32)
     )
+
+
+def wrapped(mesh: Mesh) -> np.ndarray:
+    """Corners [F, 3, 2] in a square of an upright body: the angle around it, the back cut, and the height."""
+    corner = mesh.vertices[mesh.faces].astype(np.float64)
+    middle = corner.mean(1, keepdims=True)
+    angle = np.arctan2(middle[..., 0], middle[..., 2])
+    beside = np.arctan2(corner[..., 0], corner[..., 2]) - angle
+    beside = (beside + np.pi) % (2 * np.pi) - np.pi
+    low, high = mesh.vertices[:, 1].min(), mesh.vertices[:, 1].max()
+    places = np.stack([0.5 + (angle + beside) / 7, 1 - (corner[..., 1] - low) / (high - low)], -1)
+    return np.clip(places, 0, 1).astype(np.float32)
+
+
+def textured(mesh: Mesh, corners: np.ndarray | None = None) -> Mesh:
+    """The mesh with its colours in a texture, on corners [F, 3, 2] (default: `wrapped`)."""
+    assert mesh.colors is not None
+    corners = wrapped(mesh) if corners is None else corners
+    face, bary = texels_of(corners, TEXELS)
+    image, inside = np.zeros((TEXELS, TEXELS, 3), np.uint8), face >= 0
+    colors = (mesh.colors[mesh.faces[face[inside]]] * bary[inside][..., None]).sum(1)
+    image[inside] = np.round(255 * np.clip(colors, 0, 1))
+    return Mesh(mesh.vertices, mesh.faces, mesh.colors, Texture(padded(image, inside), corners))

@@ -17,7 +17,7 @@ from somacast.systems.baselines.default_system import default_system
 from somacast.systems.baselines.picture.config import PictureConfig
 from somacast.systems.spec import Inputs, Kind, SystemSpec
 from somacast.types import Capture, Encoded, Payload
-from support.picture_cases import body
+from support.picture_cases import body, textured
 
 SMALLEST, LARGEST = 40, 120  # bytes of its files
 QUICK = PictureConfig(sides_px=(32, 48), good_psnr_db=25.0)
@@ -49,7 +49,7 @@ class ToyDefault:
     def decode(self, payload: Payload) -> Reconstruction:
         detail, size = payload.layers[0][0] / 255, len(payload.layers[0])
         height = 1.7 + 0.3 * (1 - detail * size / LARGEST)
-        return Reconstruction(body(height), joints=np.zeros((21, 3)), pelvis_m=np.array([0.1, 0.2, 4.0]))
+        return Reconstruction(textured(body(height)), joints=np.zeros((21, 3)), pelvis_m=np.array([0.1, 0.2, 4.0]))
 
 
 @contextmanager

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from somacast.body.table import vertex_normals
 from somacast.geometry.gaussian import gaussian_filter
-from somacast.geometry.rasteriser import Rendering, render_camera, sample_texture
-from somacast.geometry.sampling import DEFAULT_COLOR
-from somacast.geometry.subdivision import refine
+from somacast.geometry.rasteriser import Rendering, render_camera
+from somacast.geometry.texturing.baking import Baked, View, bake, colors_from_texture, look
 from somacast.types import Camera, Mesh
 
 _FAR_M = 1e6
@@ -18,15 +17,14 @@ _FAR_M = 1e6
 
 @dataclass(frozen=True)
 class ProjectionConfig:
-    """longest_m: edge of a triangle that is seen; behind_m: how far behind the surface a point may lie and be seen;
-    jump_m: a step in depth between neighbouring pixels that is an edge; edge: what is not believed along edges, as a
-    share of the picture's side; beyond: how far the person's colours are carried on beyond the silhouette, likewise;
-    grazing, facing: cosines of the viewing angle at which the picture counts for nothing, and for all.
+    """behind_m: how far behind the surface a point may lie and be seen; jump_m: a step in depth between neighbouring
+    pixels that is an edge; edge: what is not believed along edges, as a share of the picture's side; beyond: how far
+    the person's colours are carried on beyond the silhouette, likewise; grazing, facing: cosines of the viewing angle
+    at which the picture counts for nothing, and for all.
 
     tone_m, tone: how near, in metres and in colour, a seen point must be to set the tone of an unseen one.
     """
 
-    longest_m: float = 0.006
     behind_m: float = 0.012
     jump_m: float = 0.05
     edge: float = 0.006
@@ -44,7 +42,8 @@ def project_picture(
     silhouette: np.ndarray | None = None,
     config: ProjectionConfig | None = None,
 ) -> Mesh:
-    """The mesh with the picture on what `camera` sees of it, finer there; world and metres of the mesh.
+    """The mesh with the picture in the texels of what `camera` sees of it; world and metres of the mesh, which must
+    have a texture.
 
     Parameters
     ----------
@@ -58,70 +57,45 @@ def project_picture(
     moved by the difference between picture and mesh at seen points near by that had a like colour. A mesh of which
     nothing is seen comes back as it is.
     """
+    baked = baked_picture(mesh, image, camera, silhouette, config)
+    if baked is None or mesh.texture is None:
+        return mesh
+    texture = replace(mesh.texture, image=baked.image())
+    return replace(mesh, colors=colors_from_texture(mesh, texture), texture=texture)
+
+
+def baked_picture(
+    mesh: Mesh,
+    image: np.ndarray,
+    camera: Camera,
+    silhouette: np.ndarray | None = None,
+    config: ProjectionConfig | None = None,
+) -> Baked | None:
+    """What `project_picture` puts into the texels, before it is blended; None if the camera sees nothing of the mesh.
+    ValueError for a picture of another size than the camera's, or a mesh without texture."""
     config = config or ProjectionConfig()
     if image.shape != (camera.height, camera.width, 3):
         raise ValueError(f"expected a picture of {camera.height} x {camera.width} x 3, got {image.shape}")
-    faces = np.ascontiguousarray(mesh.faces, np.int32)
-    base = mesh.colors if mesh.colors is not None else np.broadcast_to(DEFAULT_COLOR, mesh.vertices.shape)
-    normals = np.empty((len(mesh.vertices), 3), np.float32)
-    vertex_normals(np.ascontiguousarray(mesh.vertices, np.float32), faces, normals)
+    if mesh.texture is None:
+        raise ValueError("expected a mesh with a texture to bake a picture into, got one without")
     rendering = render_camera(mesh, camera)
     inside = rendering.mask if silhouette is None else np.asarray(silhouette) > 0.5
-    view = _View(camera, *_believed(image, inside, rendering, config), rendering, config)
+    colors, trust = _believed(image, inside, rendering, config)
+    # A pixel's nearest surface may be that of its neighbours, as it was looked at in its middle only.
+    reach_m = _largest(np.where(rendering.mask, rendering.depth + config.behind_m, 0))
+    pixels = np.concatenate([colors, trust[..., None]], 2)
+    view = View.of(camera, pixels, reach_m, config.grazing, config.facing)
 
-    seen = view.sees(mesh.vertices)
-    if not seen.any():
-        return mesh
-    colors, weights = view.look(mesh.vertices, normals)
-    weights *= seen
-    tone = _tone(mesh.vertices, np.asarray(base, np.float32), colors, weights, config)
-    columns = np.concatenate([mesh.vertices, base, tone, normals], 1).astype(np.float32)
-    columns, faces = refine(columns, faces, config.longest_m, np.asarray(seen[faces].any(1)))
-    points, own = columns[:, :3], columns[:, 3:6] + columns[:, 6:9]
-    # What was cut out of a triangle with an unseen corner is looked at anew.
-    colors, weights = view.look(points, columns[:, 9:])
-    weights *= view.sees(points)
-    blended = own + weights[:, None] * (colors - own)
-    return Mesh(np.ascontiguousarray(points), faces.astype(np.int32), np.clip(blended, 0, 1).astype(np.float32))
-
-
-@dataclass(frozen=True)
-class _View:
-    """What one camera knows: picture [H, W, 3] without its background, trust [H, W] in it, what the mesh looks like."""
-
-    camera: Camera
-    picture: np.ndarray
-    trust: np.ndarray
-    rendering: Rendering
-    config: ProjectionConfig
-
-    def sees(self, points: np.ndarray) -> np.ndarray:
-        """Which points [N, 3] lie on the surface that is nearest to the camera, [N] bool: a pixel's nearest surface may
-        be that of its neighbours, as it was looked at in its middle only."""
-        depth = np.where(self.rendering.mask, self.rendering.depth, 0)
-        reach = _largest(depth)
-        px = self.camera.project(points.astype(np.float64))
-        columns, rows = np.floor(px[:, 0]).astype(int), np.floor(px[:, 1]).astype(int)
-        height, width = depth.shape
-        framed = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width) & (px[:, 2] > 0)
-        out = np.zeros(len(points), bool)
-        out[framed] = px[framed, 2] < reach[rows[framed], columns[framed]] + self.config.behind_m
-        return out
-
-    def look(self, points: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Colours [N, 3] of the picture at points with normals [N, 3], and how much they count, [N] in [0, 1]."""
-        camera = self.camera
-        px = camera.project(points.astype(np.float64))
-        uv = np.stack([px[:, 0] / camera.width, 1 - px[:, 1] / camera.height], 1)
-        found = sample_texture(np.concatenate([self.picture, self.trust[..., None]], 2), np.clip(uv, 0, 1))
-        if camera.orthographic:
-            towards = -camera.rotation[2]
-        else:
-            towards = -camera.rotation.T @ camera.translation - points
-            towards /= np.maximum(np.linalg.norm(towards, axis=1, keepdims=True), 1e-9)
-        length = np.maximum(np.linalg.norm(normals, axis=1), 1e-9)
-        cosine = (normals * towards).sum(1) / length
-        return found[:, :3], (found[:, 3] * _ramp(cosine, self.config.grazing, self.config.facing)).astype(np.float32)
+    vertices = np.ascontiguousarray(mesh.vertices, np.float32)
+    normals = np.empty_like(vertices)
+    vertex_normals(vertices, np.ascontiguousarray(mesh.faces, np.int32), normals)
+    found, weight = np.empty_like(vertices), np.empty(len(vertices), np.float32)
+    look(view, vertices, normals, found, weight)
+    if not weight.any():
+        return None
+    base = mesh.colors if mesh.colors is not None else colors_from_texture(mesh, mesh.texture)
+    tone = _tone(vertices, np.asarray(base, np.float32), found, weight, config)
+    return bake(mesh, view, normals, weight > 0, tone)
 
 
 def _ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -14,20 +14,11 @@ import numpy as np
 from somacast.body.table import vertex_normals
 from somacast.geometry.sampling import DEFAULT_COLOR
 from somacast.kernels import compiled
-from somacast.types import Camera, Mesh
+from somacast.types import Camera, Mesh, Texture
 
 MID_GREY = 0.5
 MIN_ALPHA = 110  # of 255: a cut-out texture is a hole below it
 NEAR_M = 0.01  # pinhole: triangles with a corner nearer than this are left out
-
-
-@dataclass(frozen=True)
-class Texture:
-    """image [H, W, 3] float32 in [0, 1], first row on top; uvs [T, 2], v up; face_uvs [F, 3] int32 into uvs."""
-
-    image: np.ndarray
-    uvs: np.ndarray
-    face_uvs: np.ndarray
 
 
 @dataclass
@@ -221,8 +212,56 @@ def sample_texture(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
     return (upper * (1 - fy) + lower * fy).astype(np.float32)
 
 
+@compiled(fastmath=True, nogil=True)
+def sample_texel(image, u, v, out):
+    """Bilinear colour of image [H, W, 3] uint8 at u, v (shares to the right and down; the border goes on): fills
+    out [3] in [0, 1]."""
+    height, width = image.shape[:2]
+    x = min(max(u * width - np.float32(0.5), np.float32(0)), np.float32(width - 1))
+    y = min(max(v * height - np.float32(0.5), np.float32(0)), np.float32(height - 1))
+    left, top = int(x), int(y)
+    right, down = min(left + 1, width - 1), min(top + 1, height - 1)
+    fx, fy = x - left, y - top
+    for k in range(3):
+        upper = (1 - fx) * image[top, left, k] + fx * image[top, right, k]
+        lower = (1 - fx) * image[down, left, k] + fx * image[down, right, k]
+        out[k] = ((1 - fy) * upper + fy * lower) * np.float32(1 / 255)
+
+
+@compiled(fastmath=True, nogil=True)
+def draw_texture(image, corners, triangle, weights, out):
+    """Colours of a texture, image [H, W, 3] uint8 on corners [F, 3, 2], over the picture: fills out [H, W, 3] where
+    triangle >= 0, leaves the rest."""
+    height, width = triangle.shape
+    for y in range(height):
+        for x in range(width):
+            t = triangle[y, x]
+            if t < 0:
+                continue
+            b, c = weights[y, x, 0], weights[y, x, 1]
+            a = np.float32(1) - b - c
+            u = a * corners[t, 0, 0] + b * corners[t, 1, 0] + c * corners[t, 2, 0]
+            v = a * corners[t, 0, 1] + b * corners[t, 1, 1] + c * corners[t, 2, 1]
+            sample_texel(image, u, v, out[y, x])
+
+
+def draw_texture_reference(texture: Texture, triangle: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
+    """Readable twin of `draw_texture` and `sample_texel`."""
+    hit = triangle >= 0
+    b, c = weights[hit].T
+    uv = (texture.corners[triangle[hit]] * np.stack([1 - b - c, b, c], 1)[..., None]).sum(1)
+    height, width = texture.image.shape[:2]
+    place = np.clip(uv * [width, height] - 0.5, 0, [width - 1, height - 1])
+    (left, top), (x, y) = place.astype(int).T, (place % 1.0).T[..., None]
+    right, down = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
+    image = texture.image / 255
+    upper = image[top, left] * (1 - x) + image[top, right] * x
+    lower = image[down, left] * (1 - x) + image[down, right] * x
+    out[hit] = upper * (1 - y) + lower * y
+
+
 def _shade(mesh: Mesh, points: np.ndarray, perspective: bool, shape: tuple[int, int], turn: np.ndarray,
-           texture: Texture | None, background: float | np.ndarray) -> Rendering:  # fmt: skip
+           background: float | np.ndarray) -> Rendering:  # fmt: skip
     """Everything after projection; turn [3, 3]: world to view axes (x right, y up, z towards the camera)."""
     height, width = shape
     faces = np.ascontiguousarray(mesh.faces, np.int32)
@@ -233,11 +272,9 @@ def _shade(mesh: Mesh, points: np.ndarray, perspective: bool, shape: tuple[int, 
     mask = triangle >= 0
     rgb = np.empty((height, width, 3), np.float32)
     rgb[:] = background
-    if texture is not None:
-        uv = np.zeros((height, width, 2), np.float32)
-        interpolate(np.ascontiguousarray(texture.uvs, np.float32), np.ascontiguousarray(texture.face_uvs, np.int32),
-                    triangle, weights, uv)  # fmt: skip
-        rgb[mask] = sample_texture(texture.image, uv[mask])
+    if mesh.texture is not None:
+        corners = np.ascontiguousarray(mesh.texture.corners, np.float32)
+        draw_texture(np.ascontiguousarray(mesh.texture.image), corners, triangle, weights, rgb)
     elif mesh.colors is not None:
         interpolate(np.ascontiguousarray(mesh.colors, np.float32), faces, triangle, weights, rgb)
     else:
@@ -266,7 +303,6 @@ def render_orthographic(
     extent_m: float,
     azimuth_deg: float = 0.0,
     center: np.ndarray | None = None,
-    texture: Texture | None = None,
     background: float | np.ndarray = MID_GREY,
 ) -> Rendering:
     """Parallel view of a square of `extent_m` metres around `center` [3] (default: middle of the bounding box).
@@ -276,7 +312,7 @@ def render_orthographic(
     """
     if center is None:
         center = (mesh.vertices.min(0) + mesh.vertices.max(0)) / 2
-    return render_camera(mesh, level_camera(size_px, extent_m, azimuth_deg, np.asarray(center)), texture, background)
+    return render_camera(mesh, level_camera(size_px, extent_m, azimuth_deg, np.asarray(center)), background)
 
 
 def level_camera(size_px: int, extent_m: float, azimuth_deg: float, center: np.ndarray) -> Camera:
@@ -288,9 +324,7 @@ def level_camera(size_px: int, extent_m: float, azimuth_deg: float, center: np.n
     return Camera(rotation, translation, scale, scale, size_px / 2, size_px / 2, size_px, size_px, orthographic=True)
 
 
-def render_camera(
-    mesh: Mesh, camera: Camera, texture: Texture | None = None, background: float | np.ndarray = MID_GREY
-) -> Rendering:
+def render_camera(mesh: Mesh, camera: Camera, background: float | np.ndarray = MID_GREY) -> Rendering:
     """The mesh (world, metres) through an OpenCV camera; depth is the z of the camera. Unlit colours.
 
     Triangles with a corner nearer than NEAR_M are left out whole: a person never crosses the lens.
@@ -301,7 +335,7 @@ def render_camera(
     points[visible, :2] = projected[visible, :2]
     points[visible, 2] = -projected[visible, 2] if camera.orthographic else 1 / projected[visible, 2]
     axes = np.diag([1.0, -1.0, -1.0]) @ camera.rotation
-    return _shade(mesh, points, not camera.orthographic, (camera.height, camera.width), axes, texture, background)
+    return _shade(mesh, points, not camera.orthographic, (camera.height, camera.width), axes, background)
 
 
 def srgb_to_linear(value: np.ndarray) -> np.ndarray:

@@ -81,7 +81,10 @@ def blurred(person: Reconstruction) -> Reconstruction:
 def mirrored(person: Reconstruction) -> Reconstruction:
     """A person with a mesh as a mirror shows it, left and right exchanged."""
     mesh, flip = person.surface(), np.array([-1.0, 1.0, 1.0], np.float32)
-    turned = Mesh(mesh.vertices * flip, np.ascontiguousarray(mesh.faces[:, ::-1]), mesh.colors)
+    faces, texture = np.ascontiguousarray(mesh.faces[:, ::-1]), mesh.texture
+    if texture is not None:
+        texture = replace(texture, corners=np.ascontiguousarray(texture.corners[:, ::-1]))
+    turned = replace(mesh, vertices=mesh.vertices * flip, faces=faces, texture=texture)
     joints = None if person.joints is None else (person.joints * flip)[MIRROR]
     return Reconstruction(turned, joints=joints)
 

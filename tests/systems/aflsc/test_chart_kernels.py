@@ -1,29 +1,11 @@
-"""The kernels of the surface chart against plain NumPy."""
+"""Rays to the outermost surface against plain NumPy."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from somacast.systems.aflsc.labels.chart import OFFSET_HIGH_M, _fill_chart
+from somacast.systems.aflsc.labels.chart import OFFSET_HIGH_M
 from somacast.systems.aflsc.training.outer_surface import cast_rays
-
-
-def test_a_texel_belongs_to_the_triangle_over_its_centre():
-    rng, size = np.random.default_rng(1), 32
-    left = np.array([[k // 3, k % 3] for k in range(9)]) / 3  # one triangle in each of nine fields: none overlap
-    corners = (left[:, None] + rng.uniform(0, 1 / 3, (9, 3, 2))).astype(np.float32)
-    face, bary = np.full((size, size), -1, np.int32), np.zeros((size, size, 3), np.float32)
-    _fill_chart(corners, face, bary)
-    row, column = np.indices((size, size)) + 0.5
-    centre = np.stack([column / size, 1 - row / size, np.ones_like(row)], -1)
-    expected, shares = np.full((size, size), -1), np.zeros((size, size, 3))
-    for number, triangle in enumerate(corners.astype(np.float64)):
-        share = centre @ np.linalg.inv(np.concatenate([triangle, np.ones((3, 1))], 1))
-        inside = (share >= 0).all(-1)
-        expected[inside], shares[inside] = number, share[inside]
-    assert (expected >= 0).mean() > 0.05
-    np.testing.assert_array_equal(face, expected)
-    np.testing.assert_allclose(bary, shares, atol=1e-4)
 
 
 def outermost_reference(origin, direction, triangles, kind):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from somacast.geometry.texturing.sizes import DEFAULT_TEXTURE_PX, check_texture_px
+
 
 @dataclass(frozen=True)
 class EncoderConfig:
@@ -19,13 +21,18 @@ class EncoderConfig:
 @dataclass(frozen=True)
 class DecoderConfig:
     """steps: 1 to 8 denoising steps; sample: draw z' and X_T (seed) instead of their modes; literal: the paper's
-    steps (eq. 26-27) instead of ours, an ablation; resolution: cells of the surface grid along the longest axis."""
+    steps (eq. 26-27) instead of ours, an ablation; resolution: cells of the surface grid along the longest axis;
+    texture_px: side of the texture, one of TEXTURE_PX."""
 
     steps: int = 1
     sample: bool = False
     seed: int = 0
     literal: bool = False
     resolution: int = 160
+    texture_px: int = DEFAULT_TEXTURE_PX
+
+    def __post_init__(self):
+        check_texture_px(self.texture_px)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from somacast.body.skeleton import CANONICAL_JOINTS
 from somacast.body.table import load_body
-from somacast.kernels import compiled
+from somacast.geometry.texturing.texels import texels_of
 
 CHART_PX = 128
 OFFSET_UNIT_M = 0.04  # offsets are stored in this unit, so that they are of order one
@@ -30,35 +30,11 @@ class Chart:
     joint: np.ndarray
 
 
-@compiled()
-def _fill_chart(corner_uv, face, bary):
-    size = face.shape[0]
-    for t in range(corner_uv.shape[0]):
-        ax, ay = corner_uv[t, 0, 0] * size, (1 - corner_uv[t, 0, 1]) * size
-        bx, by = corner_uv[t, 1, 0] * size, (1 - corner_uv[t, 1, 1]) * size
-        cx, cy = corner_uv[t, 2, 0] * size, (1 - corner_uv[t, 2, 1]) * size
-        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        if -1e-12 < area < 1e-12:
-            continue
-        for y in range(max(0, int(min(ay, by, cy))), min(size - 1, int(max(ay, by, cy))) + 1):
-            for x in range(max(0, int(min(ax, bx, cx))), min(size - 1, int(max(ax, bx, cx))) + 1):
-                px, py = x + 0.5, y + 0.5
-                u = ((px - ax) * (cy - ay) - (py - ay) * (cx - ax)) / area
-                v = ((bx - ax) * (py - ay) - (by - ay) * (px - ax)) / area
-                if u >= 0 and v >= 0 and u + v <= 1:
-                    face[y, x] = t
-                    bary[y, x, 0] = 1 - u - v
-                    bary[y, x, 1] = u
-                    bary[y, x, 2] = v
-
-
 @lru_cache(maxsize=2)
 def load_chart(size: int = CHART_PX) -> Chart:
     """The chart of the body's UV square at size x size texels."""
     body = load_body()
-    face = np.full((size, size), -1, np.int32)
-    bary = np.zeros((size, size, 3), np.float32)
-    _fill_chart(body.uvs[body.face_uvs], face, bary)
+    face, bary = texels_of(body.uvs[body.face_uvs] * [1.0, -1.0] + [0.0, 1.0], size)
     inside = face >= 0
     corner = body.faces[np.maximum(face, 0), 0]
     bone = np.take_along_axis(body.skin_index[corner], body.skin_weight[corner].argmax(-1)[..., None], -1)[..., 0]

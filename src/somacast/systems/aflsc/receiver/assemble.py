@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
 from somacast.body.table import BODY_VERTICES, hand_and_jaw_rotations, load_body, skin_vertices, vertex_normals
 from somacast.geometry.nearest import PointTree
+from somacast.geometry.preview import to_bytes_image
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.surface import SurfaceConfig, reconstruct_surface
+from somacast.geometry.texturing.sizes import DEFAULT_TEXTURE_PX
+from somacast.geometry.texturing.texels import padded
+from somacast.geometry.texturing.unwrap import BodyPoints, body_corners, outer_islands, unwrap, uv_slopes
 from somacast.systems.aflsc.labels.chart import OFFSET_HIGH_M, OFFSET_LOW_M, load_chart
 from somacast.systems.aflsc.labels.state import PersonState
 from somacast.timing import stage
-from somacast.types import Mesh, PointCloud
+from somacast.types import Mesh, PointCloud, Texture
 
 CLOUD_POINTS = 40_000
 
@@ -83,34 +87,65 @@ def displaced_body(state: PersonState, offset: np.ndarray) -> tuple[np.ndarray, 
     return out, normal, joints - joints[0]
 
 
-def point_cloud(state: PersonState, color: np.ndarray, offset: np.ndarray) -> tuple[PointCloud, np.ndarray]:
-    """Chart maps (colour [H, W, 3] in [0, 1], offset [H, W] metres) and pose to the cloud and the joints [21, 3]."""
-    vertices, normals, joints = displaced_body(state, offset)
+def point_cloud(vertices: np.ndarray, normals: np.ndarray, color: np.ndarray) -> PointCloud:
+    """The posed skin [13380, 3] with normals, and the chart's colours [H, W, 3] in [0, 1], to the cloud."""
     layout = _layout()
     corner = load_body().faces[layout.face]
     points = np.einsum("nkc,nk->nc", vertices[corner], layout.bary)
     normal = np.einsum("nkc,nk->nc", normals[corner], layout.bary)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-8)
-    cloud = PointCloud(points.astype(np.float32), normal.astype(np.float32), np.clip(color[layout.texel], 0, 1))
-    return cloud, joints
+    return PointCloud(points.astype(np.float32), normal.astype(np.float32), np.clip(color[layout.texel], 0, 1))
 
 
-def skinned_mesh(state: PersonState, color: np.ndarray, offset: np.ndarray) -> Mesh:
-    """The displaced body itself as a mesh (not watertight): quick previews and the sender's look at its own result."""
+def chart_texture(color: np.ndarray, size: int) -> np.ndarray:
+    """The chart's colours [H, W, 3] in [0, 1] as the picture of a texture, [size, size, 3] uint8. Those of inner faces
+    mean nothing: colours are carried on over them and around the islands."""
+    from PIL import Image
+
+    chart = load_chart(len(color))
+    pixels = padded(to_bytes_image(color), chart.inside & ~load_body().inner_faces[chart.face])
+    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def _map_of(cloud: PointCloud, vertices: np.ndarray) -> BodyPoints:
+    """Where the points of a cloud lie in the UV square; those of mouth cavity and eyeballs are left out."""
+    body, layout, corners = load_body(), _layout(), body_corners()
+    outer = outer_islands()[layout.face]
+    face = layout.face[outer]
+    uv = np.einsum("nkc,nk->nc", corners[face], layout.bary[outer])
+    slopes = uv_slopes(vertices, body.faces, corners)[face]
+    return BodyPoints(cloud.points[outer], cloud.normals[outer], uv, slopes)
+
+
+def skinned_mesh(state: PersonState, color: np.ndarray, offset: np.ndarray, texture_px: int | None = None) -> Mesh:
+    """The displaced body itself as a mesh (not watertight): quick previews, rigs, and the sender's look at its own
+    result. With a texture of that side, in which its faces lie as in the body's UV square, if one is asked for."""
     vertices, _, _ = displaced_body(state, offset)
     body = load_body()
-    faces = body.faces[~body.inner_faces]
-    return Mesh(vertices, faces, np.clip(color[_layout().vertex_texel], 0, 1).astype(np.float32))
+    outside = ~body.inner_faces
+    texture = None
+    if texture_px is not None:
+        texture = Texture(chart_texture(color, texture_px), body_corners()[outside])
+    colors = np.clip(color[_layout().vertex_texel], 0, 1).astype(np.float32)
+    return Mesh(vertices, body.faces[outside], colors, texture)
 
 
 def build_human(
-    state: PersonState, color: np.ndarray, offset: np.ndarray, surface: SurfaceConfig | None = None
+    state: PersonState,
+    color: np.ndarray,
+    offset: np.ndarray,
+    surface: SurfaceConfig | None = None,
+    texture_px: int = DEFAULT_TEXTURE_PX,
 ) -> Reconstruction:
-    """The person as a watertight coloured mesh with cloud, joints and rotations."""
+    """The person as a watertight mesh with the chart's colours as a texture, with cloud, joints and rotations."""
     with stage("cloud"):
-        cloud, joints = point_cloud(state, color, offset)
+        vertices, normals, joints = displaced_body(state, offset)
+        cloud = point_cloud(vertices, normals, color)
     with stage("surface"):
         mesh = reconstruct_surface(cloud, surface or SurfaceConfig())
+    with stage("unwrap"):
+        corners = unwrap(mesh.vertices, mesh.faces, _map_of(cloud, vertices))
+        mesh = replace(mesh, texture=Texture(chart_texture(color, texture_px), corners))
     return Reconstruction(mesh, cloud, joints, state.rotations, pelvis_place(state))
 
 

@@ -103,6 +103,7 @@ class Decoder:
         """The person that symbols [L, levels] say; codes [K]: of appearance, where they are known better."""
         with stage("labels to chart"):
             state, color, offset = self.restore(symbols, codes)
-        human = build_human(state, color, offset, SurfaceConfig(resolution=self.config.resolution))
+        surface = SurfaceConfig(resolution=self.config.resolution)
+        human = build_human(state, color, offset, surface, self.config.texture_px)
         human.info = {"attributes": state.attributes, "missing_labels": int((~state.present).sum())}
         return human

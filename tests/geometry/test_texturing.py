@@ -1,0 +1,168 @@
+"""Unwrapping of surfaces around the body, texels of triangles, and pictures baked into them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from somacast.body.table import BODY_VERTICES, TPOSE, load_body, vertex_normals
+from somacast.errors import SomacastError
+from somacast.geometry.rasteriser import level_camera, render_camera
+from somacast.geometry.texturing.baking import View, colors_from_texture, look, look_reference
+from somacast.geometry.texturing.sizes import check_texture_px
+from somacast.geometry.texturing.texels import fill_texels, padded, texels_of
+from somacast.geometry.texturing.unwrap import (
+    BodyPoints,
+    body_corners,
+    outer_islands,
+    unwrap,
+    uv_slopes,
+    uv_slopes_reference,
+)
+from somacast.types import Mesh, Texture
+
+SIDE = 128
+
+
+@pytest.fixture(scope="module")
+def skin() -> np.ndarray:
+    """The mean body in the T-pose [13380, 3]."""
+    return load_body().pose(np.zeros(4), TPOSE)[0]
+
+
+@pytest.fixture(scope="module")
+def points(skin) -> BodyPoints:
+    """The middles of its outer faces, with their map."""
+    body, corners = load_body(), body_corners()
+    normals = np.empty_like(skin)
+    vertex_normals(skin, body.faces, normals)
+    chosen = outer_islands() & ~body.inner_faces
+    middle, normal = (x[body.faces[chosen]].mean(1) for x in (skin, normals))
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    slopes = uv_slopes(skin, body.faces, corners)[chosen]
+    return BodyPoints(middle, normal, corners[chosen].mean(1), slopes)
+
+
+def outer_faces() -> np.ndarray:
+    return np.flatnonzero(outer_islands() & ~load_body().inner_faces)
+
+
+def test_the_body_gets_its_own_places_back(skin, points):
+    chosen = outer_faces()
+    got = unwrap(skin, load_body().faces[chosen], points)
+    error = np.linalg.norm(got - body_corners()[chosen], axis=2)
+    assert np.median(error) < 2e-4 and np.quantile(error, 0.97) < 4e-3 and (error > 0.02).mean() < 0.01
+    assert got.min() >= 0 and got.max() <= 1
+
+
+def test_no_triangle_is_stretched_over_the_square(skin, points):
+    """A surface off the skin, whose triangles are not the body's: each fourth vertex of a grid of cells is merged."""
+    body, chosen = load_body(), outer_faces()
+    normals = np.empty_like(skin)
+    vertex_normals(skin, body.faces, normals)
+    cells = np.unique(np.floor(skin / 0.015).astype(int), axis=0, return_inverse=True)[1].reshape(-1)
+    mean = np.stack([np.bincount(cells, c) for c in (skin + 0.01 * normals).T], 1) / np.bincount(cells)[:, None]
+    faces = cells[body.faces[chosen]]
+    faces = faces[(faces != np.roll(faces, 1, 1)).all(1)]
+    got = unwrap(mean.astype(np.float32), faces.astype(np.int32), points)
+    assert np.isfinite(got).all() and got.min() >= 0 and got.max() <= 1
+    longest = np.linalg.norm(got - np.roll(got, 1, 1), axis=2).max(1)
+    edges = np.linalg.norm(mean[faces] - np.roll(mean[faces], 1, 1), axis=2).max(1)
+    assert longest.max() < 0.12, "a triangle reaches from one part of the square to another"
+    assert np.quantile(longest / edges, 0.5) < 1.5
+
+
+def test_slopes_equal_the_reference(skin):
+    faces, corners = load_body().faces[:500], body_corners()[:500]
+    got, expected = uv_slopes(skin, faces, corners), uv_slopes_reference(skin, faces, corners)
+    np.testing.assert_allclose(got, expected, atol=2e-3 * np.abs(expected).max())
+    edge = skin[faces[:, 1]] - skin[faces[:, 0]]
+    np.testing.assert_allclose(np.einsum("fki,fi->fk", got, edge), corners[:, 1] - corners[:, 0], atol=1e-5)
+    flat = uv_slopes(np.zeros((3, 3)), np.array([[0, 1, 2]], np.int32), corners[:1])
+    assert np.array_equal(flat, np.zeros((1, 2, 3)))
+
+
+def test_a_texel_belongs_to_the_triangle_over_its_centre():
+    rng, size = np.random.default_rng(1), 32
+    left = np.array([[k // 3, k % 3] for k in range(9)]) / 3  # one triangle in each of nine fields: none overlap
+    corners = (left[:, None] + rng.uniform(0, 1 / 3, (9, 3, 2))).astype(np.float32)
+    face, bary = texels_of(corners, size)
+    row, column = np.indices((size, size)) + 0.5
+    centre = np.stack([column / size, row / size, np.ones_like(row)], -1)
+    expected, shares = np.full((size, size), -1), np.zeros((size, size, 3))
+    for number, triangle in enumerate(corners.astype(np.float64)):
+        share = centre @ np.linalg.inv(np.concatenate([triangle, np.ones((3, 1))], 1))
+        inside = (share >= 0).all(-1)
+        expected[inside], shares[inside] = number, share[inside]
+    assert (expected >= 0).mean() > 0.05
+    np.testing.assert_array_equal(face, expected)
+    np.testing.assert_allclose(bary, shares, atol=1e-4)
+
+
+def test_the_last_of_overlapping_triangles_counts():
+    corners = np.array([[[0, 0], [1, 0], [0, 1]]] * 2, np.float32)
+    for order, expected in (([0, 1], 1), ([1, 0], 0)):
+        face = np.full((8, 8), -1, np.int32)
+        fill_texels(corners, np.array(order), face, np.zeros((8, 8, 3), np.float32))
+        assert face[0, 0] == expected and face[7, 7] == -1
+
+
+def test_padding_takes_the_nearest_colour_and_leaves_nothing_black():
+    rng = np.random.default_rng(4)
+    known = rng.random((40, 56)) < 0.02
+    image = np.where(known[..., None], rng.integers(1, 256, (40, 56, 3)), 0).astype(np.uint8)
+    got = padded(image, known)
+    np.testing.assert_array_equal(got[known], image[known])
+    assert got.min() > 0
+    rows, columns = np.nonzero(known)
+    y, x = np.mgrid[:40, :56]
+    squares = (y[..., None] - rows) ** 2 + (x[..., None] - columns) ** 2
+    found = (got[..., None, :] == image[rows, columns]).all(-1)
+    taken = np.where(found, squares, 10**6).min(-1)
+    assert (taken == squares.min(-1)).mean() > 0.98 and (np.sqrt(taken) - np.sqrt(squares.min(-1))).max() < 1
+    assert padded(image, np.zeros_like(known)) is image and padded(image, np.ones_like(known)) is image
+
+
+@pytest.mark.parametrize("size", [0, 256, 1000, 4096, -512])
+def test_other_sizes_of_textures_are_refused(size):
+    with pytest.raises(SomacastError, match=f"a side of 512, 1024, 2048 texels, got {size}"):
+        check_texture_px(size)
+
+
+@pytest.mark.parametrize("orthographic", [False, True])
+def test_what_a_view_shows_equals_the_reference(orthographic):
+    rng = np.random.default_rng(3)
+    camera = level_camera(24, 2.0, 30, np.zeros(3))
+    if not orthographic:
+        camera = type(camera)(camera.rotation, camera.translation - [0, 0, 15], 60.0, 62.0, 11, 13, 24, 24)
+    reach = rng.uniform(*((19, 21) if orthographic else (4, 6)), (24, 24))
+    view = View.of(camera, rng.random((24, 24, 4)), reach, 0.1, 0.45)
+    points = rng.uniform(-1.2, 1.2, (500, 3)).astype(np.float32)
+    normals = rng.normal(size=(500, 3)).astype(np.float32)
+    color, weight = np.empty((500, 3), np.float32), np.empty(500, np.float32)
+    look(view, points, normals, color, weight)
+    expected, counts = look_reference(view, points, normals)
+    assert 0.05 < (counts > 0).mean() < 0.6
+    np.testing.assert_allclose(weight, counts, atol=1e-4)
+    np.testing.assert_allclose(color, expected, atol=1e-4)
+
+
+def test_a_texture_of_vertex_colours_looks_like_them(skin):
+    """The body with smooth colours, and with the same colours in its texels."""
+    body = load_body()
+    faces, corners = body.faces[outer_faces()], body_corners()[outer_faces()]
+    colors = (0.5 + 0.4 * np.sin(6 * skin)).astype(np.float32)
+    face, bary = texels_of(corners, 512)
+    image = np.zeros((512, 512, 3), np.uint8)
+    inside = face >= 0
+    image[inside] = np.round(255 * (colors[faces[face[inside]]] * bary[inside][..., None]).sum(1))
+    mesh = Mesh(skin, faces, colors)
+    textured = Mesh(skin, faces, None, Texture(padded(image, inside), corners))
+    for azimuth in (0, 135):
+        camera = level_camera(SIDE, 2.2, azimuth, skin.mean(0))
+        one, other = render_camera(mesh, camera), render_camera(textured, camera)
+        assert np.abs(one.rgb - other.rgb).max() < 0.06 and np.abs(one.rgb - other.rgb)[one.mask].mean() < 0.006
+    used = np.zeros(BODY_VERTICES, bool)
+    used[faces] = True
+    assert textured.texture is not None
+    assert np.abs(colors_from_texture(textured, textured.texture) - colors)[used].max() < 0.12
