@@ -21,6 +21,7 @@ from somacast.metrics.config import ProtocolConfig
 from somacast.metrics.image import iou, mask_box, mse, normal_error_deg, psnr_of, ssim_map
 from somacast.metrics.parts import PartColor, part_colors, part_delta_e
 from somacast.metrics.perceptual import PACKAGE, distances, features, union_square
+from somacast.metrics.posture import posture_errors
 from somacast.metrics.shape import SurfaceReference, mpjpe, pa_mpjpe
 from somacast.metrics.views import (
     INPUT,
@@ -127,7 +128,8 @@ class Reference:
         Figures without prefix: PICTURE_FIGURES over the papers' level views. `input_` and `sides_`: PICTURE_FIGURES,
         stlpips, delta_e, normal_deg from the input camera, if it is known, and mean over the other sides;
         `unseen_delta_e`: from behind; `view_NAME_`: the same of each view. Surface figures, with the prefix `raw_` or
-        `centred_`, if the result has a mesh; joint errors if both sides have joints [21, 3].
+        `centred_`, if the result has a mesh; joint errors if both sides have joints [21, 3], and of somebody who stands
+        `lean_deg`, `knees_deg`.
         """
         placed = result if in_place else place_result(result, self.truth.joints)
         views = self.compare_sides(placed) | self._compare_input(result, in_place)
@@ -140,6 +142,7 @@ class Reference:
         if self.truth.joints is not None and placed.joints is not None:
             row["mpjpe_m"] = float(mpjpe(self.truth.joints, placed.joints))
             row["pa_mpjpe_m"] = float(pa_mpjpe(self.truth.joints, placed.joints))
+            row |= posture_errors(self.truth.joints, placed.joints)
         return row
 
     def compare_sides(self, placed: Reconstruction) -> dict[str, dict[str, float]]:

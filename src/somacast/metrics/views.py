@@ -67,9 +67,18 @@ def person_window(truth: Reconstruction, camera: Camera, margin: float) -> tuple
     return cx - longer / 2, cy - longer / 2, longer
 
 
+def view_camera(lens: Camera, pelvis_m: np.ndarray) -> Camera:
+    """A lens that stands at the origin, in the view frame of somebody whose pelvis it sees at pelvis_m [3] (OpenCV
+    axes): the view frame's z is the way from the pelvis to the camera wherever in the picture the person is, as in a
+    crop around them. So its middle is the pelvis' place in the picture."""
+    x, y, z = (float(v) for v in pelvis_m)
+    return replace(
+        lens, rotation=VIEW_AXES, translation=np.array([0, 0, z]), cx=lens.cx + lens.fx * x / z,
+        cy=lens.cy + lens.fy * y / z,
+    )  # fmt: skip
+
+
 def sent_camera(result: Reconstruction, lens: Camera | None) -> Camera | None:
     """The sender's camera in the frame of a result whose pelvis is at the origin, by the place that was sent; None if
     none was."""
-    if lens is None or result.pelvis_m is None:
-        return None
-    return replace(lens, rotation=VIEW_AXES, translation=np.asarray(result.pelvis_m, np.float64))
+    return None if lens is None or result.pelvis_m is None else view_camera(lens, result.pelvis_m)

@@ -40,11 +40,11 @@ def refined_indices() -> np.ndarray:
 
 
 CAMERA = np.array([0.03, -0.05, np.log(0.42)])
-DISTANCE_M = 3.0
+FOCAL = 1.26
 
 
 def project(joints: np.ndarray, camera: np.ndarray = CAMERA) -> np.ndarray:
-    scale = np.exp(camera[2]) / (1 - joints[:, 2] / DISTANCE_M)
+    scale = FOCAL / (FOCAL / np.exp(camera[2]) - joints[:, 2])
     return np.stack([camera[0] + joints[:, 0] * scale, camera[1] - joints[:, 1] * scale], 1)
 
 
@@ -71,7 +71,7 @@ def test_refiner_pulls_a_wrong_pose_onto_exact_evidence() -> None:
         wrong = truth.copy()
         wrong[at] += 0.5 * std[at] * rng.standard_normal(len(at))
         start, _ = refiner().joints(np.concatenate([wrong[at], CAMERA]))
-        result = refiner()(wrong, std, evidence, DISTANCE_M)
+        result = refiner()(wrong, std, evidence, FOCAL)
         refined = result.values
         end, _ = refiner().joints(np.concatenate([refined[at], CAMERA]))
         np.testing.assert_allclose(refiner().joints(result.parameters)[0], end, atol=1e-6)
@@ -89,7 +89,7 @@ def test_refiner_trusts_the_coder_where_the_maps_say_nothing() -> None:
     values = cases.random_values(1, seed=2)[0]
     std = np.array([label.std for label in cases.space().vocabulary.labels])
     blind = Evidence(np.zeros((21, 2)), np.full(21, 1e6), np.zeros((21, 3)), np.full((21, 3), 1e6), CAMERA)
-    result = refiner()(values, std, blind, DISTANCE_M)
+    result = refiner()(values, std, blind, FOCAL)
     camera = result.camera
     np.testing.assert_allclose(result.values[1:], values[1:], atol=1e-3)
     np.testing.assert_allclose([*camera.place_px, np.log(camera.scale_px_per_m)], CAMERA, atol=1e-3)
@@ -102,7 +102,7 @@ def test_refiner_follows_places_in_metres() -> None:
     truth, other = cases.random_values(2, seed=5)
     joints, _ = refiner().joints(np.concatenate([truth[at], CAMERA]))
     known = Evidence(np.zeros((21, 2)), np.full(21, 1e6), joints, np.full((21, 3), 0.01), CAMERA)
-    refined = refiner()(other, std, known, DISTANCE_M).values
+    refined = refiner()(other, std, known, FOCAL).values
     before, _ = refiner().joints(np.concatenate([other[at], CAMERA]))
     after, _ = refiner().joints(np.concatenate([refined[at], CAMERA]))
     assert np.linalg.norm(after - joints, axis=1).mean() < 0.3 * np.linalg.norm(before - joints, axis=1).mean()
@@ -134,7 +134,7 @@ def random_problem(seed: int, edge_points: int = 9) -> tuple[np.ndarray, Problem
     alignment = SilhouetteAlignment(
         rng.integers(0, 21, edge_points), rng.normal(0, 0.1, (edge_points, 3)), rng.normal(0, 1, (edge_points, 3))
     )
-    return p, Problem(refiner().tables, evidence, alignment, DISTANCE_M, 0.03)
+    return p, Problem(refiner().tables, evidence, alignment, FOCAL, 0.03)
 
 
 @pytest.mark.parametrize(("seed", "edge_points"), [(3, 9), (4, 0), (5, 40)])
@@ -181,7 +181,7 @@ def test_the_silhouette_leads_a_turned_arm_back() -> None:
     """The silhouette of a posed body, an arm turned away from it: points on the edge pull it back."""
     space = cases.space()
     values = cases.random_values(1, seed=7)[0]
-    camera = WeakCamera(CAMERA[:2], float(np.exp(CAMERA[2])), DISTANCE_M)
+    camera = WeakCamera(CAMERA[:2], float(np.exp(CAMERA[2])), FOCAL)
     offset = np.zeros((128, 128), np.float32)
     state = space.state(values)
     silhouette = RenderedBody.of(state, offset, camera, 128).covered.astype(np.float32)
@@ -200,7 +200,7 @@ def test_the_silhouette_leads_a_turned_arm_back() -> None:
     )
     assert len(alignment.joint) > 50
     np.testing.assert_allclose(np.linalg.norm(alignment.line[:, :2], axis=1), 1, atol=1e-5)
-    result = refiner()(wrong, std, blind, DISTANCE_M, alignment, parameters)
+    result = refiner()(wrong, std, blind, FOCAL, alignment, parameters)
     refined = result.values
     assert overlap(refined, result.camera) > overlap(wrong, camera) + 0.3 * (1 - overlap(wrong, camera))
     shape = space.vocabulary.group_indices("shape")
@@ -218,7 +218,7 @@ def test_silhouette_tells_how_far_clothes_stand_off() -> None:
     space = load_tables().space
     state = space.state(np.array([label.mean for label in space.vocabulary.labels]))
     inside, std = load_chart().inside, space.appearance.std
-    camera = WeakCamera(np.zeros(2), 0.45, DISTANCE_M)
+    camera = WeakCamera(np.zeros(2), 0.45, FOCAL)
     wide = std * space.appearance.basis[:, :, 3].mean(1) * std
     wide *= 3 / np.linalg.norm(wide / std)
     offset_map = space.appearance.offset_map

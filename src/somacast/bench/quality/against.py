@@ -30,6 +30,8 @@ FIGURES = (
     "raw_chamfer_m",
     "mpjpe_m",
     "pa_mpjpe_m",
+    "lean_deg",
+    "knees_deg",
     "bytes",
 )
 LOADED = ("encode_s", "decode_s")

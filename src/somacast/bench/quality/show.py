@@ -29,6 +29,7 @@ COLUMNS = (  # figure, heading, factor, places
     ("same_person", "same %", 100, 0), ("face_distance", "face", 1, 2),
     ("input_delta_e", "dE seen", 1, 1), ("unseen_delta_e", "unseen", 1, 1), ("input_normal_deg", "normals", 1, 0),
     ("centred_chamfer_m", "Chamfer cm", 100, 2), ("mpjpe_m", "MPJPE mm", 1000, 0), ("pa_mpjpe_m", "PA mm", 1000, 0),
+    ("lean_deg", "lean", 1, 1), ("knees_deg", "knees", 1, 1),
     ("ssim_box", "SSIM box", 1, 3), ("ssim_whole", "SSIM", 1, 3), ("mse", "MSE", 1, 4),
     ("picture_to_mesh_s", "ms", 1000, 0),
 )  # fmt: skip

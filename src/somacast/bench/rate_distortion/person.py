@@ -24,7 +24,7 @@ from somacast.weights.sessions import one_blas_thread
 SHOWN = ("bytes", "input_stlpips", "input_iou", "input_ssim_box", "input_psnr_db", "input_delta_e", "input_normal_deg",
          "sides_stlpips", "sides_iou", "unseen_delta_e",
          "ssim_whole", "ssim_box", "psnr_db", "mse", "iou", "centred_chamfer_m", "centred_normal_consistency",
-         "mpjpe_m", "pa_mpjpe_m")  # fmt: skip
+         "mpjpe_m", "pa_mpjpe_m", "lean_deg", "knees_deg")  # fmt: skip
 Halves = Mapping[str, tuple[Any, Any]]  # sender and receiver of every system by name, that of the default among them
 Known = dict[str, dict[int, tuple[str, int]]]  # system -> budget -> setting that an earlier search took, bytes
 

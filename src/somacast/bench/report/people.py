@@ -16,7 +16,8 @@ _COLUMNS = (
     ("sides_stlpips", "ST-LPIPS, other sides", 1, 3), ("same_person_top5", "top 5", 100, 0),
     ("face_distance", "face distance", 1, 2), ("input_delta_e", "colour, seen", 1, 1),
     ("unseen_delta_e", "colour, unseen", 1, 1), ("input_normal_deg", "normals deg", 1, 0),
-    ("silhouette_iou", "IoU of the sender's silhouette", 1, 3),
+    ("silhouette_iou", "IoU of the sender's silhouette", 1, 3), ("lean_deg", "lean, degrees", 1, 1),
+    ("knees_deg", "knees, degrees", 1, 1),
 )  # fmt: skip
 _ORDER = (TRUTH, BLURRED, "", OTHER, GREY, MIRRORED, MANNEQUIN)  # "": the system
 _PAPERS = (("ssim_whole", "SSIM whole", 1, 3), ("ssim_box", "SSIM box", 1, 3), ("mse", "MSE", 1, 4),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from somacast.body.table import load_body
-from somacast.metrics.views import VIEW_AXES
+from somacast.metrics.views import VIEW_AXES, view_camera
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.receiver.assemble import displaced_body
@@ -48,7 +48,8 @@ class Canvas:
     def camera(self, width: int, height: int) -> Camera:
         """The sender's camera, of which the canvas is the whole picture, of width x height pixels."""
         fx, fy = np.array([width, height]) / (self.high - self.low)
-        return Camera(VIEW_AXES, self.pelvis_m, fx, fy, -self.low[0] * fx, -self.low[1] * fy, width, height)
+        lens = Camera(np.eye(3), np.zeros(3), fx, fy, -self.low[0] * fx, -self.low[1] * fy, width, height)
+        return view_camera(lens, self.pelvis_m)
 
     def places(self, points: np.ndarray) -> np.ndarray:
         """Points [N, 3] of the view frame to places [N, 2]."""
@@ -94,5 +95,5 @@ def sample(image: np.ndarray, pixels: np.ndarray) -> np.ndarray:
 
 
 def _tangents(points: np.ndarray, pelvis_m: np.ndarray) -> np.ndarray:
-    local = points.astype(np.float64) @ VIEW_AXES.T + pelvis_m
-    return local[:, :2] / np.maximum(local[:, 2:], 1e-3)
+    local = points.astype(np.float64) @ VIEW_AXES.T + [0, 0, pelvis_m[2]]
+    return pelvis_m[:2] / pelvis_m[2] + local[:, :2] / np.maximum(local[:, 2:], 1e-3)

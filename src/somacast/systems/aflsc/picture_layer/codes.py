@@ -30,7 +30,7 @@ def read_codes(space: LabelSpace, state: PersonState, canvas: Canvas, picture: n
     point = np.einsum("nkc,nk->nc", vertices[body.faces[face]], bary)
     normal = np.einsum("nkc,nk->nc", normals[body.faces[face]], bary)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-8)
-    ray = canvas.pelvis_m * [-1, 1, 1] - point  # to the camera, in the view frame
+    ray = [0, 0, canvas.pelvis_m[2]] - point  # to the camera, in the view frame
     facing = (normal * ray).sum(1) / np.linalg.norm(ray, axis=1)
     place = camera.project(point.astype(np.float64))
     column = np.clip(place[:, 0].astype(int), 0, width - 1)

@@ -53,13 +53,13 @@ def moved_onto(human: Reconstruction, canvas: Canvas, warp: Warp) -> Reconstruct
     """The surface moved by the warp; what the pelvis moves becomes part of its place before the camera. Joints stay
     where the labels say: what the outline tells of them they know already."""
     origin = np.zeros((1, 3), np.float32)
-    whole = canvas.moved(origin, warp.moves(canvas.places(origin), canvas.aspect))
+    whole = warp.moves(canvas.places(origin), canvas.aspect)
 
     def moved(points: np.ndarray) -> np.ndarray:
-        return canvas.moved(points, warp.moves(canvas.places(points), canvas.aspect)) - whole
+        return canvas.moved(points, warp.moves(canvas.places(points), canvas.aspect) - whole)
 
     mesh, cloud = human.surface(), human.cloud
-    place = (whole[0] * [1, -1, -1]).astype(np.float32)
+    place = (canvas.moved(origin, whole)[0] * [1, -1, -1]).astype(np.float32)
     place += human.pelvis_m if human.pelvis_m is not None else canvas.pelvis_m.astype(np.float32)
     if cloud is not None:
         cloud = PointCloud(moved(cloud.points), cloud.normals, cloud.colors)

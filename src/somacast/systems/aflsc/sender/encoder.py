@@ -210,19 +210,19 @@ class Encoder:
             values, standing = stand(self.space, values, look.unseen.joints, evidence.points)
             evidence = without_unseen(evidence, look.unseen.joints, standing)
         _, focal = self.distance_scale(frame, look.box)
-        distance = float(np.clip(focal / np.exp(evidence.camera[2]), *DISTANCE_M))
-        refined = self.refiner(values, look.value_std, evidence, distance)
+        focal = float(np.clip(focal, *(np.exp(evidence.camera[2]) * metres for metres in DISTANCE_M)))
+        refined = self.refiner(values, look.value_std, evidence, focal)
         if height_m is not None:
             factor = height_m / standing_height(self.space.state(refined.values).shape)
             refined = self._of_height(refined, height_m, factor)
-            evidence, distance = evidence._replace(points=evidence.points * factor), refined.camera.distance_m
+            evidence = evidence._replace(points=evidence.points * factor)
         silhouette = look.silhouette
         offset = self.space.appearance.offset_map(np.zeros(len(self.space.appearance.std), np.float32))
         for _ in range(alignment_rounds):
             posed = self.refiner.joints(refined.parameters)
             rendered = RenderedBody.of(self.space.state(refined.values), offset, refined.camera, self.crop_px)
             alignment = align_silhouette(rendered, silhouette, posed)
-            given = (values, look.value_std, evidence, distance)
+            given = (values, look.value_std, evidence, focal)
             refined = self.refiner(*given, alignment, refined.parameters)
         return refined.values, refined.camera, refined.joint_residual
 
@@ -231,11 +231,7 @@ class Encoder:
         values, parameters = with_height(self.space, refined.values, height_m), refined.parameters.copy()
         parameters[: len(self.refiner.labels)] = values[self.refiner.labels]
         parameters[-1] -= np.log(factor)
-        camera = replace(
-            refined.camera,
-            scale_px_per_m=refined.camera.scale_px_per_m / factor,
-            distance_m=refined.camera.distance_m * factor,
-        )
+        camera = replace(refined.camera, scale_px_per_m=refined.camera.scale_px_per_m / factor)
         return replace(refined, values=values, camera=camera, parameters=parameters)
 
     def appearance(self, frame: Frame, look: Look, values: np.ndarray, camera: WeakCamera) -> tuple[np.ndarray, float]:
@@ -251,11 +247,10 @@ class Encoder:
 
     def place(self, frame: Frame, look: Look, camera: WeakCamera) -> list[float]:
         """Values of the labels of the group camera: where the pelvis stands before the sender's camera."""
-        width, height = frame.image.shape[1], frame.image.shape[0]
-        focal, _ = self.distance_scale(frame, look.box)
-        place = look.box.to_picture((camera.place_px + 0.5) * self.crop_px, self.crop_px) - [width / 2, height / 2]
-        depth = focal / (camera.scale_px_per_m * look.box.side)
-        return [*(place / focal), np.log(max(depth, 0.1))]
+        lens = frame.lens
+        place = look.box.to_picture((camera.place_px + 0.5) * self.crop_px, self.crop_px) - [lens.cx, lens.cy]
+        depth = lens.fx / (camera.scale_px_per_m * look.box.side)
+        return [*(place / [lens.fx, lens.fy]), np.log(max(depth, 0.1))]
 
     def _overlap(self, frame: Frame, look: Look, values: np.ndarray, camera: WeakCamera) -> float:
         """The sender looks at its own result: intersection over union of the rebuilt person's silhouette and the one

@@ -36,13 +36,14 @@ class BodyTables(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What is minimised over the parameters, the prior apart; arrays float64, C order. distance_m: from the camera to
-    the pelvis; edge_std: of a skin point from the silhouette's edge, in crop sides."""
+    """What is minimised over the parameters, the prior apart; arrays float64, C order. focal: length in
+    crop sides, so that the pelvis is focal / scale metres away; edge_std: of a skin point from the silhouette's edge,
+    in crop sides."""
 
     body: BodyTables
     evidence: Evidence
     alignment: SilhouetteAlignment
-    distance_m: float
+    focal: float
     edge_std: float
 
     @property
@@ -200,12 +201,12 @@ def joint_velocities(body, posed, jacobians, angular, linear):
 def residuals(p, problem, out):
     """Residuals [R] over their std: joints in the picture [2 * 21], in metres [3 * 21], points on the edge [M]."""
     evidence, alignment = problem.evidence, problem.alignment
-    n, m, c, distance = evidence.std.shape[0], alignment.joint.shape[0], len(p) - CAMERA, problem.distance_m
+    n, m, c, focal = evidence.std.shape[0], alignment.joint.shape[0], len(p) - CAMERA, problem.focal
     joints, rotations = np.empty((n, 3)), np.empty((n, 3, 3))
     pose_joints(p, problem.body, joints, rotations, np.empty((n, 3, 3)))
-    scale = np.exp(p[c + 2])
+    distance = focal / np.exp(p[c + 2])
     for j in range(n):
-        w = scale / (1 - joints[j, 2] / distance)
+        w = focal / (distance - joints[j, 2])
         out[2 * j] = (p[c] + joints[j, 0] * w - evidence.joints[j, 0]) / evidence.std[j]
         out[2 * j + 1] = (p[c + 1] - joints[j, 1] * w - evidence.joints[j, 1]) / evidence.std[j]
         for r in range(3):
@@ -214,7 +215,7 @@ def residuals(p, problem, out):
     for i in range(m):
         j = alignment.joint[i]
         _skin_point(alignment.place[i], joints[j], rotations[j], point)
-        w = scale / (1 - point[2] / distance)
+        w = focal / (distance - point[2])
         x, y = p[c] + point[0] * w, p[c + 1] - point[1] * w
         line = alignment.line[i]
         out[5 * n + i] = (x * line[0] + y * line[1] - line[2]) / problem.edge_std
@@ -231,21 +232,22 @@ def _skin_point(place, joint, rotation, out):
 def jacobian(p, problem, out):
     """Derivatives [R, B + 3] of `residuals` by the parameters."""
     evidence, alignment = problem.evidence, problem.alignment
-    n, m, count, distance = evidence.std.shape[0], alignment.joint.shape[0], len(p) - CAMERA, problem.distance_m
+    n, m, count, focal = evidence.std.shape[0], alignment.joint.shape[0], len(p) - CAMERA, problem.focal
     posed, axes = PosedJoints(np.empty((n, 3)), np.empty((n, 3, 3))), np.empty((n, 3, 3))
     pose_joints(p, problem.body, posed.joints, posed.rotations, axes)
     angular, linear = np.empty((n, 3, count)), np.empty((n, 3, count))
     joint_velocities(problem.body, posed, axes, angular, linear)
-    scale = np.exp(p[count + 2])
+    distance = focal / np.exp(p[count + 2])
     for j in range(n):
         a, std = posed.joints[j], evidence.std[j]
-        w = scale / (1 - a[2] / distance)
+        w = focal / (distance - a[2])
         nearer = w / (distance - a[2])  # dw / dz
+        larger = nearer * distance  # dw / d log scale
         for k in range(count):
             out[2 * j, k] = (w * linear[j, 0, k] + a[0] * nearer * linear[j, 2, k]) / std
             out[2 * j + 1, k] = -(w * linear[j, 1, k] + a[1] * nearer * linear[j, 2, k]) / std
-        _camera_row(1 / std, 0.0, a[0] * w / std, out[2 * j, count:])
-        _camera_row(0.0, 1 / std, -a[1] * w / std, out[2 * j + 1, count:])
+        _camera_row(1 / std, 0.0, a[0] * larger / std, out[2 * j, count:])
+        _camera_row(0.0, 1 / std, -a[1] * larger / std, out[2 * j + 1, count:])
         for r in range(3):
             for k in range(count):
                 out[2 * n + 3 * j + r, k] = linear[j, r, k] / evidence.points_std[j, r]
@@ -255,7 +257,7 @@ def jacobian(p, problem, out):
         j, line = alignment.joint[i], alignment.line[i]
         _skin_point(alignment.place[i], posed.joints[j], posed.rotations[j], point)
         x, y, z = point[0] - posed.joints[j, 0], point[1] - posed.joints[j, 1], point[2] - posed.joints[j, 2]
-        w = scale / (1 - point[2] / distance)
+        w = focal / (distance - point[2])
         nearer = w / (distance - point[2])
         nx, ny = line[0] / problem.edge_std, -line[1] / problem.edge_std
         # the residual's slope along the point's own x, y, z, taken to the joint's velocity: n . (v + w x d)
@@ -267,7 +269,7 @@ def jacobian(p, problem, out):
                 sx * linear[j, 0, k] + sy * linear[j, 1, k] + sz * linear[j, 2, k]
                 + tx * angular[j, 0, k] + ty * angular[j, 1, k] + tz * angular[j, 2, k]
             )  # fmt: skip
-        _camera_row(nx, -ny, (nx * point[0] + ny * point[1]) * w, row[count:])
+        _camera_row(nx, -ny, (nx * point[0] + ny * point[1]) * nearer * distance, row[count:])
 
 
 @compiled(fastmath=True)
@@ -299,7 +301,7 @@ def residuals_reference(p: np.ndarray, problem: Problem) -> np.ndarray:
     joints, rotations = pose_joints_reference(p, problem.body)
 
     def project(points: np.ndarray) -> np.ndarray:
-        scale = np.exp(p[-1]) / (1 - points[:, 2:] / problem.distance_m)
+        scale = problem.focal / (problem.focal / np.exp(p[-1]) - points[:, 2:])
         return p[-3:-1] + points[:, :2] * [1, -1] * scale
 
     picture = (project(joints) - evidence.joints) / evidence.std[:, None]

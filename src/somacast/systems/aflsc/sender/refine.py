@@ -102,13 +102,14 @@ class Refiner:
         values: np.ndarray,
         std: np.ndarray,
         evidence: Evidence,
-        distance_m: float,
+        focal: float,
         alignment: SilhouetteAlignment | None = None,
         start: np.ndarray | None = None,
     ) -> Refined:
         """Label values [L], with the std [L] that the coder gives them, to those that fit the evidence.
 
-        start: parameters to begin from, and then only `alignable` ones change; None: those of `values`, all change.
+        focal: length in crop sides; start: parameters to begin from, and then only `alignable` ones change; None: those
+        of `values`, all change.
         """
         config, at = self.config, self.labels
         prior = Prior(
@@ -119,7 +120,7 @@ class Refiner:
             self.tables,
             Evidence(*map(_contiguous, evidence)),
             alignment or SilhouetteAlignment.empty(),
-            float(distance_m),
+            float(focal),
             config.edge_std,
         )
         begin = prior.mean if start is None else start
@@ -128,7 +129,7 @@ class Refiner:
         refined = values.copy()
         refined[at] = parameters[:-CAMERA]
         refined[0] = wrap_angle(refined[0])
-        camera = WeakCamera(parameters[-3:-1].copy(), float(np.exp(parameters[-1])), distance_m)
+        camera = WeakCamera(parameters[-3:-1].copy(), float(np.exp(parameters[-1])), float(focal))
         return Refined(refined, camera, float(np.abs(rest[: 2 * JOINT_COUNT]).mean()), parameters)
 
 

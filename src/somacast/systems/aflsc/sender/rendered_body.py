@@ -16,14 +16,19 @@ from somacast.systems.aflsc.receiver.assemble import displaced_body
 @dataclass(frozen=True)
 class WeakCamera:
     """Projection of the view frame into a crop: place = place_px + scale * (x, -y) / (1 - z / distance), in crop sides
-    from the centre or, after `at_size`, in pixels.
+    from the centre or, after `at_size`, in pixels. The same as `metrics.views.view_camera`.
 
-    place_px [2]: the pelvis; scale_px_per_m: at the pelvis' distance; distance_m from the camera to the pelvis.
+    place_px [2]: the pelvis; scale_px_per_m: at the pelvis' distance; focal_px: focal length.
     """
 
     place_px: np.ndarray
     scale_px_per_m: float
-    distance_m: float
+    focal_px: float
+
+    @property
+    def distance_m(self) -> float:
+        """From the camera to the pelvis."""
+        return self.focal_px / self.scale_px_per_m
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """View-frame points [N, 3] to places in the crop [N, 2]."""
@@ -32,7 +37,7 @@ class WeakCamera:
 
     def at_size(self, size: float) -> WeakCamera:
         """A camera in crop sides from the centre as one in pixels of a crop of that side."""
-        return WeakCamera((self.place_px + 0.5) * size, self.scale_px_per_m * size, self.distance_m)
+        return WeakCamera((self.place_px + 0.5) * size, self.scale_px_per_m * size, self.focal_px * size)
 
     def facing(self, points: np.ndarray, normals: np.ndarray) -> np.ndarray:
         """Cosine [N] between unit normals [N, 3] and the way from points [N, 3] to the camera."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from somacast.capture.cropping import SquareBox
 from somacast.errors import BitstreamError
+from somacast.metrics.views import view_camera
 from somacast.types import Camera, Frame
 
 PLACE_BYTES = 4
@@ -60,9 +61,9 @@ class CropPlace:
     def camera_at(self, pelvis_m: np.ndarray, side: int) -> Camera:
         """The camera of `frame` as it stands in the view frame (x right, y up, z towards it, the pelvis at the origin)
         of somebody whose pelvis [3] it sees at pelvis_m; for pictures of another side too."""
-        turn = np.diag([1.0, -1.0, -1.0])
         focal = self.focal * side
-        return Camera(turn, np.asarray(pelvis_m, np.float64), focal, focal, side / 2, side / 2, side, side)
+        lens = Camera(np.eye(3), np.zeros(3), focal, focal, side / 2, side / 2, side, side)
+        return view_camera(lens, pelvis_m)
 
     def from_the_whole(self, pelvis_m: np.ndarray) -> np.ndarray:
         """A place [3] in that camera to the same place in the sender's, for directions that lie near each other."""
