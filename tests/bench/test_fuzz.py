@@ -12,12 +12,23 @@ from somacast.bench.robustness.fuzz_readers import attack_readers, packets_video
 from somacast.bench.robustness.fuzz_session import Session, attack_noise, attack_one
 from somacast.bench.robustness.mutate import Mutator, sealed_packet, sealed_report
 from somacast.bench.robustness.soak import SoakConfig, run_soak
-from somacast.bitstream.packets import End, LivePacket, Motion, Person, Picture, Unwrapper, pack_packet, unpack_packet
+from somacast.bitstream.packets import (
+    End,
+    LivePacket,
+    Look,
+    Motion,
+    Person,
+    Picture,
+    Unwrapper,
+    pack_packet,
+    unpack_packet,
+)
 from somacast.errors import BitstreamError, SomacastError
 from somacast.network.channels.packet.profile import LinkProfile
 from somacast.network.transport.base import Lane
+from somacast.pipeline.live.peers import MAX_PEERS
 from somacast.pipeline.live.receiver import REPLAY_WINDOW, LiveReceiver
-from somacast.pipeline.live.sender import MAX_PEERS, LiveConfig, LiveSender
+from somacast.pipeline.live.sender import LiveConfig, LiveSender
 from somacast.pipeline.video import files as video_files
 from somacast.viewer import messages
 from support.network.live_cases import Stage, coder
@@ -35,7 +46,7 @@ def recorded() -> tuple[Session, list[bytes]]:
     session.stage.sender.end(session.now)
     bodies = [unpack_packet(data, DIGEST).body for data in session.sent]
     motions = [body for body in bodies if isinstance(body, Motion)]
-    assert {type(body) for body in bodies} == {Motion, Person, Picture, End}
+    assert {type(body) for body in bodies} == {Motion, Person, Look, Picture, End}
     assert any(m.reference is None for m in motions) and any(m.reference is not None and m.copies for m in motions)
     return session, list(session.sent)
 
@@ -80,8 +91,8 @@ def test_changed_reports_neither_raise_nor_stop_a_sender(seed: int, sealed: bool
     ("attack", "max_s"),
     [
         ("end and another start", 0.5), ("numbers to the edge", 1.0), ("frames for two minutes", 0.5),
-        ("ticks ahead", 1.6), ("pictures without an end", 0.5), ("all that was sent, again", 0.2),
-        ("feedback: all has arrived", 0.5),
+        ("ticks ahead", 1.6), ("pictures without an end", 0.5), ("looks without an end", 0.5),
+        ("all that was sent, again", 0.2), ("feedback: all has arrived", 0.5),
     ],
 )  # fmt: skip
 def test_forged_packets_hold_a_session_up_for_a_moment_only(attack: str, max_s: float) -> None:

@@ -9,6 +9,7 @@ from somacast.bitstream.packets import (
     MAX_PACKET_BYTES,
     End,
     LivePacket,
+    Look,
     Motion,
     Person,
     Picture,
@@ -30,8 +31,8 @@ motions = st.builds(
 bodies = st.one_of(
     motions,
     st.builds(Person, byte, word, st.binary(max_size=300)),
-    st.tuples(byte, st.integers(0, 200), st.integers(1, 55), st.binary(max_size=99)).map(
-        lambda t: Picture(t[0], t[1], t[1] + t[2], t[3])
+    st.tuples(byte, st.integers(0, 60), st.integers(1, 4), st.binary(max_size=99), st.booleans()).map(
+        lambda t: (Look if t[4] else Picture)(t[0], t[1], t[1] + t[2], t[3])
     ),
     st.just(End()),
 )
@@ -83,6 +84,9 @@ def test_any_bytes_are_refused_or_read(data: bytes) -> None:
         LivePacket(0, 0, Motion(0, 0, 1, 1, 0, 0, 0, b"", None, (1, 2, 4))),
         LivePacket(0, 0, Motion(0, 0, 1, 1, 0, 0, 0, bytes(MAX_PACKET_BYTES))),
         LivePacket(0, 0, Picture(0, 3, 3, b"")),
+        LivePacket(0, 0, Look(0, 3, 3, b"")),
+        LivePacket(0, 0, Look(0, 3, 65, b"")),
+        LivePacket(0, 0, Look(0, 0, 1, bytes(MAX_PACKET_BYTES))),
     ],
 )
 def test_what_is_out_of_range_is_not_packed(packet: LivePacket) -> None:

@@ -21,10 +21,12 @@ MAX_PERSON_BYTES = 16_384  # of a packet on a reliable channel or in a file
 MAX_FRAMES, MAX_COPIES = 64, 16
 TICKS_PER_S = 120  # divides the usual frame rates
 TICK_SPAN = 1 << 16  # ticks and sequence numbers wrap here
-MOTION, PERSON, PICTURE, END = 1, 2, 3, 4
+MAX_LOOK_BYTES = MAX_PERSON_BYTES  # of the container that its parts make
+MAX_PARTS = 64
+MOTION, PERSON, PICTURE, END, LOOK = 1, 2, 3, 4, 5
 _HEAD = struct.Struct("<BHB")
 _MOTION = struct.Struct("<BHBBBB")
-_PICTURE = struct.Struct("<BBB")
+_PART = struct.Struct("<BBB")
 CRC_BYTES = 2
 
 
@@ -68,11 +70,22 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Look:
+    """A part of a person packet that is too long for one datagram: a whole .soma container of who somebody is, in the
+    pose and with the picture of one moment. Number of the look, number and count of its parts."""
+
+    look: int
+    part: int
+    parts: int
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
 class End:
     """The sender stops on purpose."""
 
 
-Body = Motion | Person | Picture | End
+Body = Motion | Person | Picture | Look | End
 
 
 @dataclass(frozen=True)
@@ -106,10 +119,11 @@ def _write_body(body: Body) -> tuple[int, bytes]:
             return MOTION, _write_motion(body)
         if isinstance(body, Person):
             return PERSON, struct.pack("<BH", body.person, body.tick) + body.container
-        if isinstance(body, Picture):
-            if not 0 <= body.part < body.parts:
-                raise SomacastError(f"picture: expected a part below {body.parts}, got {body.part}")
-            return PICTURE, _PICTURE.pack(body.picture, body.part, body.parts) + body.data
+        if isinstance(body, Picture | Look):
+            if not 0 <= body.part < body.parts <= MAX_PARTS:
+                raise SomacastError(f"packet: expected a part below its count, {MAX_PARTS} at most, got {body}")
+            kind, number = (PICTURE, body.picture) if isinstance(body, Picture) else (LOOK, body.look)
+            return kind, _PART.pack(number, body.part, body.parts) + body.data
         return END, b""
     except struct.error as fault:
         raise SomacastError(f"packet: a number is out of range ({fault})") from None
@@ -154,11 +168,11 @@ def _read_body(kind: int, body: bytes) -> Body:
         if kind == PERSON:
             person, tick = struct.unpack_from("<BH", body)
             return Person(person, tick, body[3:])
-        if kind == PICTURE:
-            picture, part, parts = _PICTURE.unpack_from(body)
-            if part >= parts:
-                raise BitstreamError(f"picture packet: part {part} of {parts}")
-            return Picture(picture, part, parts, body[_PICTURE.size :])
+        if kind in (PICTURE, LOOK):
+            number, part, parts = _PART.unpack_from(body)
+            if not part < parts <= MAX_PARTS:
+                raise BitstreamError(f"live packet: kind {kind} with part {part} of {parts}, at most {MAX_PARTS}")
+            return (Picture if kind == PICTURE else Look)(number, part, parts, body[_PART.size :])
     except struct.error:
         raise BitstreamError(f"live packet: kind {kind} is cut after {len(body)} bytes") from None
     if kind != END or body:

@@ -124,6 +124,21 @@ class TurningTracker(Protocol):
         ...
 
 
+@runtime_checkable
+class PicturingTracker(Protocol):
+    """A tracker that can make stills of who it follows, with their picture: looks, which live senders choose from."""
+
+    def worth(self, observation: Any, /) -> float:
+        """How well a frame shows who it is, 0 (not at all) to 1: sharp, facing the camera, unhidden, large."""
+        ...
+
+    def still(self, observation: Any, /) -> Callable[[int], Encoded | None]:
+        """What makes the layers of a still of a frame, with its picture and with who it is as it is known by now, in a
+        file of at most so many bytes (None: too few for a picture); it may be called beside the tracker, by another
+        thread. Nothing of the background is in them."""
+        ...
+
+
 @dataclass(frozen=True)
 class ReceivedFrame:
     """A frame as a receiver has it: values [M] at a tick. own: False for a coarse copy in place of a lost one."""

@@ -125,7 +125,7 @@ def test_a_sender_that_starts_anew_is_shown(pause_s: float, clock_s: float, epoc
 @pytest.mark.parametrize("before_s", [0.5, 10.0])
 def test_a_receiver_that_is_started_after_the_sender_is_shown_the_person(before_s: float) -> None:
     run = awake(0.05)
-    run.sender.end._peers.clear()
+    run.sender.end._peers._known.clear()
     down, run.down, run.tamper = run.down, LinkProfile(loss=1.0).build(np.random.default_rng(0)), lambda data: []
     run.run(before_s)
     run.receiver.end.__init__(run.coder)

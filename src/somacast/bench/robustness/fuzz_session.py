@@ -19,6 +19,7 @@ from somacast.bitstream.packets import (
     Body,
     End,
     LivePacket,
+    Look,
     Motion,
     Person,
     Picture,
@@ -39,8 +40,8 @@ CALM = 6  # looks in a row that must be right
 ATTACKS = (
     "end", "end and another start", "one number far ahead", "numbers far ahead", "numbers to the edge", "a wrong pose",
     "a second of wrong poses", "frames for two minutes", "ticks ahead", "ticks back", "another person, same number",
-    "another person, next number", "pictures without an end", "all that was sent, again",
-    "another start after silence", "feedback: all has arrived", "feedback: nothing arrives",
+    "another person, next number", "pictures without an end", "looks without an end", "somebody else's look",
+    "all that was sent, again", "another start after silence", "feedback: all has arrived", "feedback: nothing arrives",
 )  # fmt: skip
 MAX_DELAY_S = 3.5  # between what is shown and now: forged times can hold the picture back for a few seconds
 
@@ -59,6 +60,7 @@ class Session:
         self.sent: list[bytes] = []
         self.right = unpack(self.stage.who)[0].layers
         self._picture_s, self._every_s = 0.0, picture_s
+        self._looks = [container(frame=frame) for frame in (0, 20)]
         self._reported = False
 
     def _record(self, data: bytes) -> list[bytes]:
@@ -77,6 +79,7 @@ class Session:
         if frames and stage.now >= self._picture_s:
             self._picture_s += self._every_s
             stage.sender.picture(stage.now, self.rng.bytes(1500))
+            stage.sender.look(stage.now, self._looks[round(self._picture_s / self._every_s) % 2], 0)
         stage.run(STEP_S, None if self._reported else 0.0, frames)
         self._reported = True
         found = stage.shown[-1][1] if stage.shown else None
@@ -219,6 +222,8 @@ def _single(session: Session) -> dict[str, Callable[[], Iterable[bytes]]]:
         "another person, same number": lambda: [forge(Person(person.person, 0, other))],
         "another person, next number": lambda: [forge(Person(person.person + 1, 0, other))],
         "pictures without an end": lambda: [forge(Picture(k, 0, 64, bytes(1100)), 5 + k) for k in range(250)],
+        "looks without an end": lambda: [forge(Look(k, 0, 64, bytes(1100)), 5 + k) for k in range(250)],
+        "somebody else's look": lambda: [forge(Look(200, 0, 1, other))],
         "all that was sent, again": lambda: list(session.sent),
         "another start after silence": lambda: [forge(wrong(session, 4, 4), epoch=OTHER)],
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -66,7 +67,6 @@ def run(arguments: Arguments) -> int:
 def receive(arguments: Any, address: str, options: Any, vmc: tuple[str, int] | None, device: str) -> int:
     """The session of `receive` and `view`; arguments: system, room, view, view_port, show_picture, record, seconds."""
     import contextlib
-    import time
 
     from somacast.network.transport.open import open_receiver
     from somacast.pipeline.live.outputs import VmcOutput
@@ -123,6 +123,9 @@ def _text(status: dict[str, Any]) -> str:
     if status["bytes_per_frame"] is not None:
         parts.append(f"{status['bytes_per_frame']:.0f} B a frame")
     parts.append(f"loss {100 * status['loss']:.0f} %")
+    if status["look_bytes"]:
+        taken = time.strftime("%H:%M:%S", time.localtime(time.time() - status["look_age_s"]))
+        parts.append(f"looks: {status['look_bytes'] / 1000:.1f} kB of {taken}")
     if status["missing"]:
         parts.append("not yet told: " + ", ".join(status["missing"]))
     return "  ".join(parts)

@@ -46,6 +46,8 @@ class Arguments:
     """frames a second asked of the camera, and of synthetic people and pictures"""
     picture: bool = False
     """send a small picture beside the person, for receivers that may show it"""
+    no_looks: bool = False
+    """send no picture of the person; otherwise one, cut out of the background, is laid on them at the receiver"""
     height_m: float | None = None
     """how tall the person stands, barefoot, in metres"""
     careful: bool = False
@@ -93,7 +95,7 @@ def run(arguments: Arguments) -> int:
             adapt=not arguments.no_adapt,
             header_bytes=transport.header_bytes,
         )
-        choice = SendOptions(live, arguments.height_m, arguments.picture)
+        choice = SendOptions(live, arguments.height_m, arguments.picture, not arguments.no_looks)
         session = SendSession(source, transport, system, tracker, choice, int(time.time()) % 256)
         line = StatusLine()
         print(f"sending {arguments.source} to {arguments.to}, room {arguments.room}; Ctrl-C ends", flush=True)
@@ -147,4 +149,11 @@ def _text(status: dict[str, Any]) -> str:
     if status["encode_ms"] is not None:
         parts.append(f"looking {status['encode_ms']:.0f} ms")
     parts.append(f"{status['peers']} receivers" if status["peers"] != 1 else "1 receiver")
+    parts.append(f"looks: {_looks(status)}")
     return "  ".join(parts) + (f"  {status['note']}" if status["note"] else "")
+
+
+def _looks(status: dict[str, Any]) -> str:
+    if not status["looks"]:
+        return "not sent"
+    return f"{status['look_bytes'] / 1000:.1f} kB" if status["look_bytes"] else "none yet"

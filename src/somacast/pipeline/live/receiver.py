@@ -1,6 +1,6 @@
 """The live receiver without clock, sockets and networks: datagrams in, what to show out.
 
-take(lane, data, time_s) -> motion into the playout, who it is, pictures; pose(time_s); report(time_s) for the sender
+take(lane, data, time_s) -> motion into the playout, who it is, looks; pose(time_s); report(time_s) for the sender
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 
 from somacast.bitstream.packets import (
+    MAX_LOOK_BYTES,
     MAX_PACKET_BYTES,
+    MAX_PARTS,
     TICKS_PER_S,
-    End,
+    Body,
     LivePacket,
+    Look,
     Motion,
     Person,
     Picture,
@@ -25,6 +28,7 @@ from somacast.bitstream.packets import (
 from somacast.errors import BitstreamError, SomacastError
 from somacast.network.congestion.feedback import FeedbackRecorder
 from somacast.network.transport.base import Lane
+from somacast.pipeline.live.parts import Assembly
 from somacast.pipeline.live.playout import Playout, PlayoutConfig
 from somacast.pipeline.still.receiver import open_payload
 from somacast.systems.spec import FrameCoder, FrameDecoder
@@ -36,7 +40,7 @@ ENDED_SILENCE_S = 0.2  # the same, of one that has said goodbye: motion after th
 REBORN_S, REBORN_PACKETS = 1.0, 4  # old numbers and nothing else: another start that drew the same epoch
 SAME_NUMBER = 4  # different packets of one sequence number are let in
 STARTS = 4  # of a sender that are remembered, so that packets of those before are replays
-MAX_PICTURE_PARTS = 64
+MAX_PICTURE_BYTES = MAX_PARTS * MAX_PACKET_BYTES
 RATE_WINDOW_S = 2.0
 
 
@@ -71,6 +75,7 @@ class _Stream:
 
     epoch: int
     decoder: FrameDecoder
+    looks: Assembly = field(default_factory=lambda: Assembly(MAX_LOOK_BYTES))
     sequence: Unwrapper = field(default_factory=Unwrapper)
     tick: Unwrapper = field(default_factory=Unwrapper)
     seen: dict[int, tuple[int, ...]] = field(default_factory=dict)  # by number: hashes of what came under it
@@ -107,6 +112,9 @@ class LiveReceiver:
         self.notes: deque[str] = deque(maxlen=8)
         self.person: Payload | None = None
         self.person_number = -1
+        self.look: Payload | None = None  # who it is with their picture: the newest
+        self.look_bytes, self.look_s = 0, 0.0  # size of its container, and when it was whole
+        self._look_epoch = -1
         self.picture: bytes | None = None
         self.ended = False
         self.network_state = 0
@@ -114,9 +122,13 @@ class LiveReceiver:
         self._starts: OrderedDict[int, _Stream] = OrderedDict()  # by epoch, the newest last
         self._container = b""
         self._missing = coder.missing(None)
-        self._parts: dict[int, bytes] = {}
-        self._picture_number = -1
+        self._pictures = Assembly(MAX_PICTURE_BYTES)
         self._recent: deque[tuple[float, int, int, int | None]] = deque()  # time, bytes, frames, number
+
+    @property
+    def who(self) -> Payload | None:
+        """Who it is, as well as it is known: the newest look, or as it was told without a picture."""
+        return self.look or self.person
 
     @property
     def epoch(self) -> int | None:
@@ -197,16 +209,16 @@ class LiveReceiver:
             self._starts.popitem(last=False)
         self.ended, self.person_number = False, -1
 
-    def _use(
-        self, stream: _Stream, body: Motion | Person | Picture | End, time_s: float, times_s: tuple[float, ...] | None
-    ) -> int:
+    def _use(self, stream: _Stream, body: Body, time_s: float, times_s: tuple[float, ...] | None) -> int:
         """Act on a packet; how many frames it brought."""
         if isinstance(body, Motion):
             return self._move(stream, body, time_s, times_s)
         if isinstance(body, Person):
-            self._meet(body)
+            self._meet(stream, body)
+        elif isinstance(body, Look):
+            self._see(stream, body, time_s)
         elif isinstance(body, Picture):
-            self._collect(body)
+            self.picture = self._pictures.take(body.picture, body.part, body.parts, body.data) or self.picture
         else:
             self.ended = True
         return 0
@@ -232,24 +244,32 @@ class LiveReceiver:
         self.counts.frames += own
         return own
 
-    def _meet(self, body: Person) -> None:
+    def _meet(self, stream: _Stream, body: Person) -> None:
+        if self._look_epoch != stream.epoch:  # somebody else's, maybe: they may not want to be seen
+            self.look = None
         if body.person == self.person_number and body.container == self._container:
             return
-        payload, _ = open_payload(body.container)
+        self.person, self._missing = self._opened(body.container)
+        self.person_number, self._container = body.person, body.container
+
+    def _see(self, stream: _Stream, body: Look, time_s: float) -> None:
+        container = stream.looks.take(body.look, body.part, body.parts, body.data)
+        if container is None:
+            return
+        try:
+            look, _ = self._opened(container)
+        except SomacastError as fault:
+            raise BitstreamError(f"a look was dropped: {fault}") from None
+        if look == self.look:  # told again
+            return
+        self.look, self._look_epoch, self.look_bytes, self.look_s = look, stream.epoch, len(container), time_s
+
+    def _opened(self, container: bytes) -> tuple[Payload, dict[str, int]]:
+        """Who it is, and what lacks of it; BitstreamError for what cannot be decoded, before anybody builds it."""
+        payload, _ = open_payload(container)
         if payload.system != self.coder.system:
             raise BitstreamError(f"person packet: expected one of system {self.coder.system}, got {payload.system}")
-        self._missing = self.coder.missing(payload)  # refuses what cannot be decoded, before anybody builds it
-        self.person, self.person_number, self._container = payload, body.person, body.container
-
-    def _collect(self, body: Picture) -> None:
-        if body.parts > MAX_PICTURE_PARTS:
-            raise BitstreamError(f"picture packet: expected at most {MAX_PICTURE_PARTS} parts, got {body.parts}")
-        if body.picture != self._picture_number:
-            self._parts, self._picture_number = {}, body.picture
-        self._parts[body.part] = body.data
-        if len(self._parts) == body.parts and set(self._parts) == set(range(body.parts)):
-            self.picture = b"".join(self._parts[k] for k in range(body.parts))
-            self._parts = {}
+        return payload, self.coder.missing(payload)
 
     def pose(self, time_s: float) -> Shown | None:
         """What to show at time_s; None before the first frame."""
@@ -277,6 +297,8 @@ class LiveReceiver:
             "network_state": self.network_state,
             "loss": 1 - len(numbers) / (max(numbers) - min(numbers) + 1) if numbers else 0.0,
             "missing": self.missing(),
+            "look_bytes": self.look_bytes if self.look else 0,
+            "look_age_s": time_s - self.look_s if self.look else None,
             "alive": self._stream is not None and time_s - self._stream.heard_s < 2.0,
             "notes": list(self.notes),
             **vars(self.counts),

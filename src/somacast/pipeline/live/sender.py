@@ -2,6 +2,7 @@
 
 person(container) -> on the reliable lane, and again now and then on the live one
 frame(time_s, values) -> batches -> packets within the budget of the link -> send
+look(container), picture(jpeg) -> parts, in the room that these leave
 
 Every datagram is useful alone: it stands for itself or refers to a frame that every receiver has said to have. Coarse
 labels are protected most: while datagrams are lost, each repeats frames of the ones before coarsely.
@@ -9,6 +10,7 @@ labels are protected most: while datagrams are lost, each repeats frames of the 
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,11 +22,12 @@ from somacast.bitstream.packets import (
     MAX_PACKET_BYTES,
     TICK_SPAN,
     TICKS_PER_S,
+    Body,
     End,
     LivePacket,
+    Look,
     Motion,
     Person,
-    Picture,
     pack_packet,
 )
 from somacast.coding.motion_stream import even_frames
@@ -32,19 +35,20 @@ from somacast.errors import BitstreamError
 from somacast.network.congestion.feedback import parse_report
 from somacast.network.congestion.rate_control import Controller, RateController
 from somacast.network.transport.base import Lane
+from somacast.pipeline.live.parts import Behind, next_look_bytes, part_bytes
+from somacast.pipeline.live.peers import Peers
 from somacast.systems.spec import FrameCoder
 
 PACKET_BYTES = 14  # of a motion packet beside its payload
 MAX_PAYLOAD_BYTES = MAX_PACKET_BYTES - 18  # with reference and copies
-MAX_PEERS = 16  # whose feedback is kept apart; further receivers see what suits these
-PEER_SILENCE_S = 3.0
 REMEMBERED_S = 4  # which frames a receiver has
 MAX_STRIDE = 6
 MAX_BATCH_S = 1.0  # how long a narrow link may make frames wait
 MAX_WAITING = 32  # frames
 FREE_BPS = 80_000  # from here on labels at full quality take less than half of the link
-RATE_SHARE, CREDIT_S = 0.95, 0.25  # how much of the rate is used; how long what was not used can be
-PART_S, MIN_PART_BYTES, MAX_PARTS = 0.02, 200, 64  # of a picture: time on the link that one takes; size; number
+MAX_PART_BYTES, PART_HEAD_BYTES = MAX_PACKET_BYTES - 16, 9  # of what goes in parts, and beside it
+LOOK_SHARE = 0.1  # of the rate, for a look whatever the motion leaves
+RECENT_S = 2.0  # that the status tells of
 MAX_COPY_TICKS = 255  # from a copy to the packet that carries it
 HEADER_SHARE = 1.8  # a packet is worth its headers when the link has room for this many of them
 
@@ -79,14 +83,6 @@ class SenderCounts:
     persons: int = 0
 
 
-class _Peer:
-    """A receiver: which frames it has, and what its link carries."""
-
-    def __init__(self, controller: Controller, time_s: float) -> None:
-        self.controller, self.heard_s = controller, time_s
-        self.has: set[int] = set()  # ticks of the last seconds
-
-
 class LiveSender:
     """send: called with lane and datagram; must not block. epoch 0 .. 255: drawn anew for each sender that starts."""
 
@@ -101,10 +97,9 @@ class LiveSender:
         self.coder, self.digest, self.config, self.epoch = coder, coder.digest, config or LiveConfig(), epoch
         self.counts = SenderCounts()
         self.state, self.stride = self.config.lowest_state, max(self.config.stride, 1)
-        self._credit, self._earned_s = 0.0, 0.0
         self._newest_s = 0.0
         self._moved_s = -1e9
-        self._send, self._make = send, controller
+        self._send = send
         self._encoder = coder.encoder()
         self._sequence = 0
         self._batch: list[tuple[float, np.ndarray]] = []  # waiting: newer frames thin them out, none is sent late
@@ -114,12 +109,12 @@ class LiveSender:
         self._batches: deque[list[int]] = deque(maxlen=4)  # ticks of the newest packets
         self._last_tick = -1
         self._key_s = -1e9
-        self._peers: dict[str, _Peer] = {}
-        self._idle = controller()  # paces while nobody has answered
+        self._peers = Peers(controller, self.config.adapt)
         self._person: tuple[int, int, bytes] | None = None  # number, tick, container
         self._repeats: list[float] = []
-        self._picture_number = 0
-        self._parts: deque[Picture] = deque()  # of a picture, that wait
+        self._behind = Behind()
+        self._look_bytes = 0  # that the newest look might have had
+        self._part_s = 0.0  # when the newest part of a look went out
         self._motion_bytes = 0  # on the wire, of the newest packet of motion
         self._recent: deque[tuple[float, int, int]] = deque()
 
@@ -177,19 +172,11 @@ class LiveSender:
         rate = self.rate_bps(time_s)
         if rate is not None:
             header = self.config.header_bytes + PACKET_BYTES
-            if self._earn(time_s, rate) < HEADER_SHARE * header and waited < MAX_BATCH_S:
+            if self._peers.credit(time_s, rate) < HEADER_SHARE * header and waited < MAX_BATCH_S:
                 return
-            if max((p.controller.wait_s(time_s, 2 * header) for p in self._active(time_s)), default=0.0) > 0:
+            if self._peers.wait_s(time_s, 2 * header) > 0:
                 return
         self._flush(time_s)
-
-    def _earn(self, time_s: float, rate_bps: float) -> float:
-        """Bytes that may leave now: what the rate has given since, less all that has left."""
-        earned = RATE_SHARE * rate_bps * (time_s - self._earned_s) / 8
-        most = rate_bps * CREDIT_S / 8  # of debt too: what was sent when there was more room is not paid at a low rate
-        self._credit = max(min(self._credit + earned, most), -most)
-        self._earned_s = time_s
-        return self._credit
 
     def _flush(self, time_s: float) -> None:
         batch, self._batch = self._batch, []
@@ -213,6 +200,7 @@ class LiveSender:
         self._post(time_s, motion, Lane.LIVE, ticks, used)
         self._moved_s = time_s
         self._repeat_person(time_s)
+        self._post_parts(time_s)
 
     def _root(self, ticks: list[int], reference: int | None) -> None:
         root = ticks[0] if reference is None else self._roots.get(reference, -1)
@@ -229,7 +217,7 @@ class LiveSender:
 
     def _reference(self, time_s: float) -> int | None:
         """The newest frame that every receiver has, if there is one and no key is due."""
-        peers = self._active(time_s)
+        peers = self._peers.active(time_s)
         if not peers or time_s - self._key_s >= self.config.key_s:
             return None
         common = peers[0].has.intersection(*(peer.has for peer in peers[1:]))
@@ -241,22 +229,16 @@ class LiveSender:
         """Frames of the newest packets to be repeated; none from before a pause, which a packet cannot name."""
         count = self.config.copies
         if count is None:
-            loss = max((peer.controller.loss for peer in self._peers.values()), default=0.0)
+            loss = self._peers.loss
             count = 0 if loss < 0.01 else 1 if loss < 0.12 else 2
         newest = list(self._batches)[-count:] if count else []
         return [tick for tick in (ticks[len(ticks) // 2] for ticks in newest) if first_tick - tick <= MAX_COPY_TICKS]
 
     # the link
 
-    def _active(self, time_s: float) -> list[_Peer]:
-        return [peer for peer in self._peers.values() if time_s - peer.heard_s < PEER_SILENCE_S]
-
     def rate_bps(self, time_s: float) -> float | None:
         """What may go on the wire now, None without rate control."""
-        if not self.config.adapt:
-            return None
-        peers = self._active(time_s)
-        return min((p.controller.rate_bps(time_s) for p in peers), default=self._idle.rate_bps(time_s))
+        return self._peers.rate_bps(time_s)
 
     def _lowest(self, time_s: float) -> int:
         """The network state that eq. 18 asks for, as long as labels are what fills the link: where all of them fit many
@@ -264,14 +246,14 @@ class LiveSender:
         rate = self.rate_bps(time_s)
         if rate is None or rate > FREE_BPS:
             return self.config.lowest_state
-        return max([self.config.lowest_state, *(p.controller.network_state(time_s) for p in self._active(time_s))])
+        return max(self.config.lowest_state, self._peers.network_state(time_s))
 
     def _budget(self, time_s: float) -> int | None:
         """Payload bytes that the batch may have."""
         rate = self.rate_bps(time_s)
         if rate is None:
             return None
-        return max(int(self._earn(time_s, rate)) - self.config.header_bytes - PACKET_BYTES, 8)
+        return max(int(self._peers.credit(time_s, rate)) - self.config.header_bytes - PACKET_BYTES, 8)
 
     def _fit_stride(self, motion: Motion, budget: int | None, lowest: int) -> None:
         """Fewer frames before coarser ones: blending between frames is smoother than bins are."""
@@ -285,7 +267,7 @@ class LiveSender:
     def _post(
         self,
         time_s: float,
-        body: Motion | Person | Picture | End,
+        body: Body,
         lane: Lane,
         ticks: list[int] | None = None,
         reference: int | None = None,
@@ -293,17 +275,14 @@ class LiveSender:
         data = pack_packet(LivePacket(self._sequence, self.epoch, body), self.digest)
         if lane is Lane.LIVE:
             wire = len(data) + self.config.header_bytes
-            for peer in [*self._active(time_s)]:
-                peer.controller.sent(time_s, self._sequence, wire)
-            self._idle.sent(time_s, self._sequence, wire)
-            self._credit -= wire
+            self._peers.sent(time_s, self._sequence, wire)
             self._motion_bytes = wire if isinstance(body, Motion) else self._motion_bytes
             self._sent[self._sequence] = ticks or [], reference
             while len(self._sent) > 1024:
                 self._sent.popitem(last=False)
             self._sequence = (self._sequence + 1) % TICK_SPAN
             self._recent.append((time_s, wire, len(ticks or [])))
-            while self._recent[0][0] < time_s - 2:
+            while self._recent[0][0] < time_s - RECENT_S:
                 self._recent.popleft()
         self.counts.packets += 1
         self.counts.payload_bytes += len(data)
@@ -316,48 +295,79 @@ class LiveSender:
             report = parse_report(data)
         except BitstreamError:
             return
-        self._peers = {n: p for n, p in self._peers.items() if time_s - p.heard_s < PEER_SILENCE_S}
-        known = self._peers.get(peer)
-        if known is None:  # or back after a silence: the link may be another, what was known of it holds it down
-            if len(self._peers) >= MAX_PEERS:
-                return
-            known = self._peers[peer] = _Peer(self._make(), time_s)
+        found = self._peers.hear(time_s, report, peer)
+        if found is None:
+            return
+        known, new = found
+        if new:
             self._key_s = -1e9  # somebody new can decode only what stands for itself
             if self._person is not None:
                 self._repeats = [time_s, *self._repeats]
-        known.heard_s = time_s
-        known.controller.reported(time_s, report)
+            self._behind.again()
         for sequence in reversed(report.arrived):
             ticks, reference = self._sent.get(sequence, ((), None))
             if reference is None or reference in known.has:  # else it arrived and could not be decoded
                 known.has.update(ticks)
+            known.parts |= self._behind.arrived(sequence)
         known.has = {tick for tick in known.has if tick > self._last_tick - REMEMBERED_S * TICKS_PER_S}
+
+    def look(self, time_s: float, container: bytes, room_bytes: int) -> None:
+        """A better or finer look: a .soma container of who it is with their picture, made for what `look_room` said. It
+        takes the place of the one before; SomacastError for one that is too large for any receiver."""
+        time_s = self._now(time_s)
+        size = part_bytes(len(container), self.rate_bps(time_s), MAX_PART_BYTES)
+        self._behind.put_look(container, size or MAX_PART_BYTES)
+        self._look_bytes = room_bytes
+        self._part_s = time_s
+        for peer in self._peers.active(time_s):
+            peer.parts.clear()
+        self._post_parts(time_s)
+
+    def look_room(self, time_s: float) -> int:
+        """Bytes that the next look should have, 0 while the one before is on its way."""
+        time_s = self._now(time_s)
+        if not self._behind.through(self._owners(time_s)):
+            return 0
+        rate = self.rate_bps(time_s)
+        moving_bps = sum(size for _, size, frames in self._recent if frames) * 8 / RECENT_S
+        left_bps = math.inf if rate is None else max(rate - moving_bps, LOOK_SHARE * rate)
+        return next_look_bytes(self._look_bytes, left_bps)
+
+    def _owners(self, time_s: float) -> list[set[int]]:
+        """Parts of the look that each receiver has."""
+        return [peer.parts for peer in self._peers.active(time_s)]
 
     def picture(self, time_s: float, jpeg: bytes) -> bool:
         """The sender's own picture, in parts behind the motion as the link has room; False if it is too large, or the
         one before is not through."""
         time_s = self._now(time_s)
-        rate, most = self.rate_bps(time_s), MAX_PACKET_BYTES - 16
-        size = most if rate is None else int(np.clip(rate * PART_S / 8, MIN_PART_BYTES, most))
-        size = max(size, -(-len(jpeg) // MAX_PARTS))
-        if not jpeg or size > most or self._parts:
+        size = part_bytes(len(jpeg), self.rate_bps(time_s), MAX_PART_BYTES) if jpeg else None
+        if size is None or not self._behind.put_picture(jpeg, size):
             return False
-        self._picture_number = (self._picture_number + 1) % 256
-        parts = [jpeg[k : k + size] for k in range(0, len(jpeg), size)]
-        self._parts.extend(Picture(self._picture_number, k, len(parts), part) for k, part in enumerate(parts))
         self._post_parts(time_s)
         return True
 
     def _post_parts(self, time_s: float) -> None:
-        """Parts of the picture, while there is room for them and for the next packet of motion."""
+        """Parts of a look or picture, while there is room for them and for the next packet of motion."""
+        while (part := self._behind.next(time_s, self._owners(time_s))) is not None:
+            wire = len(part.data) + PART_HEAD_BYTES + self.config.header_bytes
+            if not self._room(time_s, wire) and not (isinstance(part, Look) and self._has_waited(time_s, wire)):
+                return
+            self._behind.sent(time_s, part, self._sequence, self._peers.round_trip_s(time_s))
+            self._part_s = time_s if isinstance(part, Look) else self._part_s
+            self._post(time_s, part, Lane.LIVE)
+
+    def _room(self, time_s: float, wire: int) -> bool:
         rate = self.rate_bps(time_s)
-        while self._parts:
-            wire = len(self._parts[0].data) + 16 + self.config.header_bytes
-            if rate is not None:
-                waits = [p.controller.wait_s(time_s, wire) for p in self._active(time_s)]
-                if self._earn(time_s, rate) < wire + self._motion_bytes or max(waits, default=0.0) > 0:
-                    return
-            self._post(time_s, self._parts.popleft(), Lane.LIVE)
+        if rate is None:
+            return True
+        free = self._peers.credit(time_s, rate) >= wire + self._motion_bytes
+        return free and self._peers.wait_s(time_s, wire) <= 0
+
+    def _has_waited(self, time_s: float, wire: int) -> bool:
+        """Whether the motion has left so little for so long that a part goes right behind a packet of it."""
+        rate = self.rate_bps(time_s) or 0.0
+        return self._moved_s == time_s and 8 * wire <= LOOK_SHARE * rate * (time_s - self._part_s)
 
     def poll(self, time_s: float) -> None:
         """What is due by time alone: frames that wait for room, and, while nothing moves, who it is told again."""
@@ -377,12 +387,11 @@ class LiveSender:
     def status(self, time_s: float) -> dict[str, Any]:
         """fps, kbit_s on the wire, rate_bps, network_state, stride, loss, round_trip_s, peers and counts."""
         time_s = self._now(time_s)
-        peers = self._active(time_s)
-        recent = [r for r in self._recent if r[0] > time_s - 2]
-        trips = [p.controller.round_trip_s for p in peers if p.controller.round_trip_s is not None]
+        recent = [r for r in self._recent if r[0] > time_s - RECENT_S]
         return {
-            "fps": sum(r[2] for r in recent) / 2, "kbit_s": sum(r[1] for r in recent) * 8 / 2000,
+            "fps": sum(r[2] for r in recent) / RECENT_S, "kbit_s": sum(r[1] for r in recent) * 8 / 1000 / RECENT_S,
             "rate_bps": self.rate_bps(time_s), "network_state": self.state, "stride": self.stride,
-            "loss": max((p.controller.loss for p in peers), default=0.0),
-            "round_trip_s": max(trips, default=None), "peers": len(peers), **vars(self.counts),
+            "loss": self._peers.loss, "round_trip_s": self._peers.round_trip_s(time_s),
+            "peers": len(self._peers.active(time_s)), **vars(self.counts),
+            "look_bytes": self._behind.look_bytes,
         }  # fmt: skip

@@ -20,11 +20,12 @@ from somacast.bitstream.packets import TICKS_PER_S
 from somacast.errors import SomacastError
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.network.transport.base import Lane, Transport
+from somacast.pipeline.live.looks import Looks
 from somacast.pipeline.live.receiver import LiveReceiver
 from somacast.pipeline.live.sender import LiveConfig, LiveSender
 from somacast.pipeline.sources import Source, SourceFrame, play
 from somacast.systems.registry import System
-from somacast.systems.spec import Decoder, LiveBody, LivePose, Tracker
+from somacast.systems.spec import Decoder, LiveBody, LivePose, PicturingTracker, Tracker
 from somacast.types import Capture, Payload
 from somacast.weights.sessions import one_blas_thread
 
@@ -34,6 +35,7 @@ LEARN_EARLY_S, LEARN_S, EARLY_S = 0.4, 2.0, 4.0  # how often, and for how long e
 PERSON_GAPS_S = (0.0, 1.0, 2.0, 5.0, 12.0, 30.0)  # between what is told of it; then the last
 PICTURE_S, PICTURE_PX, PICTURE_QUALITY = 0.5, 160, 40
 DISPLAY_S = 1 / 60
+ABSENT_S = 1.0  # nobody is seen for so long: whoever comes then may be another
 SILENT_S = 1.0  # without news of a person, who then is not to be seen
 MIN_REBUILD_S = 0.5  # between rigs, however often somebody is told anew
 
@@ -42,11 +44,13 @@ Tell = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class SendOptions:
-    """live: how it is coded and sent; height_m: of the person; picture: whether the sender's own picture goes along."""
+    """live: how it is coded and sent; height_m: of the person; picture: whether the sender's own picture goes along;
+    looks: whether the person's picture goes along, to be laid on them (nothing of the background is in it)."""
 
     live: LiveConfig = LiveConfig()
     height_m: float | None = None
     picture: bool = False
+    looks: bool = True
 
 
 class SendSession:
@@ -64,8 +68,11 @@ class SendSession:
         self._layers: list[bytes] | None = None  # of who it is, not yet told
         self._reported, self._reported_s = 0, -1e9
         self._learnt_s, self._first_s = -1e9, None
-        self._picture_s = -1e9
+        self._picture_s = self._seen_s = -1e9
         self._note = ""
+        self.looks: Looks | None = None
+        if options.looks and isinstance(tracker, PicturingTracker):
+            self.looks = Looks(tracker, system, self._send_look)
 
     def run(self, stop: threading.Event, tell: Tell | None = None) -> None:
         """Until the source ends or `stop` is set; faults of the source are raised."""
@@ -80,6 +87,8 @@ class SendSession:
         finally:
             done.set()
             service.join(2.0)
+            if self.looks is not None:
+                self.looks.end()
             with self._lock:
                 self.sender.end(time.monotonic())
 
@@ -89,8 +98,10 @@ class SendSession:
             seen = self.tracker.look(Capture([frame], self.options.height_m), taken.captured_s)
         except SomacastError as nobody:
             self.lost, self._note = self.lost + 1, str(nobody)
+            if self.looks is not None and taken.captured_s - self._seen_s > ABSENT_S:
+                self.looks.forget()
             return
-        self._note = ""
+        self._note, self._seen_s = "", taken.captured_s
         self.encode_s = [*self.encode_s[-99:], time.monotonic() - start_s]
         with self._lock:
             self.sender.frame(taken.captured_s, seen.moving, time.monotonic())
@@ -99,6 +110,11 @@ class SendSession:
         if now - self._learnt_s >= (LEARN_EARLY_S if now - self._first_s < EARLY_S else LEARN_S):
             self._layers, self._learnt_s = self.tracker.learn(seen, taken.captured_s).layers, now
         self._tell_person(now)
+        if self.looks is not None:
+            self.looks.offer(seen, now)
+            with self._lock:
+                room = self.sender.look_room(now)
+            self.looks.begin(now, room)
         if self.options.picture and now - self._picture_s >= PICTURE_S:
             self._picture_s = now
             with self._lock:
@@ -112,6 +128,10 @@ class SendSession:
         self._layers, self._reported, self._reported_s = None, self._reported + 1, now_s
         with self._lock:
             self.sender.person(now_s, container)
+
+    def _send_look(self, container: bytes, room_bytes: int) -> None:
+        with self._lock:
+            self.sender.look(time.monotonic(), container, room_bytes)
 
     def _serve(self, done: threading.Event, tell: Tell | None) -> None:
         reported_s = 0.0
@@ -135,6 +155,7 @@ class SendSession:
             "encode_ms": encode_ms,
             "lost": self.lost,
             "dropped": self.source.dropped,
+            "looks": self.looks is not None,
             "note": self._note or self.transport.notice,
         }
 
@@ -255,7 +276,7 @@ class ReceiveSession:
                 with self._lock:
                     wire = len(arrival.data) + self.transport.header_bytes
                     self.receiver.take(arrival.lane, arrival.data, arrival.time_s, wire, arrival.times_s)
-                    who = (id(self.receiver.person), self.receiver.counts.restarts)
+                    who = (id(self.receiver.who), self.receiver.counts.restarts)
                 if who != number:
                     number = who
                     self._wanted.set()
@@ -274,14 +295,16 @@ class ReceiveSession:
                 return
             built_s = time.monotonic()
             with self._lock:
-                who, number = self.receiver.person, self.receiver.person_number
-            try:
-                with one_blas_thread():
-                    self.body = self.system.live.body(self.decoder, who)
-                    for output in self.outputs:
-                        output.person(self.body, number, who)
-            except Exception as fault:  # a person that cannot be built must not end the session
-                self.faults = [*self.faults[-4:], f"{type(fault).__name__}: {fault}"]
+                who, plain, number = self.receiver.who, self.receiver.person, self.receiver.person_number
+            for one in [who] if who is plain else [who, plain]:  # a look that cannot be shown leaves the person
+                try:
+                    with one_blas_thread():
+                        self.body = self.system.live.body(self.decoder, one)
+                        for output in self.outputs:
+                            output.person(self.body, number, one)
+                    break
+                except Exception as fault:  # a person that cannot be built must not end the session
+                    self.faults = [*self.faults[-4:], f"{type(fault).__name__}: {fault}"]
             stop.wait(max(built_s + MIN_REBUILD_S - time.monotonic(), 0.0))
 
     def _show(self, now_s: float) -> None:
@@ -298,7 +321,7 @@ class ReceiveSession:
             for output in self.outputs:
                 output.silence(now_s)
             return
-        if self.first_pose_s is None and self.receiver.person is not None:
+        if self.first_pose_s is None and self.receiver.who is not None:
             self.first_pose_s = now_s
         show_frame(body, self.outputs, now_s, round(shown.sender_s * TICKS_PER_S), shown.values)
 

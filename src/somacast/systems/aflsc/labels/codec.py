@@ -35,12 +35,13 @@ class LabelCodec:
         return len(layer_plan(self.vocabulary))
 
     @cached_property
-    def _redundant(self) -> np.ndarray:
+    def redundant(self) -> np.ndarray:
+        """Labels [L] bool that a picture tells better."""
         return np.array([label.group in LOOKS for label in self.vocabulary.labels])
 
     def layers_before_picture(self, symbols: np.ndarray, network_state: int = 0) -> list[bytes]:
         """All `label_layers` of one person, without what the picture tells better that comes behind them."""
-        base, *finer = encode_layers(symbols, network_state, self.vocabulary, self.tables, self._redundant)
+        base, *finer = encode_layers(symbols, network_state, self.vocabulary, self.tables, self.redundant)
         finer += [b""] * (self.label_layers - 1 - len(finer))
         return [bytes([network_state]) + base, *finer]
 
@@ -60,8 +61,12 @@ class LabelCodec:
         in all (0: those at hand). BitstreamError for what no encoder makes."""
         pictured = max(announced, len(layers)) > self.label_layers
         given = [layers[0][1:], *layers[1 : self.label_layers]]
-        redundant = self._redundant if pictured else None
+        redundant = self.redundant if pictured else None
         return decode_layers(given, self.network_state(layers), self.vocabulary, self.tables, redundant)
+
+    def has_picture(self, layers: list[bytes]) -> bool:
+        """Whether the layers at hand show a picture."""
+        return len(layers) > self.label_layers + 1
 
     @staticmethod
     def network_state(layers: list[bytes]) -> int:

@@ -9,6 +9,8 @@ from somacast.errors import SomacastError
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.rig import Rig, body_joint_weights
 from somacast.systems.aflsc.live.motion import load_motion
+from somacast.systems.aflsc.picture_layer.codes import read_codes
+from somacast.systems.aflsc.picture_layer.show import Shown
 from somacast.systems.aflsc.receiver.assemble import skinned_mesh
 from somacast.systems.aflsc.receiver.decoder import Decoder
 from somacast.systems.spec import LivePose
@@ -19,12 +21,17 @@ class AflscBody:
     """A `systems.spec.LiveBody` with a rig; payload None: nobody has told who it is, the mixture prior says."""
 
     def __init__(self, decoder: Decoder, payload: Payload | None):
-        if payload is None:
-            vocabulary = decoder.space.vocabulary
-            symbols = np.full((len(vocabulary.labels), vocabulary.levels), -1, np.int16)
-        else:
+        vocabulary, codes = decoder.space.vocabulary, None
+        symbols = np.full((len(vocabulary.labels), vocabulary.levels), -1, np.int16)
+        if payload is not None:
             symbols = decoder.codec.symbols(payload.layers, payload.announced)
-        state, color, offset = decoder.restore(symbols)
+            behind = payload.layers[decoder.codec.label_layers :]
+            if len(behind) > 1:
+                sent = decoder.space.state(vocabulary.dequantise(symbols[None])[0][0])
+                shown = Shown.of(sent, decoder.space, behind)
+                if shown.picture is not None:
+                    codes = read_codes(decoder.space, sent, shown.canvas, shown.picture)
+        state, color, offset = decoder.restore(symbols, codes)
         state.rotations = np.array(TPOSE)
         body = load_body()
         joints = body.joints(body.rest(state.shape)[1], state.rotations)

@@ -44,10 +44,12 @@ class AflscFrameCoder:
 
     def missing(self, payload: Payload | None) -> dict[str, int]:
         """Labels of who it is that have not come, by group; the mixture prior stands in for them."""
-        vocabulary = self.motion.space.vocabulary
+        vocabulary, codec = self.motion.space.vocabulary, load_tables().codec
         lacking = np.ones(len(vocabulary.labels), bool)
         if payload is not None:
-            lacking = load_tables().codec.symbols(payload.layers, payload.announced)[:, 0] < 0
+            lacking = codec.symbols(payload.layers, payload.announced)[:, 0] < 0
+            if codec.has_picture(payload.layers):  # it tells them better
+                lacking &= ~codec.redundant
         lacking[self.motion.columns] = False  # they come with the motion
         counts = {group: int(lacking[vocabulary.group_indices(group)].sum()) for group in vocabulary.groups}
         return {group: count for group, count in counts.items() if count}

@@ -2,10 +2,12 @@
 
 picture -> Tracker.look -> values of the labels that move (each frame)
                    .learn -> who it is: running means of the other labels (now and then) -> layers
+                   .worth, .still -> who it is with the picture of the frame that shows it best -> layers
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +17,7 @@ from somacast.capture.cropping import SquareBox
 from somacast.capture.detector import NO_PERSON, find_people
 from somacast.errors import SomacastError
 from somacast.systems.aflsc.live.motion import MotionSpace, load_motion
+from somacast.systems.aflsc.live.worth import worth_of
 from somacast.systems.aflsc.sender.encoder import Encoder
 from somacast.systems.aflsc.sender.look import Look, closer_box
 from somacast.systems.aflsc.sender.rendered_body import WeakCamera
@@ -165,6 +168,13 @@ class Tracker:
     def learn(self, seen: Seen, time_s: float) -> Encoded:
         """Take a frame into account for who it is: layers of all labels, at running means, in this frame's pose."""
         values, share = self.encoder.appearance(seen.frame, seen.look, seen.values, seen.camera)
+        self._note(seen, values, share, time_s)
+        known = self._known(values)
+        known[self.motion.columns] = seen.moving
+        return Encoded(self.encoder.codec.layers(self.space.vocabulary.quantise(known[None])[0]))
+
+    def _note(self, seen: Seen, values: np.ndarray, share: float, time_s: float) -> None:
+        """Running means and votes of who it is."""
         gap = 0.0 if self._learnt_s is None else max(time_s - self._learnt_s, 0.0)
         self._learnt_s = time_s
         weight = max(seen.confidence, 1e-3) * max(share, 0.05)
@@ -172,13 +182,33 @@ class Tracker:
         rows = self.motion.resting
         self._weight[rows] += weight
         self._mean[rows] += weight / self._weight[rows] * (values[rows] - self._mean[rows])
-        out = values.copy()
-        out[rows] = self._mean[rows]
         for index in rows:
             if self.space.vocabulary.labels[index].kind == "class":
                 self._votes[index] *= np.exp(-gap / REMEMBERED_S)
                 self._votes[index][round(float(values[index]))] += weight
+
+    def _known(self, values: np.ndarray) -> np.ndarray:
+        """Values of all labels [L] with those of who it is as they are known by now."""
+        out, rows = values.copy(), self.motion.resting
+        if self._learnt_s is None:
+            return out
+        out[rows] = self._mean[rows]
+        for index in rows:
+            if self.space.vocabulary.labels[index].kind == "class":
                 out[index] = int(self._votes[index].argmax())
-        out[self.motion.columns] = seen.moving
-        symbols = self.space.vocabulary.quantise(out[None])[0]
-        return Encoded(self.encoder.codec.layers(symbols))
+        return out
+
+    def worth(self, seen: Seen) -> float:
+        """See `systems.spec.PicturingTracker`."""
+        return worth_of(self.space, seen.frame, seen.look, seen.values)
+
+    def still(self, seen: Seen) -> Callable[[int], Encoded | None]:
+        """See `systems.spec.PicturingTracker`."""
+        values, encoder = self._known(seen.values), self.encoder
+        symbols = self.space.vocabulary.quantise(values[None])[0]
+
+        def make(budget_bytes: int) -> Encoded | None:
+            layers = encoder.pictured(seen.frame, seen.look, values, symbols, budget_bytes, 0)
+            return None if layers is None else Encoded(layers)
+
+        return make

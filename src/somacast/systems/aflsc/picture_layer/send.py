@@ -14,6 +14,7 @@ from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.picture_layer.canvas import CANVAS_PX, Canvas, body_mesh, grid_places, sample
 from somacast.systems.aflsc.picture_layer.coding import best_picture
+from somacast.systems.aflsc.picture_layer.cutout import surely_person
 from somacast.systems.aflsc.picture_layer.fit import FIT_PX, fit_warp
 from somacast.systems.aflsc.picture_layer.warp import Warp
 from somacast.systems.aflsc.receiver.assemble import pelvis_place, skinned_mesh
@@ -21,8 +22,7 @@ from somacast.systems.aflsc.sender.look import Look
 from somacast.types import Frame, Mesh
 
 CROP_PX = 512  # side of the crop that it is cut from: a finer one than the canvas
-EDGE = 0.006  # what is not believed along the silhouette, as a share of the canvas' height
-_CARRIED = (0.3, 1.0, 4.0, 16.0)  # how far colours are carried on beyond the person, in hundredths of that
+_CARRIED = (0.3, 1.0, 4.0, 16.0)  # how far colours are carried on beyond the person, in hundredths of the height
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ def picture_on_canvas(
     width = max(round(CANVAS_PX * canvas.aspect), 16)
     places = grid_places(width, CANVAS_PX)
     pixels = in_crop(places + warp.moves(places, canvas.aspect))
-    picture, silhouette = sample(crop, pixels), sample(mask, pixels) > 0.5
+    picture, inside = sample(crop, pixels), sample(mask, pixels)
     known = space.state(values)
     colored = skinned_mesh(sent, *space.appearance.chart_maps(known.codes))
     base = render_camera(Mesh(mesh.vertices, mesh.faces, colored.colors), canvas.camera(width, CANVAS_PX))
-    unlit = without_light(picture, silhouette & base.mask, base)
-    sure = ~grown(~silhouette, max(1, round(EDGE * CANVAS_PX)))
+    sure = surely_person(picture, inside)
+    unlit = without_light(picture, (inside > 0.5) & base.mask, base)
     filled, found = carried_on(unlit, sure, CANVAS_PX / 100, _CARRIED)
     if found.any():
         filled[~found] = filled[found].mean(0)
