@@ -198,6 +198,9 @@ def test_files_that_no_option_names_are_looked_at_too(prog, tmp_path):
     values = {name: tmp_path / a_name(place) if isinstance(place, Written) else tmp_path}
     if prog == "somacast encode":
         values |= {"people": "all", "image": Path("synthetic:walking")}
+    if prog == "somacast decode":
+        values |= {"file": tmp_path / "same.soma", "out": tmp_path / "same.obj"}
+        values["file"].write_bytes(b"x")
     plain = made(config, **values)
     assert plain.more_written
     check_paths(plain)

@@ -27,6 +27,7 @@ from somacast.viewer.messages import (
     Pose,
     Rendered,
     Status,
+    Texture,
     Want,
     Welcome,
     clean_status,
@@ -54,6 +55,7 @@ def test_messages_come_back_as_they_went():
         Picture(JPEG),
         Picture(b""),
         Part(1, 2, 9, b"abc"),
+        Texture(9, JPEG),
     ):
         assert decode_server(message.encode()) == message
     for message in (Hello(), Hello(9, 1), Rendered(2**32 - 1, 1.7e12), Want(1)):
@@ -150,6 +152,37 @@ def test_newer_replaces_older_even_on_its_way():
     assert len(transfers) == 1 and first.transfer not in transfers
 
 
+def kinds(subscription) -> list[str]:
+    """What a page gets until there is no more, long messages by the kind that is in their parts."""
+    found, joined = [], b""
+    while messages := subscription.take():
+        for message in map(decode_server, messages):
+            if isinstance(message, Part):
+                joined = message.data if not message.offset else joined + message.data
+                if len(joined) < message.total:
+                    continue
+                message = decode_server(joined)
+            found.append(f"{type(message).__name__} {getattr(message, 'version', '')}".strip())
+    return found
+
+
+@pytest.mark.parametrize("part_bytes", [1024, 1 << 20])
+def test_a_texture_follows_its_person_and_goes_with_them(part_bytes):
+    feed = PersonFeed()
+    early = feed.subscribe(lambda: None, part_bytes)
+    feed.set_person(GLB, 1)
+    feed.set_texture(JPEG + bytes(5000), 1)
+    feed.set_texture(JPEG + bytes(9000), 1)  # takes the place of one that has not been taken
+    assert kinds(early) == ["Person 1", "Texture 1"]
+    late = feed.subscribe(lambda: None, part_bytes)
+    assert kinds(late) == ["Person 1", "Texture 1"]
+    feed.set_texture(JPEG + bytes(7000), 1)
+    early.take()  # on its way
+    feed.set_person(GLB, 2)
+    assert kinds(early)[-1] == "Person 2" and kinds(late) == ["Person 2"]
+    assert kinds(feed.subscribe(lambda: None, part_bytes)) == ["Person 2"]
+
+
 def test_pictures_come_only_where_they_are_wanted():
     feed = PersonFeed()
     feed.set_picture(JPEG)
@@ -167,6 +200,9 @@ def test_the_feed_refuses_what_is_none():
         lambda: feed.set_person(b"GIF89a", 1),
         lambda: feed.set_person(GLB, -1),
         lambda: feed.set_picture(b"GIF89a"),
+        lambda: feed.set_texture(b"GIF89a", 1),
+        lambda: feed.set_texture(JPEG, 2**32),
+        lambda: feed.set_texture(JPEG + bytes(messages.MAX_TEXTURE_BYTES), 1),
         lambda: feed.set_pose(float("nan"), STILL, np.zeros(3), 0),
         lambda: feed.set_pose(0.0, STILL * 0, np.zeros(3), 0),
         lambda: feed.set_pose(0.0, STILL, np.full(3, np.inf), 0),

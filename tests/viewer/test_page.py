@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from somacast.formats.texture import encode_image
+from somacast.geometry.rig import translated
 from somacast.viewer.feed import PersonFeed
 from somacast.viewer.server import ViewerServer
 from support.network import chromium
 from support.network.walking_demo import Walk, WalkingDemo, synthetic_rig
+from support.texture_cases import body_texture, textured_rig
 
 pytest.importorskip("websockets")
 pytest.importorskip("uvicorn")
@@ -181,6 +185,45 @@ def comes_back(page, server, feed) -> None:
         frames = page.value("somacast.frames")
         page.wait(f"somacast.link === 'open' && somacast.frames > {frames + 3}", 10)
         page.wait("document.getElementById('inset').hidden")  # this server gives no pictures
+
+
+def test_a_texture_is_shown_and_another_takes_its_place(page):
+    rig = textured_rig()
+    rig = translated(replace(rig, mesh=replace(rig.mesh, texture=body_texture(colored("red")))), -rig.joints[0])
+    feed = PersonFeed()
+    demo = WalkingDemo(feed, rig, Walk.made(1)).start()
+    with ViewerServer(feed, token=TOKEN) as server:
+        try:
+            for quality in (3, 2):  # skinned by the processor and by the graphics card
+                feed.set_texture(encode_image(colored("red")), 1)
+                page.size(480, 360)
+                page.open(server.url.replace("/#", f"/?quality={quality}#"))
+                page.wait("window.somacast?.person === 1 && somacast.frames > 2 && somacast.textures === 1", 20)
+                assert is_seen(page, 0), "the person is not red"
+                feed.set_texture(encode_image(colored("blue", 256)), 1)  # of another size, too
+                page.wait("somacast.textures === 2")
+                assert is_seen(page, 2), "the new texture is not shown"
+                feed.set_texture(b"\xff\xd8 damaged", 1)
+                feed.set_texture(encode_image(colored("red")), 7)  # of somebody who is not there
+                time.sleep(0.5)
+                assert page.value("[somacast.textures, somacast.person, somacast.notes.length]") == [2, 1, 0]
+                assert is_seen(page, 2)
+        finally:
+            demo.close()
+    assert [line for line in page.console if bad(line)] == []
+
+
+def colored(name: str, size_px: int = 128) -> np.ndarray:
+    return np.asarray(Image.new("RGB", (size_px, size_px), name))
+
+
+def is_seen(page, channel: int) -> bool:
+    """Whether the person is of one colour, and lit."""
+    frames = page.value("somacast.frames")
+    page.wait(f"somacast.frames > {frames + 1}")
+    seen = pixels(page)
+    body = seen[seen.max(2) - seen.min(2) > 100]
+    return len(body) > 2000 and (body.argmax(1) == channel).mean() > 0.99 and np.ptp(body[:, channel]) > 60
 
 
 def test_other_ways_in(page, rig):

@@ -33,7 +33,10 @@ def test_pages_and_their_headers(served):
                 r"http://www\.w3\.org\S*", "", answer.text[:3000]
             )
             policy = answer.headers["content-security-policy"]
-            assert "default-src 'none'" in policy and "unsafe" not in policy and "server" not in answer.headers
+            assert "default-src 'none'" in policy and "unsafe" not in policy and "*" not in policy
+            assert (
+                "img-src 'self' blob:;" in policy and "script-src 'self';" in policy and "server" not in answer.headers
+            )
             again = web.get("/" + path, headers={"if-none-match": answer.headers["etag"]})
             assert again.status_code == 304
         for path in ("/nothing", "/static/index.html", "/..%2fserver.py", "/three.LICENSE", "/a/b"):

@@ -84,7 +84,7 @@ def _placeholder(kind: Any) -> str:
     if kind is bool:
         return ""
     if get_origin(kind) is Literal:
-        return f"{{{','.join(get_args(kind))}}}"
+        return f"{{{','.join(map(str, get_args(kind)))}}}"
     if get_origin(kind) is tuple:
         return f"{_placeholder(get_args(kind)[0])} ..."
     return PLACEHOLDERS[kind]

@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from somacast.cli.common import milliseconds, read_file, show_notes
+from somacast.cli.streams import stands_for_stream
 from somacast.errors import SomacastError
 from somacast.extras import require
-from somacast.formats.export import Export, Origin, Units, VrmTerms, VrmUsers, VrmVersion
-from somacast.options import Device, Existing, Written, check_positive
+from somacast.formats.export import Export, ImageKind, Origin, TexturePx, Units, VrmTerms, VrmUsers, VrmVersion
+from somacast.options import Device, Existing, Written, check_positive, is_stream
 
 Format = Literal["glb", "ply", "obj", "bvh", "vrm", "mp4", "webm"]
 STILL_SUFFIXES = (".glb", ".ply", ".obj", ".bvh", ".vrm")
@@ -56,6 +57,10 @@ class Arguments:
     """where a person stands: on the ground at y = 0, or with the pelvis at the origin"""
     units: Units = "m"
     """unit of length in .bvh, .ply and .obj"""
+    texture: TexturePx | None = None
+    """side of the person's texture in texels; 1024 if not given"""
+    texture_format: ImageKind | None = None
+    """how the texture is kept in .glb, .vrm and beside .obj; jpeg if not given"""
     vrm_author: str = ""
     """whose avatar a .vrm is"""
     vrm_users: VrmUsers = "only-author"
@@ -83,7 +88,15 @@ class Arguments:
     def export(self) -> Export:
         """The choices about files of other programs."""
         terms = VrmTerms(self.vrm_author, self.vrm_users, self.vrm_license, self.vrm_version)
-        return Export(self.origin, self.units, terms)
+        # A file cannot stand beside another on a stream.
+        return Export(self.origin, self.units, terms, self.texture, self.texture_format, stands_for_stream(self.out))
+
+    @property
+    def more_written(self) -> list[Path]:
+        """Files beside the one that is named."""
+        if not str(self.out).lower().endswith(".obj") or is_stream(self.out) or self.file.is_dir():
+            return []
+        return self.export.beside(self.out)
 
 
 @dataclass(frozen=True)
@@ -119,6 +132,7 @@ def _group(arguments: Arguments) -> int:
 
     files = (arguments.file, *arguments.others)
     check_output(arguments.out, (".glb", ".ply", ".obj"))
+    arguments.export.check(arguments.out)
     for name in ("rig", "preview", "report", "workers", "overwrite"):
         if getattr(arguments, name):
             raise SomacastError(f"--{name} is for one file; expected none for {len(files)}")
@@ -128,12 +142,12 @@ def _group(arguments: Arguments) -> int:
         if is_video(data):
             raise SomacastError(f"{path}: is a video; expected people of one picture")
         try:
-            result = _receiver(arguments.device).decode(data)
+            result = _receiver(arguments.device, arguments.texture).decode(data)
         except SomacastError as fault:
             raise type(fault)(f"{path}: {fault}") from fault
         name = f"{path.stem} ({number})" if path.stem in people else path.stem
         people[name] = result.human
-        notes += [f"{path.stem}: {note}" for note in result.notes]
+        notes += [*(f"{path.stem}: {note}" for note in result.notes), *_lost(arguments, result.human.mesh)]
     save_people(people, arguments.out, arguments.export)
     show_notes(notes)
     print(f"{arguments.out}: {len(people)} people")
@@ -187,25 +201,41 @@ def decode(arguments: Arguments) -> Decoded:
     if arguments.out.suffix.lower() in VIDEO_SUFFIXES:
         expected = ", ".join(STILL_SUFFIXES)
         raise SomacastError(f"{arguments.out}: {arguments.file} holds one picture; expected one of {expected}")
-    result = _receiver(arguments.device).decode(data)
+    receiver = _receiver(arguments.device, arguments.texture)
+    result = receiver.decode(data)
     mesh = result.mesh()
-    notes = _write_still(arguments, _receiver(arguments.device), result)
+    notes = [*_write_still(arguments, receiver, result), *_lost(arguments, mesh)]
     if arguments.preview:
         from somacast.files import write_atomically
         from somacast.geometry.preview import encode_png, turntable
 
         write_atomically(arguments.preview, encode_png(turntable(mesh)))
-    size = f"{len(mesh.vertices):,} vertices, {len(mesh.faces):,} triangles"
+    size = f"{len(mesh.vertices):,} vertices, {len(mesh.faces):,} triangles{_of_texture(mesh)}"
     times = ", ".join(f"{stage} {milliseconds(seconds)}" for stage, seconds in result.stage_times_s.items())
     return Decoded([*result.notes, *notes], f"{arguments.out}: {size} from {len(data)} bytes ({times})")
 
 
 @lru_cache(maxsize=1)
-def _receiver(device: str) -> Any:
+def _receiver(device: str, texture_px: int | None) -> Any:
     """The receiver with its decoders; a worker has many files for it."""
     from somacast.pipeline.still.receiver import Receiver
 
-    return Receiver(device)
+    return Receiver(device, texture_px=texture_px)
+
+
+def _of_texture(mesh: Any) -> str:
+    """Of the line about what was written."""
+    if mesh is None or mesh.texture is None:
+        return ""
+    height, width = mesh.texture.image.shape[:2]
+    return f", texture of {width} x {height}"
+
+
+def _lost(arguments: Arguments, mesh: Any) -> list[str]:
+    """What a file on a stream cannot hold."""
+    if mesh is None or mesh.texture is None or not arguments.export.alone or arguments.out.suffix.lower() != ".obj":
+        return []
+    return [f"{arguments.out} takes one file, and an .obj has its texture beside it: it has colours at its vertices"]
 
 
 def _write_still(arguments: Arguments, receiver: Any, result: Any) -> list[str]:
@@ -220,7 +250,7 @@ def _write_still(arguments: Arguments, receiver: Any, result: Any) -> list[str]:
         from somacast.formats.vrm import encode_vrm
 
         rig, notes = receiver.rig(result)
-        write_atomically(out, encode_vrm(rig, out.stem, arguments.export.vrm))
+        write_atomically(out, encode_vrm(rig, out.stem, arguments.export.vrm, arguments.export.picture))
     else:
         from somacast.formats.people import save_person
 
@@ -238,7 +268,7 @@ def _video(arguments: Arguments, data: bytes) -> Decoded:
 
     start = time.perf_counter()
     video = read_video(data)
-    system = registry.get(video.system)
+    system = registry.get(video.system).textured(arguments.texture)
     decoder = system.decoder(arguments.device)
     notes = write_video_person(video, system, decoder, arguments.out, arguments.preview, arguments.export)
     seconds, frames = video.end_s, len(video.times_s)

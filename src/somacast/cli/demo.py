@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from somacast.cli.common import milliseconds, show_notes
+from somacast.formats.export import TexturePx
 from somacast.options import Device, Existing, Made, SystemName
 from somacast.systems.registry import DEFAULT
 
@@ -26,6 +27,8 @@ class Arguments:
     """folder for the results, made if needed"""
     system: SystemName = DEFAULT
     """which system sends the person"""
+    texture: TexturePx | None = None
+    """side of the person's texture in texels; 1024 if not given"""
     device: Device = "cpu"
 
     @property
@@ -39,7 +42,7 @@ def run(arguments: Arguments) -> int:
     """Run, print."""
     from somacast.pipeline.still.demo import run_demo
 
-    show(run_demo(arguments.image, arguments.out, arguments.device, arguments.system))
+    show(run_demo(arguments.image, arguments.out, arguments.device, arguments.system, arguments.texture))
     return 0
 
 

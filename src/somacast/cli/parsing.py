@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import tyro
@@ -72,11 +72,16 @@ def _line(event: Any, words: Sequence[str]) -> str:
         what = "unrecognized options" if event.tokens[0].startswith("-") else "unexpected arguments"
         return f"{what}: {' '.join(event.tokens)}"
     if kind == "InvalidChoice":
-        return f"{_flag(event.argument)} {event.value}: expected one of {', '.join(event.choices)}"
+        return f"{_flag(event.argument)} {event.value}: expected one of {', '.join(_in_order(event.choices))}"
     if kind in ("BadValue", "InstantiationFailure") and event.argument is not None:
         given = " ".join([_flag(event.argument), *_values(words, event.argument.lowered.name_or_flags)])
         return f"{given}: expected {event.argument.lowered.metavar or 'no value'}"
     return ""
+
+
+def _in_order(choices: Iterable[str]) -> list[str]:
+    """Choices with numbers by size; None is no word to be given."""
+    return sorted((c for c in choices if c != "None"), key=lambda c: (int(c) if c.isdigit() else 0, c))
 
 
 def _flag(argument: Any) -> str:

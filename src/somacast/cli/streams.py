@@ -173,6 +173,11 @@ def standing_in(config: C) -> Iterator[C]:
             _give(path, stream)
 
 
+def stands_for_stream(path: Path) -> bool:
+    """Whether a path is that of a file which stands for a stream."""
+    return str(path) in _stand_ins
+
+
 def _suffix_of(config: Any, place: Written, value: Path) -> str:
     """Of the file that is to be written to a stream."""
     if not place.stream:

@@ -33,18 +33,28 @@ class VrmTerms:
 class Export:
     """origin: the ground below the pelvis (of a video: of its first frame), or the pelvis itself; units: lengths in
     .bvh, .ply and .obj; vrm: of an avatar; texture_px: side of the texture that the decoder is asked for, None: what it
-    takes by itself; image: how the picture of a texture is kept, JPEG if nothing is asked for."""
+    takes by itself; image: how the picture of a texture is kept, JPEG if nothing is asked for; alone: no files can lie
+    beside an .obj, so that it has colours at its vertices instead."""
 
     origin: Origin = "ground"
     units: Units = "m"
     vrm: VrmTerms = field(default_factory=VrmTerms)
     texture_px: TexturePx | None = None
     image: ImageKind | None = None
+    alone: bool = False
 
     @property
     def picture(self) -> ImageKind:
         """How the picture of a texture is kept."""
         return self.image or "jpeg"
+
+    def beside(self, path: Path) -> list[Path]:
+        """The files that go with one that is written: material and picture of an .obj, which are called so that the
+        photograph that the person was made of, often person.jpg, lies safely beside person.obj."""
+        if path.suffix.lower() != ".obj" or self.alone:
+            return []
+        picture = f"{path.stem}_texture.{'png' if self.picture == 'png' else 'jpg'}"
+        return [path.with_suffix(".mtl"), path.with_name(picture)]
 
     def check(self, path: Path) -> None:
         """SomacastError for a choice that files of this kind do not have."""

@@ -38,7 +38,7 @@ def mesh_suffix(path: str | os.PathLike[str]) -> str:
 def save_mesh(mesh: Mesh, path: str | os.PathLike[str], image: ImageKind = "jpeg") -> int:
     """Write a mesh as the suffix says, wholly or not at all; returns the size in bytes.
 
-    image: how the picture of a texture is kept. An .obj with one has two files beside it (`obj.paths_beside`), all
+    image: how the picture of a texture is kept. An .obj with one has two files beside it (`Export.beside`), all
     three of which are written or none. Raises SomacastError for an unknown suffix, a missing folder, a full disk, or a
     mesh with nothing in it.
     """

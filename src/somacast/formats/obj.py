@@ -2,7 +2,6 @@
 
     person.obj   person.mtl   person_texture.jpg
 
-The picture has a name of its own, since the photograph that somebody was made of often lies beside as person.jpg.
 Reading anybody's is trimesh's.
 """
 
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from somacast.formats.export import ImageKind
+from somacast.formats.export import Export, ImageKind
 from somacast.formats.gltf import GENERATOR
 from somacast.formats.gltf_writer import unit_normals
 from somacast.formats.texture import encode_image, split_at_seams
@@ -35,11 +34,6 @@ def encode_obj(mesh: Mesh) -> bytes:
     return buffer.getvalue().encode()
 
 
-def paths_beside(path: Path, image: ImageKind = "jpeg") -> tuple[Path, Path]:
-    """The material and the picture that go with an OBJ file of somebody with a texture."""
-    return path.with_suffix(".mtl"), path.with_name(f"{path.stem}_texture.{'png' if image == 'png' else 'jpg'}")
-
-
 def textured_obj(mesh: Mesh, path: Path, image: ImageKind = "jpeg") -> dict[Path, bytes]:
     """The three files of a mesh with a texture, by their paths: material and picture first, the OBJ that names them
     last. Vertices stay whole at seams, where only their places in the picture differ, and have normals, without which
@@ -47,7 +41,7 @@ def textured_obj(mesh: Mesh, path: Path, image: ImageKind = "jpeg") -> dict[Path
     assert mesh.texture is not None
     split = split_at_seams(mesh)
     assert split.uv is not None
-    material, picture = paths_beside(path, image)
+    material, picture = Export(image=image).beside(path)
     buffer = io.StringIO()
     buffer.write(f"# {GENERATOR}: metres, y up\nmtllib {material.name}\no person\n")
     np.savetxt(buffer, mesh.vertices, "v %.6f %.6f %.6f")

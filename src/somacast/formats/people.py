@@ -19,7 +19,7 @@ from somacast.formats.bvh import encode_bvh
 from somacast.formats.export import Export, Origin
 from somacast.formats.gltf_writer import encode_glb, encode_people_glb, encode_rigged_glb
 from somacast.formats.meshes import mesh_suffix, save_mesh
-from somacast.formats.texture import join
+from somacast.formats.texture import dense_colors, join
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.rig import Motion, Rig, rig_human, translated
 from somacast.types import Mesh
@@ -51,8 +51,7 @@ def save_person(human: Reconstruction, path: Path, export: Export | None = None,
     elif mesh_suffix(path) == ".glb":
         write_atomically(path, encode_glb(mesh, offset_m, camera_m, export.picture))
     else:
-        vertices = (mesh.vertices + offset_m) * PER_M[export.units]
-        save_mesh(replace(mesh, vertices=vertices.astype(np.float32)), path, export.picture)
+        save_mesh(_as_asked(joined([(mesh, offset_m)], PER_M[export.units]), export), path, export.picture)
 
 
 def save_people(people: Mapping[str, Reconstruction], path: Path, export: Export | None = None) -> None:
@@ -77,7 +76,11 @@ def save_people(people: Mapping[str, Reconstruction], path: Path, export: Export
     if suffix == ".glb":
         write_atomically(path, encode_people_glb(placed, offset_m, export.picture))
     else:
-        save_mesh(joined(placed.values(), PER_M[export.units]), path, export.picture)
+        save_mesh(_as_asked(joined(placed.values(), PER_M[export.units]), export), path, export.picture)
+
+
+def _as_asked(mesh: Mesh, export: Export) -> Mesh:
+    return dense_colors(mesh) if export.alone else mesh
 
 
 def joined(placed: Iterable[tuple[Mesh, np.ndarray]], per_m: float = 1.0) -> Mesh:

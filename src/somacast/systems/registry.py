@@ -6,7 +6,7 @@ A name is a folder systems/NAME or systems/baselines/NAME with a spec.py, or an 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -41,6 +41,15 @@ class System:
         """The receiver's half, loaded; SomacastError if a package it needs is not installed."""
         self.check_packages()
         return self.spec.decoder(self.config, device)
+
+    def textured(self, texture_px: int | None) -> System:
+        """The same with textures of so many texels a side, None: of the size it takes by itself; SomacastError for a
+        size that it does not have, and for a system whose people have no textures."""
+        if texture_px is None:
+            return self
+        if self.spec.textured is None:
+            raise SomacastError(f"system {self.name}: its people have no texture; expected none of {texture_px} texels")
+        return replace(self, config=self.spec.textured(self.config, texture_px))
 
     @property
     def live(self) -> LiveSpec:

@@ -276,8 +276,9 @@ class SystemSpec:
     weights_digest(): three bytes that name the weights its layers need; describe: a payload as tables for `info`
     ({"groups": [...], "labels": [...]}, see pipeline/still/inspect.py), without networks; requires: packages of extras
     it cannot run without, and for what; everyday: what anybody would use instead, shown beside others by the demo;
-    live; trainers: by stage, the first is what `train NAME` runs; studies: what it measures of its own parts, for
-    `bench study NAME STUDY`.
+    textured: a configuration and a side in texels to the configuration whose people have textures of that side, None
+    for a system whose people have none of a chosen size; live; trainers: by stage, the first is what `train NAME` runs;
+    studies: what it measures of its own parts, for `bench study NAME STUDY`.
     """
 
     name: str
@@ -292,6 +293,7 @@ class SystemSpec:
     variants: Mapping[str, Any] = field(default_factory=dict)
     requires: Mapping[str, str] = field(default_factory=dict)
     everyday: bool = False
+    textured: Callable[[Any, int], Any] | None = None
     live: LiveSpec | None = None
     trainers: Mapping[str, Trainer] = field(default_factory=dict)
     studies: Mapping[str, Study] = field(default_factory=dict)

@@ -1,10 +1,12 @@
 """What the viewer shows, newest only: the receiver puts in, every page takes out at its own pace.
 
-    set_person, set_pose, set_status, set_picture --> PersonFeed --> Subscription.take() --> bytes for one page
+    set_person, set_texture, set_pose, set_status, set_picture
+        --> PersonFeed --> Subscription.take() --> bytes for one page
 
 Putting in never waits for a page. A newer person, status or picture replaces one that has not been taken yet; poses
 that came in one burst (a batch of frames in one datagram) are kept together, but once a page is late it gets the newest
-only. Long messages go out in parts with poses in between, and a newer person ends the transfer of an older one.
+only. Long messages go out in parts with poses in between, and a newer person ends the transfer of an older one and of
+its texture.
 """
 
 from __future__ import annotations
@@ -25,18 +27,21 @@ from somacast.errors import SomacastError
 from somacast.viewer.messages import (
     MAX_PERSON_BYTES,
     MAX_PICTURE_BYTES,
+    MAX_TEXTURE_BYTES,
     PART_HEAD_BYTES,
     Part,
     Person,
     Picture,
     Pose,
     Status,
+    Texture,
     clean_status,
 )
 
 BURST_S = 0.05  # poses that waited longer are stale unless they are the newest
 MAX_BURST = 16
 U32 = 1 << 32
+_LONG = ("person", "texture", "picture")  # in this order
 
 
 class PersonFeed:
@@ -68,6 +73,17 @@ class PersonFeed:
         if not 0 <= version < U32:
             raise SomacastError(f"person version: expected 0 to {U32 - 1}, got {version}")
         self._put("person", Person(version, bytes(glb)).encode())
+
+    def set_texture(self, jpeg: bytes, version: int) -> None:
+        """Another picture for the texture of the person who was given under that version; who comes later gets it too.
+
+        Raises SomacastError for what is no JPEG or longer than MAX_TEXTURE_BYTES.
+        """
+        if jpeg[:2] != b"\xff\xd8" or len(jpeg) > MAX_TEXTURE_BYTES:
+            raise SomacastError(f"texture: expected a JPEG of up to {MAX_TEXTURE_BYTES} bytes, got {len(jpeg)} bytes")
+        if not 0 <= version < U32:
+            raise SomacastError(f"texture: expected a version from 0 to {U32 - 1}, got {version}")
+        self._put("texture", Texture(version, bytes(jpeg)).encode())
 
     def set_pose(self, time_s: float, rotations_local: np.ndarray, pelvis_m: np.ndarray, frame: int) -> None:
         """A pose: time_s of the sender's clock, which the page plays by; rotations_local [21, 4] quaternions x y z w,
@@ -124,6 +140,8 @@ class PersonFeed:
 
     def _put(self, kind: str, data: bytes) -> None:
         with self._lock:
+            if kind == "person":
+                self._latest.pop("texture", None)  # was the one before's
             self._latest[kind] = data
             subscriptions = list(self._subscriptions)
             for subscription in subscriptions:
@@ -168,11 +186,11 @@ class Subscription:
             return out
 
     def _next_long(self) -> bytes | None:
-        """The next part of the person or the picture, whole if it fits into one message."""
-        if self._transfer and self._transfer[0] == "person" and "person" in self._waiting:
+        """The next part of the person, their texture or the picture, whole if it fits into one message."""
+        if self._transfer and self._transfer[0] in ("person", "texture") and "person" in self._waiting:
             self._transfer = None  # superseded on its way
         if self._transfer is None:
-            kinds = ("person", "picture") if self.pictures else ("person",)
+            kinds = _LONG if self.pictures else _LONG[:-1]
             kind = next((kind for kind in kinds if kind in self._waiting), None)
             if kind is None:
                 return None
@@ -193,4 +211,6 @@ class Subscription:
             if kind == "pose":
                 self._poses.append((time.monotonic(), data))
             else:
+                if kind == "person":
+                    self._waiting.pop("texture", None)
                 self._waiting[kind] = data

@@ -72,10 +72,12 @@ def offered_token(subprotocols: Iterable[str]) -> str | None:
 
 
 def answer_headers(host: str | None) -> Mapping[str, str]:
-    """Headers of every answer. host: a Host header that passed `host_allowed`; old Safari needs ws: spelled out."""
+    """Headers of every answer. host: a Host header that passed `host_allowed`; old Safari needs ws: spelled out. blob:
+    is what the page has made itself: the picture inside of a person's file."""
     sockets = f" ws://{host} wss://{host}" if host else ""
     policy = (
-        f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'{sockets}; "
+        f"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+        f"connect-src 'self' blob:{sockets}; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     return {

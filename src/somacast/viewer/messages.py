@@ -9,7 +9,8 @@ From the server
 | 3 | Pose | 196 | 0 u8 x3, frame u32, time_s f64, pelvis_m f32 x3, turns i16 x84 (21 quaternions x y z w times 32767) |
 | 4 | Status | 4 + n | 0 u8 x3, a JSON object of the keys of STATUS_KEYS |
 | 5 | Picture | 4 + n | 0 u8 x3, a JPEG; none: no picture any more |
-| 6 | Part | 16 + n | 0 u8 x3, transfer u32, offset u32, total u32, a piece of a message above |
+| 6 | Part | 16 + n | 0 u8 x3, transfer u32, offset u32, total u32, a piece of a message of this table |
+| 7 | Texture | 8 + n | 0 u8 x3, version u32, a JPEG: takes the place of the picture on the person of that version |
 
 From the page
 
@@ -40,10 +41,11 @@ from somacast.body.skeleton import JOINT_COUNT
 from somacast.checks import check_array
 from somacast.errors import BitstreamError, SomacastError
 
-VERSION = 1
+VERSION = 2
 PICTURES = 1  # flag: allowed (server), wanted (page)
 MAX_PERSON_BYTES = 64 << 20
 MAX_PICTURE_BYTES = 1 << 20
+MAX_TEXTURE_BYTES = 8 << 20
 MAX_STATUS_BYTES = 8 << 10
 MAX_PAGE_MESSAGE_BYTES = 16  # nothing longer comes from a page
 PART_HEAD_BYTES = 16
@@ -176,6 +178,20 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Texture:
+    """Another picture, as JPEG, for the texture of the person of that version: vertices and their places in the picture
+    are those that came with the person, and stay. It is passed over for any other person, and for one without texture.
+    """
+
+    version: int
+    jpeg: bytes
+
+    def encode(self) -> bytes:
+        """8 bytes and the file."""
+        return struct.pack("<B3xI", 7, self.version) + self.jpeg
+
+
+@dataclass(frozen=True)
 class Hello:
     """The page's first message."""
 
@@ -210,7 +226,7 @@ class Want:
         return struct.pack("<BxBx", 131, self.flags)
 
 
-ServerMessage = Welcome | Person | Pose | Status | Picture | Part
+ServerMessage = Welcome | Person | Pose | Status | Picture | Part | Texture
 PageMessage = Hello | Rendered | Want
 
 
@@ -256,4 +272,6 @@ def decode_server(data: bytes) -> ServerMessage:
         if offset + size - PART_HEAD_BYTES > total or total > 8 + MAX_PERSON_BYTES:
             raise BitstreamError(f"part: expected a piece of {total} bytes, got one that ends beyond")
         return Part(transfer, offset, total, data[PART_HEAD_BYTES:])
-    raise BitstreamError(f"server: expected one message of kind 1 to 6, got {size} bytes of kind {kind}")
+    if kind == 7 and 8 <= size <= 8 + MAX_TEXTURE_BYTES:
+        return Texture(struct.unpack_from("<I", data, 4)[0], data[8:])
+    raise BitstreamError(f"server: expected one message of kind 1 to 7, got {size} bytes of kind {kind}")

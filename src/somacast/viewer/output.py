@@ -13,15 +13,30 @@ from somacast.bitstream.packets import TICK_SPAN, TICKS_PER_S
 from somacast.body.rotations import matrix_to_quaternion
 from somacast.body.skeleton import local_rotations
 from somacast.formats.gltf_writer import encode_glb, encode_rigged_glb
+from somacast.formats.texture import encode_image
 from somacast.geometry.reconstruction import Reconstruction
-from somacast.geometry.rig import posed, still_rig
+from somacast.geometry.rig import Rig, posed, still_rig
 from somacast.pipeline.video.floor import Floor
 from somacast.systems.spec import LiveBody, LivePose
 from somacast.types import Payload
 from somacast.viewer.feed import PersonFeed
 
+TEXTURE_QUALITY = 85  # of a JPEG for a page, which gets another whenever a better look comes
 WHOLE_PERSON_S = 0.1  # between whole people, of a system that makes each frame anew
 _WRAP_S = TICK_SPAN / TICKS_PER_S
+
+
+def picture_alone(before: Rig | None, after: Rig | None) -> np.ndarray | None:
+    """The image of the second rig's texture, if nothing else of it differs from the first; else None."""
+    if before is None or after is None or before.mesh.texture is None or after.mesh.texture is None:
+        return None
+    pairs = [
+        (before.mesh.vertices, after.mesh.vertices), (before.mesh.faces, after.mesh.faces),
+        (before.mesh.texture.corners, after.mesh.texture.corners), (before.joints, after.joints),
+        (before.rotations, after.rotations), (before.weights, after.weights),
+    ]  # fmt: skip
+    same = all(one is other or np.array_equal(one, other) for one, other in pairs)
+    return after.mesh.texture.image if same else None
 
 
 class ViewerOutput:
@@ -40,9 +55,13 @@ class ViewerOutput:
         self._lock = threading.Lock()
 
     def person(self, body: LiveBody, number: int, who: Payload | None = None) -> None:
+        """Pages get a new person, or a new picture alone where only the texture has changed."""
+        picture = picture_alone(self._body.rig if self._body else None, body.rig)
         with self._lock:
-            self._body, self._version = body, self._version + 1
-        if body.rig is not None:
+            self._body, self._version = body, self._version + (picture is None)
+        if picture is not None:
+            self.feed.set_texture(encode_image(picture, quality=TEXTURE_QUALITY), self._version)
+        elif body.rig is not None:
             self.feed.set_person(encode_rigged_glb(body.rig), self._version)
 
     def pose(self, now_s: float, tick: int, values: np.ndarray, pose: LivePose) -> None:

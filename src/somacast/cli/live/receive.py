@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from somacast.cli.live.common import DEFAULT_ADDRESS, StatusLine, host_port, rate_text, stopping, transport_options
+from somacast.formats.export import TexturePx
 from somacast.options import Device, Keys, Maybe, SystemName, Written, check_positive
 from somacast.systems.registry import DEFAULT
 
@@ -49,6 +50,8 @@ class Arguments:
     """end after that long"""
     system: SystemName = DEFAULT
     """which system the sender uses"""
+    texture: TexturePx | None = None
+    """side of the person's texture in texels; 1024 if not given"""
     device: Device = "cpu"
 
     def __post_init__(self) -> None:
@@ -65,7 +68,8 @@ def run(arguments: Arguments) -> int:
 
 
 def receive(arguments: Any, address: str, options: Any, vmc: tuple[str, int] | None, device: str) -> int:
-    """The session of `receive` and `view`; arguments: system, room, view, view_port, show_picture, record, seconds."""
+    """The session of `receive` and `view`; arguments: system, room, view, view_port, show_picture, record, seconds,
+    texture."""
     import contextlib
 
     from somacast.network.transport.open import open_receiver
@@ -74,7 +78,7 @@ def receive(arguments: Any, address: str, options: Any, vmc: tuple[str, int] | N
     from somacast.pipeline.live.sessions import ReceiveSession
     from somacast.systems import registry
 
-    system = registry.get(arguments.system)
+    system = registry.get(arguments.system).textured(arguments.texture)
     with contextlib.ExitStack() as stack:
         transport = stack.enter_context(open_receiver(address, arguments.room, options))
         outputs: list[Any] = []

@@ -14,6 +14,7 @@ import tyro
 from somacast.cli.common import read_file, show_notes
 from somacast.cli.live.common import stopping, transport_options
 from somacast.errors import SomacastError
+from somacast.formats.export import TexturePx
 from somacast.options import Device, Keys, Maybe, SystemName, check_positive
 from somacast.systems.registry import DEFAULT
 
@@ -50,6 +51,8 @@ class Arguments:
     """end after that long"""
     system: SystemName = DEFAULT
     """which system the sender of a live stream uses"""
+    texture: TexturePx | None = None
+    """side of the person's texture in texels; 1024 if not given"""
     device: Device = "cpu"
 
     def __post_init__(self) -> None:
@@ -65,6 +68,7 @@ class _Live:
     view_port: int
     show_picture: bool
     seconds: float | None
+    texture: TexturePx | None
     view: bool = True
     record: Path | None = None
 
@@ -76,12 +80,17 @@ def run(arguments: Arguments) -> int:
         from somacast.cli.live.receive import receive
 
         options = transport_options(arguments.system, arguments.keys, arguments.insecure, False)
-        live = _Live(arguments.system, arguments.room, arguments.port, arguments.show_picture, arguments.seconds)
+        seconds, texture = arguments.seconds, arguments.texture
+        live = _Live(arguments.system, arguments.room, arguments.port, arguments.show_picture, seconds, texture)
         return receive(live, arguments.what, options, None, arguments.device)
     if path.suffix.lower() in MESHES:
+        if arguments.texture is not None:
+            raise SomacastError(
+                f"{path}: --texture {arguments.texture} is for people who are decoded; a mesh has its own"
+            )
         body, values_at = _mesh(path)
     elif path.suffix.lower() == ".soma" or not path.exists():
-        body, values_at = _sent(path, arguments.device)
+        body, values_at = _sent(path, arguments.device, arguments.texture)
     else:
         raise SomacastError(f"{path}: expected a .soma file, a mesh ({', '.join(MESHES)}) or an address HOST:PORT")
     return _serve(arguments, body, values_at)
@@ -110,7 +119,7 @@ def _mesh(path: Path) -> tuple[Any, Values]:
     return _MeshBody(still_rig(load_mesh(path))), lambda time_s: np.zeros(0)
 
 
-def _sent(path: Path, device: str) -> tuple[Any, Values]:
+def _sent(path: Path, device: str, texture_px: int | None) -> tuple[Any, Values]:
     """A .soma picture or video: who it is, and the values at a time. Of several people the first is shown."""
     from somacast.pipeline.still.receiver import open_payload
     from somacast.pipeline.video.animate import own_stretches
@@ -125,7 +134,7 @@ def _sent(path: Path, device: str) -> tuple[Any, Values]:
         video = still_video(*open_payload(data))
     own, notes = own_stretches(video)
     show_notes([*video.notes, *notes])
-    system = registry.get(video.system)
+    system = registry.get(video.system).textured(texture_px)
     body = system.live.body(system.decoder(device), video.people[own[0].person])
 
     def values_at(time_s: float) -> np.ndarray:

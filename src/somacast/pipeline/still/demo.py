@@ -36,10 +36,13 @@ class Baseline:
     remark: str = ""
 
 
-def run_demo(image: Path | None, out: Path, device: str = "cpu", system: str | None = None) -> dict[str, Any]:
+def run_demo(
+    image: Path | None, out: Path, device: str = "cpu", system: str | None = None, texture_px: int | None = None
+) -> dict[str, Any]:
     """Send one person through the whole chain and write everything into the folder `out` (made if needed).
 
-    Writes person.soma, person.glb, contact_sheet.png and, for the built-in person, input.png.
+    Writes person.soma, person.glb, contact_sheet.png and, for the built-in person, input.png. texture_px: side of the
+    texture, None for the system's own.
 
     Returns
     -------
@@ -58,7 +61,7 @@ def run_demo(image: Path | None, out: Path, device: str = "cpu", system: str | N
 
     clock = StageClock()
     with clock.stage("load"):
-        sender, receiver = Sender(system, device), Receiver(device)
+        sender, receiver = Sender(system, device), Receiver(device, texture_px=texture_px)
         receiver.load(sender.system.spec.name)
     sent = sender.encode(capture)
     got = receiver.decode(sent.data)

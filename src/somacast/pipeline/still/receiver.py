@@ -46,10 +46,10 @@ def open_payload(data: bytes) -> tuple[Payload, list[str]]:
 
 class Receiver:
     """Decodes files of any system; decoders are loaded when first met and kept. variants: NAME -> NAME:VARIANT, for
-    decoders in another configuration than the default."""
+    decoders in another configuration than the default; texture_px: side of the textures, None for each system's own."""
 
-    def __init__(self, device: str = "cpu", variants: dict[str, str] | None = None):
-        self.device = device
+    def __init__(self, device: str = "cpu", variants: dict[str, str] | None = None, texture_px: int | None = None):
+        self.device, self.texture_px = device, texture_px
         self._variants = dict(variants or {})
         self._decoders: dict[str, Any] = {}
 
@@ -57,7 +57,7 @@ class Receiver:
         """The loaded decoder of a system."""
         name = self._variants.get(system, system)
         if name not in self._decoders:
-            self._decoders[name] = registry.get(name).decoder(self.device)
+            self._decoders[name] = registry.get(name).textured(self.texture_px).decoder(self.device)
         return self._decoders[name]
 
     def decode(self, data: bytes) -> ReceiverResult:

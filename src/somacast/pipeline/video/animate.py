@@ -213,7 +213,7 @@ def write_video_person(
     elif rig is not None and suffix in (".bvh", ".glb"):
         notes += write_motion(cast, path, export)
     elif rig is not None and suffix == ".vrm":
-        write_atomically(path, encode_vrm(rig, path.stem, export.vrm))
+        write_atomically(path, encode_vrm(rig, path.stem, export.vrm, export.picture))
         notes.append(".vrm holds no motion: the person stands in the T-pose")
     else:
         save_person(first_person(cast), path, export)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from somacast.systems.aflsc.config import VARIANTS, AflscConfig
@@ -68,6 +69,10 @@ def _body(decoder: Decoder, payload: Payload | None) -> AflscBody:
     return AflscBody(decoder, payload)
 
 
+def _textured(config: AflscConfig, texture_px: int) -> AflscConfig:
+    return replace(config, decoder=replace(config.decoder, texture_px=texture_px))
+
+
 SPEC = SystemSpec(
     name="aflsc",
     title="AFLSC",
@@ -79,6 +84,7 @@ SPEC = SystemSpec(
     decoder=_decoder,
     weights_digest=_weights_digest,
     describe=_describe,
+    textured=_textured,
     live=LiveSpec(_tracker, _coder, _body),
     trainers={
         "all": Trainer(f"{_TRAINING}.config:TrainConfig", f"{_TRAINING}.recipe:main", "all networks, from nothing"),

@@ -1,5 +1,6 @@
 // Linear blend skinning and light by the processor, for browsers that draw in software: it does 20,000 vertices in a few
-// milliseconds, where a vertex shader takes thirty times that, and leaves the fragments nothing but a colour.
+// milliseconds, where a vertex shader takes thirty times that, and leaves the fragments nothing but a colour, or one
+// look into the texture.
 
 import { BufferAttribute, BufferGeometry, Matrix4, Mesh, ShaderMaterial } from './three.bundle.js';
 
@@ -16,10 +17,27 @@ const FRAGMENT = `
 varying vec3 shade;
 void main() { gl_FragColor = vec4(shade, 1.0); }`;
 
+const TEXTURED_VERTEX = `
+attribute vec3 tint;
+varying vec3 shade;
+varying vec2 place;
+void main() {
+  shade = tint;
+  place = uv;
+  gl_Position = projectionMatrix * viewMatrix * vec4(position, 1.0);
+}`;
+const TEXTURED_FRAGMENT = `
+uniform sampler2D map;
+varying vec3 shade;
+varying vec2 place;
+void main() { gl_FragColor = linearToOutputTexel(vec4(texture2D(map, place).rgb * shade * shade * 2.0, 1.0)); }`;
+
 const SRGB = Uint8Array.from({ length: LEVELS + 1 }, (_, k) => { // of linear light in [0, 1]
   const x = k / LEVELS;
   return Math.round(255 * (x <= 0.0031308 ? 12.92 * x : 1.055 * x ** (1 / 2.4) - 0.055));
 });
+
+const ROOT = Uint8Array.from({ length: LEVELS + 1 }, (_, k) => Math.round(255 * Math.sqrt(k / LEVELS)));
 
 /** A plain mesh that follows a SkinnedMesh: `update` poses and lights it. */
 export class PlainSkin {
@@ -29,6 +47,7 @@ export class PlainSkin {
     this.count = position.count;
     this.rest = Float32Array.from(position.array);
     this.restNormal = Float32Array.from(normal.array);
+    this.map = skin.material.map;
     this.albedo = color ? Float32Array.from(color.array) : new Float32Array(3 * this.count).fill(0.48);
     this.index = Uint8Array.from(skinIndex.array);
     this.weight = Float32Array.from(skinWeight.array);
@@ -39,7 +58,10 @@ export class PlainSkin {
     geometry.setAttribute('position', this.position);
     geometry.setAttribute('tint', this.tint);
     geometry.setIndex(skin.geometry.index);
-    this.mesh = new Mesh(geometry, new ShaderMaterial({ vertexShader: VERTEX, fragmentShader: FRAGMENT }));
+    if (this.map) geometry.setAttribute('uv', skin.geometry.attributes.uv);
+    this.mesh = new Mesh(geometry, new ShaderMaterial(this.map
+      ? { vertexShader: TEXTURED_VERTEX, fragmentShader: TEXTURED_FRAGMENT, uniforms: { map: { value: this.map } } }
+      : { vertexShader: VERTEX, fragmentShader: FRAGMENT }));
     this.mesh.frustumCulled = false;
   }
 
@@ -77,6 +99,12 @@ export class PlainSkin {
         red += facing * lights[l + 3];
         green += facing * lights[l + 4];
         blue += facing * lights[l + 5];
+      }
+      if (this.map) { // the root of half the light: bytes for twice the full light, finer in the shade
+        tint[4 * v] = ROOT[Math.min(LEVELS * red * 0.5, LEVELS) | 0];
+        tint[4 * v + 1] = ROOT[Math.min(LEVELS * green * 0.5, LEVELS) | 0];
+        tint[4 * v + 2] = ROOT[Math.min(LEVELS * blue * 0.5, LEVELS) | 0];
+        continue;
       }
       tint[4 * v] = SRGB[Math.min(LEVELS * red * albedo[v3], LEVELS) | 0];
       tint[4 * v + 1] = SRGB[Math.min(LEVELS * green * albedo[v3 + 1], LEVELS) | 0];

@@ -1,6 +1,6 @@
 // The page's end of the protocol (viewer/messages.py): decoding, parts, WebSocket with reconnection, WebRTC.
 
-export const VERSION = 1;
+export const VERSION = 2;
 const PICTURES = 1;
 const CLOSE_VERSION = 4003;
 const MAX_TOTAL = 8 + (64 << 20);
@@ -30,6 +30,9 @@ export function decode(buffer) {
   if (kind === 6 && size > 16) {
     return { kind: 'part', transfer: view.getUint32(4, true), offset: view.getUint32(8, true),
       total: view.getUint32(12, true), data: new Uint8Array(buffer, 16) };
+  }
+  if (kind === 7 && size > 8) {
+    return { kind: 'texture', version: view.getUint32(4, true), jpeg: new Uint8Array(buffer, 8) };
   }
   return null;
 }

@@ -143,9 +143,10 @@ export class Stage {
     if (!skin) throw new Error('the person has no skin');
     const bones = JOINT_NAMES.map((name) => skin.skeleton.bones.find((bone) => bone.name === name));
     if (bones.some((bone) => !bone)) throw new Error('the skeleton has other joints');
-    const colors = !!skin.geometry.attributes.color;
+    const colors = !!skin.geometry.attributes.color, map = skin.geometry.attributes.uv ? skin.material.map : null;
+    if (map) map.anisotropy = Math.min(8, this.renderer.capabilities.getMaxAnisotropy());
     skin.material = new MeshStandardMaterial({
-      vertexColors: colors, color: colors ? 0xffffff : 0xb8b8b8, roughness: 0.78, metalness: 0,
+      map, vertexColors: colors, color: colors || map ? 0xffffff : 0xb8b8b8, roughness: 0.78, metalness: 0,
     });
     skin.castShadow = true;
     skin.frustumCulled = false;
@@ -162,9 +163,24 @@ export class Stage {
     if (first) this.settled = false;
   }
 
+  /** Another picture (ImageBitmap) in the place of the one on the person; gives whether they have one. */
+  setTexture(bitmap) {
+    const map = this.person?.skin.material.map;
+    if (!map) return false;
+    const old = map.image;
+    if (old.width !== bitmap.width || old.height !== bitmap.height) map.dispose(); // the graphics card's has one size
+    map.image = bitmap;
+    map.needsUpdate = true;
+    old.close?.();
+    this.dirty = true;
+    return true;
+  }
+
   remove(person) {
     this.scene.remove(person.scene);
     person.plain?.dispose();
+    person.skin.material.map?.dispose();
+    person.skin.material.map?.image.close?.();
     person.scene.traverse((part) => { part.geometry?.dispose(); part.material?.dispose(); part.skeleton?.dispose(); });
   }
 

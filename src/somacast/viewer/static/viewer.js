@@ -16,7 +16,7 @@ const token = new URLSearchParams(location.hash.slice(1)).get('token') ?? '';
 const playout = new Playout();
 const state = window.somacast = { // for tests and the curious
   link: 'connecting', way: '', person: null, poses: 0, frames: 0, fps: 0, frame: null, reported: 0, status: {}, notes: [],
-  snapshot: null, playout, stage: null, error: null,
+  textures: 0, snapshot: null, playout, stage: null, error: null,
 };
 
 let stage = null;
@@ -140,6 +140,25 @@ async function loadPerson(person) {
   }
   loading = false;
   showPhase();
+  loadTexture();
+}
+
+let nextTexture = null, painting = false;
+async function loadTexture() { // another picture for the person who is here; decoded beside the drawing
+  if (painting) return;
+  painting = true;
+  while (nextTexture && !loading) { // one for a person on the way waits for them
+    const { jpeg, version } = nextTexture;
+    nextTexture = null;
+    if (version !== state.person) continue;
+    try {
+      const bitmap = await createImageBitmap(new Blob([jpeg], { type: 'image/jpeg' }),
+        { colorSpaceConversion: 'none', premultiplyAlpha: 'none' });
+      if (version === state.person && !loading && stage.setTexture(bitmap)) state.textures++;
+      else bitmap.close();
+    } catch { /* a damaged picture: the last one stays */ }
+  }
+  painting = false;
 }
 
 async function showPicture(jpeg) {
@@ -188,7 +207,10 @@ const on = {
       state.status = message.values;
       showStatus();
     } else if (message.kind === 'person' && stage) loadPerson(message);
-    else if (message.kind === 'picture') showPicture(message.jpeg);
+    else if (message.kind === 'texture' && stage) {
+      nextTexture = message;
+      loadTexture();
+    } else if (message.kind === 'picture') showPicture(message.jpeg);
     else if (message.kind === 'welcome') { // what a receiver before may have left behind
       state.status = {};
       if (!message.pictures) showPicture(null);
