@@ -12,6 +12,7 @@ from somacast.geometry.nearest import PointTree
 from somacast.geometry.preview import to_bytes_image
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.surface import SurfaceConfig, reconstruct_surface
+from somacast.geometry.texturing.seams import SEAM_PX, carried_over_seams
 from somacast.geometry.texturing.sizes import DEFAULT_TEXTURE_PX
 from somacast.geometry.texturing.texels import padded
 from somacast.geometry.texturing.unwrap import BodyPoints, body_corners, outer_islands, unwrap, uv_slopes
@@ -53,7 +54,7 @@ def _layout(points: int = CLOUD_POINTS) -> _Layout:
     area = np.linalg.norm(np.cross(tri[:, 1] - tri[:, 0], tri[:, 2] - tri[:, 0]), axis=1)
     joint = body.bone_joint[body.skin_index[body.faces[:, 0], body.skin_weight[body.faces[:, 0]].argmax(1)]]
     area = area * np.where(np.isin(joint, [4, 8, 12]), 2.0, 1.0)  # head and hands are small and matter
-    area[body.inner_faces] = 0
+    area[body.inner_faces | ~outer_islands()] = 0  # teeth and eyeballs would make holes in the face
     rng = np.random.default_rng(20)
     face = rng.choice(len(area), points, p=area / area.sum())
     r1, r2 = np.sqrt(rng.random(points)), rng.random(points)
@@ -98,23 +99,25 @@ def point_cloud(vertices: np.ndarray, normals: np.ndarray, color: np.ndarray) ->
 
 
 def chart_texture(color: np.ndarray, size: int) -> np.ndarray:
-    """The chart's colours [H, W, 3] in [0, 1] as the picture of a texture, [size, size, 3] uint8. Those of inner faces
-    mean nothing: colours are carried on over them and around the islands."""
+    """The chart's colours [H, W, 3] in [0, 1] as the picture of a texture, [size, size, 3] uint8, carried on around the
+    islands."""
     from PIL import Image
 
     chart = load_chart(len(color))
     pixels = padded(to_bytes_image(color), chart.inside & ~load_body().inner_faces[chart.face])
-    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
+    for side in (SEAM_PX, size):
+        pixels = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR))
+        if side == SEAM_PX:
+            pixels = carried_over_seams(pixels)
+    return pixels
 
 
 def _map_of(cloud: PointCloud, vertices: np.ndarray) -> BodyPoints:
-    """Where the points of a cloud lie in the UV square; those of mouth cavity and eyeballs are left out."""
-    body, layout, corners = load_body(), _layout(), body_corners()
-    outer = outer_islands()[layout.face]
-    face = layout.face[outer]
-    uv = np.einsum("nkc,nk->nc", corners[face], layout.bary[outer])
-    slopes = uv_slopes(vertices, body.faces, corners)[face]
-    return BodyPoints(cloud.points[outer], cloud.normals[outer], uv, slopes)
+    """Where the points of a cloud around the posed skin [13380, 3] lie in the UV square."""
+    layout, corners = _layout(), body_corners()
+    uv = np.einsum("nkc,nk->nc", corners[layout.face], layout.bary)
+    slopes = uv_slopes(vertices, load_body().faces, corners)[layout.face]
+    return BodyPoints(cloud.points, cloud.normals, uv, slopes)
 
 
 def skinned_mesh(state: PersonState, color: np.ndarray, offset: np.ndarray, texture_px: int | None = None) -> Mesh:

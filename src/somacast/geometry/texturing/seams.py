@@ -1,0 +1,84 @@
+"""Colours beyond the islands of the body's UV square: what lies across the cut there.
+
+Triangles that cross a cut reach a little beyond the edge of their island. What they show there is what the body has on
+the other side of the cut, so that no seam is seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from somacast.body.table import BODY_VERTICES, load_body, vertex_normals
+from somacast.geometry.nearest import PointTree
+from somacast.geometry.texturing.texels import padded, texels_of
+from somacast.geometry.texturing.unwrap import body_corners, outer_islands
+
+SEAM_PX = 256  # side of the square in which colours are carried over cuts
+REACH_PX = 5  # how far beyond an island
+NEIGHBOURS = 6  # on the body, of which those count that face the same way
+MIN_FACING = 0.2
+CLOSE_M = 2e-3
+
+
+@dataclass(frozen=True)
+class SeamMap:
+    """Of the texels of a square, row by row: inside [S S] bool: on the body's islands, inner faces left out; beyond
+    [G]: those next to an island; source, share [G, NEIGHBOURS]: inner ones of which they are the mean."""
+
+    inside: np.ndarray
+    beyond: np.ndarray
+    source: np.ndarray
+    share: np.ndarray
+
+
+@lru_cache(maxsize=1)
+def seam_map() -> SeamMap:
+    """The map of a square of SEAM_PX, from the mean body."""
+    body, corners = load_body(), body_corners()
+    face, bary = texels_of(corners, SEAM_PX)
+    inside = (face >= 0) & ~body.inner_faces[face]
+    rest = np.ascontiguousarray(body.shape_mean[:BODY_VERTICES])
+    normals = np.empty_like(rest)
+    vertex_normals(rest, body.faces, normals)
+
+    near = padded(face[..., None], inside)[..., 0]
+    reached = inside.copy()
+    for _ in range(REACH_PX):
+        wide = np.pad(reached, 1)
+        reached = reached | wide[2:, 1:-1] | wide[:-2, 1:-1] | wide[1:-1, 2:] | wide[1:-1, :-2]
+    rows, columns = np.nonzero(reached & ~inside)
+    # The nearest face of the island, continued as a plane.
+    a, b, c = np.moveaxis(corners[near[rows, columns]].astype(np.float64), 1, 0)
+    place = np.stack([columns + 0.5, rows + 0.5], 1) / SEAM_PX
+    area = np.cross(b - a, c - a)
+    u, v = np.cross(place - a, c - a) / area, np.cross(b - a, place - a) / area
+    weights = np.stack([1 - u - v, u, v], 1)
+    vertices = body.faces[near[rows, columns]]
+    points, towards = (np.einsum("nkc,nk->nc", x[vertices], weights) for x in (rest, normals))
+
+    known = np.flatnonzero((inside & outer_islands()[face]).ravel())
+    own = bary.reshape(-1, 3)[known]
+    on = body.faces[face.ravel()[known]]
+    skin, outward = (np.einsum("nkc,nk->nc", x[on], own) for x in (rest, normals))
+    distance, index = PointTree(skin).query(points, NEIGHBOURS)
+    trust = 1 / (distance + CLOSE_M) ** 2
+    facing = np.einsum("nkc,nc->nk", outward[index], towards)
+    trust = np.where(facing > MIN_FACING * np.linalg.norm(towards, axis=1)[:, None], trust, 1e-3 * trust)
+    share = (trust / trust.sum(1, keepdims=True)).astype(np.float32)
+    return SeamMap(inside.ravel(), rows * SEAM_PX + columns, known[index], share)
+
+
+def carried_over_seams(image: np.ndarray) -> np.ndarray:
+    """A picture [S, S, 3] uint8 in the body's UV square with its colours carried on around the islands: across the
+    cuts next to them, evenly farther away; what inner faces show is left out."""
+    found, size = seam_map(), SEAM_PX
+    if image.shape[:2] != (size, size):
+        raise ValueError(f"expected a picture of {size} x {size}, got {image.shape}")
+    flat = image.reshape(-1, image.shape[2]).copy()
+    flat[found.beyond] = np.einsum("gkc,gk->gc", flat[found.source].astype(np.float32), found.share) + 0.5
+    known = found.inside.copy()
+    known[found.beyond] = True
+    return padded(flat.reshape(image.shape), known.reshape(size, size))
