@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from somacast.geometry.projection import baked_picture, project_picture
+from somacast.geometry.projection import _bell_means, baked_picture, bell_means_reference, project_picture
 from somacast.geometry.rasteriser import level_camera, render_camera
 from somacast.geometry.subdivision import refine
 from somacast.geometry.texturing.texels import texels_of
@@ -156,3 +156,12 @@ def test_a_mesh_that_is_not_seen_comes_back_as_it_is():
         project_picture(body(), picture, PINHOLE)
     bare = replace(mesh, colors=None)
     assert project_picture(bare, picture, PINHOLE).colors is not None
+
+
+def test_the_tone_equals_the_reference():
+    rng = np.random.default_rng(6)
+    places, anchors = (rng.normal(size=(count, 6)).astype(np.float32) for count in (70, 25))
+    share, values = rng.uniform(0.5, 2, 25).astype(np.float32), rng.normal(size=(25, 3)).astype(np.float32)
+    got = np.empty((70, 3), np.float32)
+    _bell_means(places, anchors, share, values, got)
+    np.testing.assert_allclose(got, bell_means_reference(places, anchors, share, values), atol=1e-4)

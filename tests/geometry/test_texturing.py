@@ -7,8 +7,11 @@ import pytest
 
 from somacast.body.table import BODY_VERTICES, TPOSE, load_body, vertex_normals
 from somacast.errors import SomacastError
-from somacast.geometry.rasteriser import level_camera, render_camera
+from somacast.geometry.nearest import PointTree
+from somacast.geometry.rasteriser import level_camera, render_camera, sample_texel
+from somacast.geometry.surface import SurfaceConfig, closed_surface
 from somacast.geometry.texturing.baking import View, colors_from_texture, look, look_reference
+from somacast.geometry.texturing.seams import SEAM_PX, carried_over_seams, seam_map
 from somacast.geometry.texturing.sizes import check_texture_px
 from somacast.geometry.texturing.texels import fill_texels, padded, texels_of
 from somacast.geometry.texturing.unwrap import (
@@ -19,7 +22,7 @@ from somacast.geometry.texturing.unwrap import (
     uv_slopes,
     uv_slopes_reference,
 )
-from somacast.types import Mesh, Texture
+from somacast.types import Mesh, PointCloud, Texture
 
 SIDE = 128
 
@@ -55,21 +58,64 @@ def test_the_body_gets_its_own_places_back(skin, points):
     assert got.min() >= 0 and got.max() <= 1
 
 
-def test_no_triangle_is_stretched_over_the_square(skin, points):
-    """A surface off the skin, whose triangles are not the body's: each fourth vertex of a grid of cells is merged."""
-    body, chosen = load_body(), outer_faces()
-    normals = np.empty_like(skin)
-    vertex_normals(skin, body.faces, normals)
-    cells = np.unique(np.floor(skin / 0.015).astype(int), axis=0, return_inverse=True)[1].reshape(-1)
-    mean = np.stack([np.bincount(cells, c) for c in (skin + 0.01 * normals).T], 1) / np.bincount(cells)[:, None]
-    faces = cells[body.faces[chosen]]
-    faces = faces[(faces != np.roll(faces, 1, 1)).all(1)]
-    got = unwrap(mean.astype(np.float32), faces.astype(np.int32), points)
+@pytest.fixture(scope="module")
+def other(points) -> Mesh:
+    """A surface through these points whose triangles are not the body's; what closes inside the body is left out."""
+    mesh = closed_surface(PointCloud(points.points, points.normals, points.points), SurfaceConfig(resolution=128))
+    near = PointTree(points.points).query(mesh.vertices[mesh.faces].mean(1))[0] < 0.012
+    assert near.sum() > 20_000
+    return Mesh(mesh.vertices, mesh.faces[near])
+
+
+def test_no_triangle_is_stretched_over_the_square(points, other):
+    got = unwrap(other.vertices, other.faces, points)
     assert np.isfinite(got).all() and got.min() >= 0 and got.max() <= 1
     longest = np.linalg.norm(got - np.roll(got, 1, 1), axis=2).max(1)
-    edges = np.linalg.norm(mean[faces] - np.roll(mean[faces], 1, 1), axis=2).max(1)
-    assert longest.max() < 0.12, "a triangle reaches from one part of the square to another"
-    assert np.quantile(longest / edges, 0.5) < 1.5
+    corner = other.vertices[other.faces]
+    edges = np.linalg.norm(corner - np.roll(corner, 1, 1), axis=2).max(1)
+    assert longest.max() < 0.08, "a triangle reaches from one part of the square to another"
+    assert np.quantile(longest / edges, 0.5) < 0.7 and np.quantile(longest / edges, 0.99) < 2
+
+
+def smooth_colors(points: np.ndarray) -> np.ndarray:
+    """Colours in [0, 1] of places [..., 3]."""
+    return (0.5 + 0.3 * np.sin(40 * points)).astype(np.float32)
+
+
+def test_no_seam_is_seen(skin, points, other):
+    """Colours that are smooth on the body, in its UV square: on another surface around it they are so as well, where
+    its triangles cross a cut too."""
+    body = load_body()
+    face, bary = texels_of(body_corners(), SEAM_PX)
+    inside = seam_map().inside.reshape(face.shape)
+    image = np.zeros((SEAM_PX, SEAM_PX, 3), np.uint8)
+    image[inside] = 255 * smooth_colors(np.einsum("nkc,nk->nc", skin[body.faces[face[inside]]], bary[inside]))
+    texture = carried_over_seams(image)
+    corners = unwrap(other.vertices, other.faces, points)
+    for share in ([1 / 3] * 3, [0.8, 0.1, 0.1], [0.1, 0.1, 0.8]):
+        place = np.einsum("fkc,k->fc", other.vertices[other.faces], share)
+        shown = np.empty_like(place, np.float32)
+        for f, uv in enumerate(np.einsum("fkc,k->fc", corners, share)):
+            sample_texel(texture, uv[0], uv[1], shown[f])
+        error = np.abs(shown - smooth_colors(place)).max(1)
+        assert np.quantile(error, 0.5) < 0.02 and (error > 0.15).mean() < 1e-3
+
+
+def test_beyond_an_island_lies_what_is_across_the_cut():
+    """The body red on the left and blue on the right: the cut along the back has the other colour beyond it."""
+    body, found = load_body(), seam_map()
+    face, bary = texels_of(body_corners(), SEAM_PX)
+    left = np.einsum("yxk,yxk->yx", body.shape_mean[body.faces[face], 0], bary) > 0
+    image = np.where(left[..., None], [220, 20, 30], [20, 30, 220]).astype(np.uint8)
+    inside = found.inside.reshape(face.shape)
+    got = carried_over_seams(np.where(inside[..., None], image, 0).astype(np.uint8))
+    np.testing.assert_array_equal(got[inside], image[inside])
+    assert (got.astype(int).sum(-1) > 200).all(), "nothing is black"
+    plain = padded(image, inside)
+    changed = (got.astype(int) - plain)[..., 0].ravel()[found.beyond]
+    assert 0.03 < (np.abs(changed) > 150).mean() < 0.5
+    with pytest.raises(ValueError, match="expected a picture of 256 x 256"):
+        carried_over_seams(image[:128, :128])
 
 
 def test_slopes_equal_the_reference(skin):

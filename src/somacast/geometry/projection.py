@@ -10,6 +10,7 @@ from somacast.body.table import vertex_normals
 from somacast.geometry.gaussian import gaussian_filter
 from somacast.geometry.rasteriser import Rendering, render_camera
 from somacast.geometry.texturing.baking import Baked, View, bake, colors_from_texture, look
+from somacast.kernels import compiled
 from somacast.types import Camera, Mesh
 
 _FAR_M = 1e6
@@ -180,9 +181,33 @@ def _tone(
         return np.zeros_like(base)
     anchors = means(places, weights)[has].astype(np.float32)
     moved = means(colors - base, weights)[has].astype(np.float32)
-    near = places @ (-2 * anchors.T)
-    near += (1 + (places**2).sum(1))[:, None]
-    near += (anchors**2).sum(1)
-    np.divide(np.cbrt(total[has]).astype(np.float32), np.maximum(near, 1, out=near), out=near)
-    near *= near * near
-    return near @ moved / near.sum(1, keepdims=True)
+    out = np.empty(base.shape, np.float32)
+    _bell_means(places, anchors, np.cbrt(total[has]).astype(np.float32), moved, out)
+    return out
+
+
+@compiled(fastmath=True, nogil=True)
+def _bell_means(places, anchors, share, values, out):
+    """Means out [N, 3] of values [A, 3] at places [N, 6], by the distance to anchors [A, 6] and their share [A]."""
+    for n in range(len(places)):
+        total = np.float32(0)
+        a, b, c = np.float32(0), np.float32(0), np.float32(0)
+        for m in range(len(anchors)):
+            square = np.float32(1)
+            for k in range(6):
+                way = places[n, k] - anchors[m, k]
+                square += way * way
+            near = share[m] / square
+            near *= near * near
+            total += near
+            a += near * values[m, 0]
+            b += near * values[m, 1]
+            c += near * values[m, 2]
+        out[n, 0], out[n, 1], out[n, 2] = a / total, b / total, c / total
+
+
+def bell_means_reference(places, anchors, share, values):
+    """Readable twin of `_bell_means`."""
+    square = 1 + ((places[:, None] - anchors) ** 2).sum(2)
+    near = (share / square) ** 3
+    return near @ values / near.sum(1, keepdims=True)

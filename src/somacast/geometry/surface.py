@@ -272,6 +272,14 @@ def reconstruct_surface(cloud: PointCloud, config: SurfaceConfig | None = None) 
     Raises SomacastError for too few points, numbers that are not finite, or points that close around nothing.
     """
     config = config or SurfaceConfig()
+    mesh = closed_surface(cloud, config)
+    with stage("colours"):
+        mesh.colors = vertex_colors(mesh.vertices, cloud, config.neighbours)
+    return mesh
+
+
+def closed_surface(cloud: PointCloud, config: SurfaceConfig) -> Mesh:
+    """The mesh of `reconstruct_surface` without colours."""
     if len(cloud.points) < MINIMUM_POINTS:
         raise SomacastError(f"expected at least {MINIMUM_POINTS} points for a surface, got {len(cloud.points)}")
     if not (np.isfinite(cloud.points).all() and np.isfinite(cloud.normals).all()):
@@ -281,7 +289,4 @@ def reconstruct_surface(cloud: PointCloud, config: SurfaceConfig | None = None) 
         field = indicator_field(cloud, grid, config)
     with stage("marching cubes"):
         vertices, faces = march(field, grid)
-    vertices, faces = drop_islands(vertices, faces, config.smallest_part)
-    with stage("colours"):
-        colors = vertex_colors(vertices, cloud, config.neighbours)
-    return Mesh(vertices, faces, colors)
+    return Mesh(*drop_islands(vertices, faces, config.smallest_part))

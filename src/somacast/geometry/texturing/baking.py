@@ -132,13 +132,30 @@ def look_reference(view: View, points: np.ndarray, normals: np.ndarray) -> tuple
 
 
 @compiled(fastmath=True, nogil=True)
-def _gather(values, faces, face, bary, at, out):
-    """Values [V, C] of the mesh at texels at [N] of the flat square: out [N, C]."""
-    for n in range(len(at)):
-        t = face[at[n]]
-        a, b, c = faces[t, 0], faces[t, 1], faces[t, 2]
-        for k in range(out.shape[1]):
-            out[n, k] = bary[at[n], 0] * values[a, k] + bary[at[n], 1] * values[b, k] + bary[at[n], 2] * values[c, k]
+def _look_at_texels(view, surface, faces, looked_at, face, bary, color, weight):
+    """`look` at the texels of triangles that are looked_at [F]: fills color [S, S, 3] and weight [S, S]; surface
+    [V, 6]: vertices and normals."""
+    height, width = face.shape
+    at = np.empty(width, np.int64)
+    places = np.empty((width, 6), np.float32)
+    found, believed = np.empty((width, 3), np.float32), np.empty(width, np.float32)
+    for y in range(height):
+        n = 0
+        for x in range(width):
+            t = face[y, x]
+            if t >= 0 and looked_at[t]:
+                a, b, c = faces[t, 0], faces[t, 1], faces[t, 2]
+                for k in range(6):
+                    places[n, k] = (
+                        bary[y, x, 0] * surface[a, k] + bary[y, x, 1] * surface[b, k] + bary[y, x, 2] * surface[c, k]
+                    )
+                at[n] = x
+                n += 1
+        look(view, places[:n, :3], places[:n, 3:], found, believed)
+        for i in range(n):
+            weight[y, at[i]] = believed[i]
+            for k in range(3):
+                color[y, at[i], k] = found[i, k]
 
 
 @compiled(fastmath=True, nogil=True)
@@ -180,15 +197,10 @@ def bake(mesh: Mesh, view: View, normals: np.ndarray, seen: np.ndarray, tone: np
     face, bary = texels_of(texture.corners, size, np.argsort(looked_at, kind="stable"))
     base = np.empty((size, size, 3), np.float32)
     _move_base(texture.image, np.ascontiguousarray(tone, np.float32), faces, face, bary, base)
-    at = np.flatnonzero(looked_at[face.ravel()] & (face.ravel() >= 0))
     surface = np.concatenate([mesh.vertices, normals], 1).astype(np.float32)
-    places = np.empty((len(at), 6), np.float32)
-    _gather(surface, faces, face.reshape(-1), bary.reshape(-1, 3), at, places)
-    found, believed = np.empty((len(at), 3), np.float32), np.empty(len(at), np.float32)
-    look(view, places[:, :3], places[:, 3:], found, believed)
-    color, weight = np.zeros((size * size, 3), np.float32), np.zeros(size * size, np.float32)
-    color[at], weight[at] = found, believed
-    return Baked(color.reshape(size, size, 3), weight.reshape(size, size), base, face >= 0)
+    color, weight = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32)
+    _look_at_texels(view, surface, faces, looked_at, face, bary, color, weight)
+    return Baked(color, weight, base, face >= 0)
 
 
 def colors_from_texture(mesh: Mesh, texture: Texture) -> np.ndarray:

@@ -53,8 +53,8 @@ def seam_map() -> SeamMap:
     # The nearest face of the island, continued as a plane.
     a, b, c = np.moveaxis(corners[near[rows, columns]].astype(np.float64), 1, 0)
     place = np.stack([columns + 0.5, rows + 0.5], 1) / SEAM_PX
-    area = np.cross(b - a, c - a)
-    u, v = np.cross(place - a, c - a) / area, np.cross(b - a, place - a) / area
+    area = _cross(b - a, c - a)
+    u, v = _cross(place - a, c - a) / area, _cross(b - a, place - a) / area
     weights = np.stack([1 - u - v, u, v], 1)
     vertices = body.faces[near[rows, columns]]
     points, towards = (np.einsum("nkc,nk->nc", x[vertices], weights) for x in (rest, normals))
@@ -69,6 +69,10 @@ def seam_map() -> SeamMap:
     trust = np.where(facing > MIN_FACING * np.linalg.norm(towards, axis=1)[:, None], trust, 1e-3 * trust)
     share = (trust / trust.sum(1, keepdims=True)).astype(np.float32)
     return SeamMap(inside.ravel(), rows * SEAM_PX + columns, known[index], share)
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
 
 
 def carried_over_seams(image: np.ndarray) -> np.ndarray:

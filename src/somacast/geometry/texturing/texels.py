@@ -25,17 +25,19 @@ def fill_texels(corners, order, face, bary):
     """Fills face [S, S] and bary [S, S, 3] where triangles [F, 3, 2] lie, taken in an order, later ones over others."""
     size = face.shape[0]
     for t in order:
-        ax, ay = corners[t, 0, 0] * size, corners[t, 0, 1] * size
-        bx, by = corners[t, 1, 0] * size, corners[t, 1, 1] * size
-        cx, cy = corners[t, 2, 0] * size, corners[t, 2, 1] * size
+        ax, ay = np.float64(corners[t, 0, 0]) * size, np.float64(corners[t, 0, 1]) * size
+        bx, by = np.float64(corners[t, 1, 0]) * size, np.float64(corners[t, 1, 1]) * size
+        cx, cy = np.float64(corners[t, 2, 0]) * size, np.float64(corners[t, 2, 1]) * size
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
         if -1e-12 < area < 1e-12:
             continue
+        first, last = max(0, int(min(ax, bx, cx))), min(size - 1, int(max(ax, bx, cx)))
         for y in range(max(0, int(min(ay, by, cy))), min(size - 1, int(max(ay, by, cy))) + 1):
-            for x in range(max(0, int(min(ax, bx, cx))), min(size - 1, int(max(ax, bx, cx))) + 1):
-                px, py = x + 0.5, y + 0.5
-                u = ((px - ax) * (cy - ay) - (py - ay) * (cx - ax)) / area
-                v = ((bx - ax) * (py - ay) - (by - ay) * (px - ax)) / area
+            dy = y + 0.5 - ay
+            for x in range(first, last + 1):
+                dx = x + 0.5 - ax
+                u = (dx * (cy - ay) - dy * (cx - ax)) / area
+                v = ((bx - ax) * dy - (by - ay) * dx) / area
                 if u >= 0 and v >= 0 and u + v <= 1:
                     face[y, x] = t
                     bary[y, x, 0] = 1 - u - v
@@ -66,23 +68,30 @@ def _carry_on(image, known, source):
     for y in range(height):
         if y:
             for x in range(width):
-                _hand_on(source, y, x, y - 1, x)
-        for x in range(1, width):
-            _hand_on(source, y, x, y, x - 1)
-        for x in range(width - 2, -1, -1):
-            _hand_on(source, y, x, y, x + 1)
+                if not known[y, x]:
+                    _hand_on(source, y, x, y - 1, x)
+        _hand_on_sideways(known, source, y)
     for y in range(height - 2, -1, -1):
         for x in range(width):
-            _hand_on(source, y, x, y + 1, x)
-        for x in range(1, width):
-            _hand_on(source, y, x, y, x - 1)
-        for x in range(width - 2, -1, -1):
-            _hand_on(source, y, x, y, x + 1)
+            if not known[y, x]:
+                _hand_on(source, y, x, y + 1, x)
+        _hand_on_sideways(known, source, y)
     for y in range(height):
         for x in range(width):
             if not known[y, x]:
                 for k in range(image.shape[2]):
                     image[y, x, k] = image[source[y, x, 0], source[y, x, 1], k]
+
+
+@compiled(nogil=True)
+def _hand_on_sideways(known, source, y):
+    """The same along row y, to the right and back."""
+    for x in range(1, known.shape[1]):
+        if not known[y, x]:
+            _hand_on(source, y, x, y, x - 1)
+    for x in range(known.shape[1] - 2, -1, -1):
+        if not known[y, x]:
+            _hand_on(source, y, x, y, x + 1)
 
 
 @compiled(nogil=True)

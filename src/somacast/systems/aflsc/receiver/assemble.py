@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -11,7 +11,8 @@ from somacast.body.table import BODY_VERTICES, hand_and_jaw_rotations, load_body
 from somacast.geometry.nearest import PointTree
 from somacast.geometry.preview import to_bytes_image
 from somacast.geometry.reconstruction import Reconstruction
-from somacast.geometry.surface import SurfaceConfig, reconstruct_surface
+from somacast.geometry.surface import SurfaceConfig, closed_surface
+from somacast.geometry.texturing.baking import colors_from_texture
 from somacast.geometry.texturing.seams import SEAM_PX, carried_over_seams
 from somacast.geometry.texturing.sizes import DEFAULT_TEXTURE_PX
 from somacast.geometry.texturing.texels import padded
@@ -145,10 +146,11 @@ def build_human(
         vertices, normals, joints = displaced_body(state, offset)
         cloud = point_cloud(vertices, normals, color)
     with stage("surface"):
-        mesh = reconstruct_surface(cloud, surface or SurfaceConfig())
+        mesh = closed_surface(cloud, surface or SurfaceConfig())
     with stage("unwrap"):
         corners = unwrap(mesh.vertices, mesh.faces, _map_of(cloud, vertices))
-        mesh = replace(mesh, texture=Texture(chart_texture(color, texture_px), corners))
+        mesh.texture = Texture(chart_texture(color, texture_px), corners)
+        mesh.colors = colors_from_texture(mesh, mesh.texture)
     return Reconstruction(mesh, cloud, joints, state.rotations, pelvis_place(state))
 
 
