@@ -63,8 +63,8 @@ def test_no_module_of_a_system_is_imported_outside():
 
 
 def test_no_name_of_a_system_is_written_outside():
-    # picture codecs share their names with file formats that are no system's
-    names = [name for name in systems() if name not in ("jpeg", "webp", "avif")]
+    # these share their names with file formats that are no system's
+    names = [name for name in systems() if name not in ("jpeg", "webp", "avif", "obj")]
     paths = [p for p in outside() if str(p.relative_to(PACKAGE)) not in MAY_NAME]
     assert [line for path in paths for line in literals(path, names)] == []
     assert len(literals(PACKAGE / "systems" / "registry.py", names)) == 1, "the default is named once"

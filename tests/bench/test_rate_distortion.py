@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from somacast import extras
-from somacast.bench.halves import looks_apart, measures_looks
+from somacast.bench.halves import LooksApart, measures_looks
 from somacast.bench.rate_distortion import curves as rd_curves
 from somacast.bench.rate_distortion import measure as rd
 from somacast.bench.rate_distortion.figures import report_lines
@@ -151,12 +151,13 @@ def test_who_chooses_by_looks_is_given_the_measure_of_the_results(toy, monkeypat
         monkeypatch.setattr("somacast.bench.halves.measures_looks", lambda there=there: there)
         given = {n: getattr(h[0].encoder, "criterion", None) for n, h in load_systems(names, "cpu").items()}
         assert given[OURS] is None
-        assert (given["jpeg"] is given["jpeg:plain"] is looks_apart) == there
+        assert isinstance(given["jpeg"], LooksApart) == isinstance(given["jpeg:plain"], LooksApart) == there
         assert given["jpeg"] is not None
     if measures_looks():
         image = np.zeros((64, 64, 3), np.float32)
         image[16:48, 24:40] = 0.8
-        assert looks_apart(image, image) == 0 < looks_apart(image, np.roll(image, 8, 1))
+        looks, moved = LooksApart(), np.roll(image, 8, 1)
+        assert looks(image, image) == 0 < looks(image, moved) == pytest.approx(looks(moved, image))
 
 
 def test_a_silhouette_is_needed_or_follows_from_the_camera():

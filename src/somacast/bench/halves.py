@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from somacast.extras import installed
-from somacast.metrics.perceptual import PACKAGE, distance
+from somacast.metrics.perceptual import PACKAGE, distances, features
 
 
 @runtime_checkable
@@ -24,9 +24,21 @@ def measures_looks() -> bool:
     return installed(PACKAGE) and installed("onnx")
 
 
-def looks_apart(truth: np.ndarray, result: np.ndarray) -> float:
-    """ST-LPIPS of two pictures, by one thread: other processes may measure other people."""
-    return distance(truth, result, threads=1)
+class LooksApart:
+    """ST-LPIPS of two pictures, by one thread: other processes may measure other people. What the last truth looked
+    like is remembered, as many results are compared with it."""
+
+    def __init__(self) -> None:
+        self._last: tuple[np.ndarray, np.ndarray] | None = None
+
+    def __call__(self, truth: np.ndarray, result: np.ndarray) -> float:
+        """See `Choosy.criterion`."""
+        if truth.shape != result.shape:
+            raise ValueError(f"expected two pictures of one shape, got {truth.shape} and {result.shape}")
+        last = self._last
+        if last is None or not np.array_equal(truth, last[0]):
+            last = self._last = truth.copy(), features(truth[None], threads=1)[0]
+        return float(distances(last[1], features(result[None], threads=1))[0])
 
 
 def load_halves(system: str, device: str, by_looks: bool = True) -> tuple[Any, Any]:
@@ -37,7 +49,7 @@ def load_halves(system: str, device: str, by_looks: bool = True) -> tuple[Any, A
 
     sender = Sender(system, device)
     if by_looks and isinstance(sender.encoder, Choosy) and measures_looks():
-        sender.encoder.criterion = looks_apart
+        sender.encoder.criterion = LooksApart()
     base = sender.system.spec.name
     receiver = Receiver(device, {base: system})
     receiver.load(base)

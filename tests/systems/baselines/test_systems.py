@@ -22,7 +22,7 @@ from somacast.systems.baselines.picture.codecs import PICTURE_CODECS
 from somacast.systems.baselines.picture.encoder import PictureEncoder
 from somacast.systems.baselines.picture.place import PLACE_BYTES
 from somacast.systems.spec import Kind, SearchingEncoder
-from somacast.types import Capture, Encoded, Frame, Payload
+from somacast.types import Capture, Encoded, Frame, Payload, Texture
 from support.picture_cases import picture
 from support.toy_default import ToyDefault, toy_default
 
@@ -51,10 +51,10 @@ def capture(masked: bool = True) -> Capture:
 
 def test_every_codec_is_a_system_under_its_own_name():
     assert set(PICTURE_CODECS) <= set(registry.names())
-    for name in (*PICTURE_CODECS, "draco"):
+    for name in (*PICTURE_CODECS, "draco", "obj"):
         spec = registry.get(name).spec
         assert spec.name == name and Kind.MESH in spec.outputs
-        assert spec.inputs.mask == (Kind.IMAGE in spec.outputs) == (name != "draco")
+        assert spec.inputs.mask == (Kind.IMAGE in spec.outputs) == (name in PICTURE_CODECS)
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -237,6 +237,42 @@ def test_layers_that_no_encoder_makes_are_refused(toy, layers, message):
         Receiver().decode(data)
 
 
+def test_an_obj_file_of_a_budget_comes_back_without_joints(toy):
+    sender = Sender("obj")
+    whole, small = sender.encode(capture()), sender.encode(capture(), 5000)
+    assert len(small.data) <= 5000 < len(whole.data)
+    got = Receiver().decode(small.data).human
+    header = inspect.describe(small.data)["header"]
+    assert got.joints is None and header["triangles"] == len(got.surface().faces) > 10
+    with pytest.raises(SomacastError, match="a budget of 60 bytes is too small: obj needs"):
+        sender.encode(capture(), 60)
+    for layers in ([b"nonsense"], [b""], [b"v", b"f"]):
+        with pytest.raises(BitstreamError, match="OBJ file"):
+            Receiver().decode(pack(Payload("obj", b"\0\0\0", layers)))
+
+
+@needs_draco
+def test_a_mesh_with_a_texture_is_sent_with_it(toy, monkeypatch):
+    plain = toy.decode
+
+    def textured(payload):
+        human = plain(payload)
+        mesh = human.surface()
+        image = np.full((64, 64, 3), (200, 40, 40), np.uint8)
+        corners = (mesh.vertices[mesh.faces][..., :2] / 4 + 0.5).astype(np.float32)
+        return replace(human, mesh=replace(mesh, texture=Texture(image, corners)))
+
+    monkeypatch.setattr(toy, "decode", textured)
+    sent = Sender("draco:textured").encode(capture(), 1500)
+    assert len(sent.data) <= 1500 and "texture of" in sent.report["setting"]
+    got = Receiver().decode(sent.data).human.surface()
+    assert got.texture is not None and np.abs(got.texture.image.mean((0, 1)) - [200, 40, 40]).max() < 8
+    assert inspect.describe(sent.data)["header"]["colours"].startswith("a texture of")
+    # without a texture there are colours at the vertices
+    monkeypatch.setattr(toy, "decode", lambda p: replace(plain(p), mesh=replace(plain(p).surface(), texture=None)))
+    assert "colours" in Sender("draco:textured").encode(capture()).report["setting"]
+
+
 @needs_draco
 def test_a_mesh_of_a_budget_comes_back_without_joints(toy):
     sender = Sender("draco")
@@ -247,6 +283,6 @@ def test_a_mesh_of_a_budget_comes_back_without_joints(toy):
     assert inspect.describe(small.data)["header"]["mesh_bytes"] < len(small.data)
     with pytest.raises(SomacastError, match="a budget of 60 bytes is too small: draco needs"):
         sender.encode(capture(), 60)
-    for layers in ([b"nonsense"], [b""], [b"DRACO", b"x"]):
+    for layers in ([b"nonsense"], [b""], [b"DRACO", b"x"], [b"\0\x04\x50\0DRACO" + 90 * b"x"]):
         with pytest.raises(BitstreamError, match="Draco mesh"):
             Receiver().decode(pack(Payload("draco", b"\0\0\0", layers)))

@@ -52,12 +52,12 @@ class Cast:
         found = [(item, item.subject) for item in items]
         self.members = [Member(i.name, i.identity or i.name, subject) for i, subject in found if subject is not None]
 
-    def others(self, item: EvalItem) -> list[Member]:
-        """At most GALLERY - 1 members who are not the item's person in the item's clothes, the next ones first."""
+    def others(self, item: EvalItem, gallery: int = GALLERY) -> list[Member]:
+        """At most gallery - 1 members who are not the item's person in the item's clothes, the next ones first."""
         own = [k for k, member in enumerate(self.members) if member.name == item.name]
         first = own[0] + 1 if own else 0
         order = self.members[first:] + self.members[:first]
-        return [member for member in order if member.name != item.name][: GALLERY - 1]
+        return [member for member in order if member.name != item.name][: gallery - 1]
 
     def double(self, item: EvalItem) -> Mesh | None:
         """Another person in the item's pose, the one half of the cast away, whose clothes are as different as chance
@@ -69,15 +69,18 @@ class Cast:
 
 
 class Lineup:
-    """The right person and others in the same pose before the same camera: whom does a picture look like?"""
+    """The right person and others in the same pose before the same camera: whom does a picture look like? view: of the
+    reference; gallery: how many there are, the right one among them."""
 
-    def __init__(self, item: EvalItem, reference: Reference, cast: Cast):
+    def __init__(
+        self, item: EvalItem, reference: Reference, cast: Cast, view: str = INPUT, gallery: int = GALLERY
+    ) -> None:
         assert item.pose is not None
         self.reference = reference
-        camera = reference.cameras[INPUT]
+        camera = reference.cameras[view]
         pose: TruePose = item.pose
-        people = [Reconstruction(m.subject.posed_mesh(pose)) for m in cast.others(item)]
-        shown = [reference.renderings[INPUT], *(p.render(camera, reference.config.background) for p in people)]
+        people = [Reconstruction(m.subject.posed_mesh(pose)) for m in cast.others(item, gallery)]
+        shown = [reference.renderings[view], *(p.render(camera, reference.config.background) for p in people)]
         self.everybody = np.any([one.mask for one in shown], axis=0)
         self.gallery = embed(np.stack([self._cut(one.rgb) for one in shown]))
 

@@ -77,12 +77,12 @@ def run_chain(
         sent = sender.encode(capture, budget_bytes)
         write_atomically(path, sent.data)
     except SomacastError as fault:
-        raise _StageFault("sender", fault) from fault
+        raise StageFault("sender", fault) from fault
     between = time.perf_counter()
     try:
         got = receiver.decode(path.read_bytes())
     except SomacastError as fault:
-        raise _StageFault("receiver", fault) from fault
+        raise StageFault("receiver", fault) from fault
     end = time.perf_counter()
     row: dict[str, Any] = {"bytes": path.stat().st_size, "seen": (sent.report, sent.maps)}
     row |= {"encode_s": between - start, "decode_s": end - between, "picture_to_mesh_s": end - start}
@@ -101,7 +101,9 @@ def silhouette_iou(item: EvalItem, report: Mapping[str, Any], maps: Mapping[str,
     return iou(square_crop(item.silhouette, square, len(seen)) > 0.5, np.asarray(seen) > 0.5)
 
 
-class _StageFault(SomacastError):
+class StageFault(SomacastError):
+    """A fault of one stage of the chain: sender, receiver."""
+
     def __init__(self, stage: str, fault: Exception):
         super().__init__(str(fault))
         self.stage = stage
@@ -178,7 +180,7 @@ class _Run:
             human, row = self.chain(item)
             overlap = silhouette_iou(item, *row.pop("seen"))
             row |= {} if overlap is None else {"silhouette_iou": overlap}
-        except _StageFault as fault:
+        except StageFault as fault:
             found["failure"] = about | {"stage": fault.stage, "message": str(fault)}
         judge = Judge(item, cast, self.config)
         if human is not None:

@@ -15,7 +15,7 @@ NOT_AVERAGED = ("name", "action", "yaw_deg")
 # Beside the headlines, means that get an interval.
 WITH_INTERVAL = ("sides_stlpips", "sides_iou", "same_person_top5", "face_distance", "input_delta_e", "unseen_delta_e",
                  "input_normal_deg", "ssim_whole", "ssim_box", "mse", "centred_normal_consistency", "pa_mpjpe_m",
-                 "lean_deg", "knees_deg", "silhouette_iou", "bytes")  # fmt: skip
+                 "lean_deg", "knees_deg", "silhouette_iou", "bytes", "side_same_person")  # fmt: skip
 Row = Mapping[str, Any]
 
 

@@ -28,7 +28,7 @@ SAMPLES = 20_000  # on each surface: a twelfth of the time that the protocol's 1
 @dataclass(frozen=True)
 class RdConfig:
     """Measure quality against bytes: real files of every system, picture codecs followed by our own reconstruction and
-    Draco meshes among them, at the same budgets; delta rates, curves and pictures.
+    meshes among them, at the same budgets; delta rates, curves and pictures.
 
     Writes the JSON, and beside it FILE.png and FILE_pictures.png. Minutes per person. Ctrl-C loses the people in work;
     with --cache the others are kept.
@@ -38,7 +38,7 @@ class RdConfig:
 
     json_path: Json = Path("results/stills/rd.json")
     """file for the results"""
-    budgets_bytes: tuple[int, ...] = (60, 100, 170, 300, 500, 800, 1300, 2000)
+    budgets_bytes: tuple[int, ...] = (60, 100, 170, 250, 350, 600, 900, 1500, 2500, 5000, 10_000, 20_000)
     """most bytes of a file, one point of the curves each"""
     systems: Annotated[tuple[str, ...], IsSystem()] = ()
     """what is compared, each NAME or NAME:VARIANT; all that send a person from one picture if not given"""

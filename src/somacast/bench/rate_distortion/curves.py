@@ -30,7 +30,8 @@ class Quality:
 
 # The first that was measured is the one that systems are told apart by.
 QUALITIES = (
-    Quality("input_stlpips", "ST-LPIPS, input camera", -1, (0.20, 0.18, 0.16, 0.14, 0.12)),
+    Quality("input_stlpips", "ST-LPIPS, input camera", -1, (0.20, 0.18, 0.16, 0.14, 0.12, 0.10, 0.08)),
+    Quality("sides_stlpips", "ST-LPIPS, other sides", -1, (0.30, 0.26, 0.23, 0.20, 0.17)),
     Quality("input_iou", "IoU, input camera", 1, (0.75, 0.80, 0.85, 0.90, 0.95)),
     Quality("ssim_box", "SSIM box", 1, (0.55, 0.60, 0.65, 0.70, 0.75)),
     Quality("centred_chamfer_m", "Chamfer cm", -1, (0.08, 0.06, 0.045, 0.032, 0.02), 100, 2),

@@ -22,7 +22,7 @@ CROP_MARGIN = 0.05  # of the true picture on the sheet, around the person, each 
 # Colours that are told apart by people who see red and green alike (after Okabe and Ito); ours is black.
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C6D31")
 _CONTROL_LINES = (MANNEQUIN,)  # drawn as a level line
-SHOWN_BUDGETS = 8  # of a run, at most, in the table of the page
+SHOWN_BUDGETS = 12  # of a run, at most, in the table of the page
 
 
 def _style(name: str, ours: str, number: int) -> dict[str, Any]:

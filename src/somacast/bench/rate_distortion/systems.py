@@ -8,17 +8,17 @@ from somacast.errors import SomacastError
 from somacast.systems import registry
 from somacast.systems.spec import Kind
 
-LITERAL = "literal"  # the variant that follows a paper to the letter, where a system has one
+# Variants that stand beside their systems where there are any: a paper to the letter, a mesh with a texture.
+VARIANTS = ("literal", "textured")
 
 
 def default_systems() -> tuple[str, ...]:
-    """Everything that sends a person seen by one camera: the default system first, literal variants after their
-    systems."""
+    """Everything that sends a person seen by one camera: the default system first, VARIANTS after their systems."""
     found: list[str] = []
     for name in sorted(registry.names(), key=lambda name: name != registry.DEFAULT):
         spec = registry.get(name).spec
         if spec.inputs.views == "mono" and not spec.inputs.cameras:
-            found += [name, f"{name}:{LITERAL}"] if LITERAL in spec.variants else [name]
+            found += [name, *(f"{name}:{variant}" for variant in VARIANTS if variant in spec.variants)]
     return tuple(found)
 
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from somacast.bench.report.likeness import likeness_block
 from somacast.bench.report.live import live_lines
 from somacast.bench.report.people import front_block
 from somacast.bench.report.reading import COMMANDS, FOLDER, FULL, Committed, read_all, weights_faults, weights_of
@@ -20,6 +21,7 @@ from somacast.files import write_atomically
 PAGE = Path("docs/results.md")
 CURVES_IMAGE = Path("docs/images/curves.png")
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+LIKENESS_PAGE, LIKENESS_MARKS = Path("docs/likeness/README.md"), ("<!-- likeness:begin -->", "<!-- likeness:end -->")
 FRONT_PAGE, FRONT_MARKS = Path("README.md"), ("<!-- headline:begin -->", "<!-- headline:end -->")
 
 
@@ -27,9 +29,7 @@ def block(results: Mapping[str, Committed], root: Path) -> str:
     """All that stands between the two marks of the page; `root` is asked which pictures are there. SomacastError for a
     result without the figures that are shown of it."""
 
-    def links(path: Path) -> str:
-        return Path(os.path.relpath(path, PAGE.parent)).as_posix() if (root / path).is_file() else ""
-
+    links = _links(root, PAGE)
     lines = [""]
     try:
         lines += [*still_lines(results, links), *live_lines(results, links), *users_lines(results)]
@@ -39,6 +39,15 @@ def block(results: Mapping[str, Committed], root: Path) -> str:
     if curves:
         lines += ["", "## Learning curves", "", f"![Learning curves of the shipped weights]({curves})"]
     return "\n".join([*lines, "", "## Where the figures come from", "", *sources(results), ""])
+
+
+def _links(root: Path, page: Path) -> Callable[[Path], str]:
+    """What a page calls a path of the working copy, "" if there is none."""
+
+    def link(path: Path) -> str:
+        return Path(os.path.relpath(path, page.parent)).as_posix() if (root / path).is_file() else ""
+
+    return link
 
 
 def _culprit(results: Mapping[str, Committed], links: Callable[[Path], str]) -> str:
@@ -88,8 +97,12 @@ def _split_page(root: Path, page: Path = PAGE, marks: tuple[str, str] = (BEGIN, 
 def _pages(root: Path, results: Mapping[str, Committed]) -> list[tuple[Path, str, str, str]]:
     """Pages that hold figures: where, what stands between their marks, what should, and the whole page with that."""
     found = []
-    front = [(FRONT_PAGE, FRONT_MARKS, front_block(results))] if (root / FRONT_PAGE).is_file() else []
-    for page, marks, text in [(PAGE, (BEGIN, END), block(results, root)), *front]:
+    more = [
+        (FRONT_PAGE, FRONT_MARKS, front_block(results)),
+        (LIKENESS_PAGE, LIKENESS_MARKS, likeness_block(results, _links(root, LIKENESS_PAGE))),
+    ]
+    there = [one for one in more if (root / one[0]).is_file()]
+    for page, marks, text in [(PAGE, (BEGIN, END), block(results, root)), *there]:
         before, inside, after = _split_page(root, page, marks)
         found.append((page, inside, text, before + text + after))
     return found

@@ -11,12 +11,12 @@ from somacast.bench.results import Result
 
 @dataclass(frozen=True)
 class Figure:
-    """One row: name, file it comes from, how to read the value, the floor and which side of it is good; factor, digits
-    and unit for showing; remark: more from the same file."""
+    """One row: name, file it comes from, how to read the value (None: an older file has none), the floor and which side
+    of it is good; factor, digits and unit for showing; remark: more from the same file."""
 
     name: str
     source: str
-    value: Callable[[Result], float]
+    value: Callable[[Result], float | None]
     floor: float
     at_least: bool = False
     factor: float = 1.0
@@ -49,6 +49,14 @@ def _small_remark(result: Result) -> str:
 
 def _worst(name: str) -> Callable[[Result], str]:
     return lambda result: f"median; worst {result.results[name]['max']:.2f} s"
+
+
+def _on_budget(budget: int, name: str) -> Callable[[Result], float | None]:
+    return lambda result: result.results.get("budgets", {}).get(str(budget), {}).get(name, {}).get("median")
+
+
+def _on_budget_remark(budget: int, name: str, aim_ms: int) -> Callable[[Result], str]:
+    return lambda r: f"median; worst {r.results['budgets'][str(budget)][name]['max']:.2f} s; aim {aim_ms} ms"
 
 
 def _rate(result: Result) -> float:
@@ -84,6 +92,13 @@ FIGURES = (
            unit="ms", remark=_worst("encode_s")),
     Figure("bytes to mesh, models loaded", "speed", lambda r: r.results["decode_s"]["median"], 0.3, factor=1000,
            unit="ms", remark=_worst("decode_s")),
+    *(
+        Figure(f"{what} at {budget:,} B, models loaded", "speed", _on_budget(budget, name), floor, factor=1000,
+               unit="ms", remark=_on_budget_remark(budget, name, aim))
+        for budget in (600, 1500)
+        for what, name, floor, aim in (("picture to bytes", "encode_s", 0.16, 110),
+                                       ("bytes to textured mesh", "decode_s", 0.4, 280))
+    ),
     Figure("peak memory, picture to mesh", "speed", lambda r: r.results["peak_memory_bytes"]["chain"], 2.5e9,
            factor=1e-9, digits=2, unit="GB",
            remark=lambda r: f"{r.results['peak_memory_bytes']['chain_photograph'] / 1e9:.2f} GB for a photograph "

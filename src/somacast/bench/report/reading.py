@@ -21,6 +21,7 @@ FULL, SMALL, HEIGHT, RIGGED, OTHERS = (
     f"{DEFAULT}_rigged",
     "others",
 )
+LIKENESS, LIKENESS_RIGGED = "likeness", "likeness_rigged"
 _EVALUATE = f"somacast evaluate --system {DEFAULT}"
 # How to make a file that is not there, or that did not record its command.
 COMMANDS = {
@@ -35,6 +36,9 @@ COMMANDS = {
     "detector": "somacast bench detector --json results/stills/detector.json",
     "rd": "somacast bench rd --json results/stills/rd.json",
     "rd_rigged": "somacast bench rd --data rigged-test --assets ASSETS --json results/stills/rd_rigged.json",
+    LIKENESS: f"somacast bench likeness --json results/likeness/{LIKENESS}.json",
+    LIKENESS_RIGGED: "somacast bench likeness --data rigged-test --assets ASSETS "
+    f"--json results/likeness/{LIKENESS_RIGGED}.json",
     "video": "somacast bench video --json results/live/video.json",
     "link": "somacast bench link --json results/live/link.json",
     "live": "somacast bench live --json results/live/live.json",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from somacast.bench.report.figures import FIGURES
+from somacast.bench.report.likeness import goal_lines
 from somacast.bench.report.people import people_lines
 from somacast.bench.report.reading import COMMANDS, FULL, HEIGHT, OTHERS, SMALL, Committed
 from somacast.bench.results import Result
@@ -23,11 +24,11 @@ def table(results: Mapping[str, Committed]) -> list[str]:
     letters = {name: "ABCDE"[i] for i, name in enumerate((FULL, SMALL, "speed", "people", "ablations"))}
     for figure in FIGURES:
         floor = f"{'>=' if figure.at_least else '<='} {figure.shown(figure.floor)}"
-        if figure.source not in results:
+        result = results[figure.source].result if figure.source in results else None
+        number = None if result is None else figure.value(result)
+        if result is None or number is None:
             cells = [figure.name, floor, "not measured", "-", ""]
         else:
-            result = results[figure.source].result
-            number = figure.value(result)
             kept = "yes" if figure.reached(number) else "**no**"
             remark = figure.remark(result) if figure.remark else ""
             cells = [figure.name, floor, f"**{figure.shown(number)}**", kept, remark]
@@ -118,6 +119,7 @@ def still_lines(results: Mapping[str, Committed], links: Callable[[Path], str]) 
         lines += ["", height_line(results[HEIGHT], full)]
     if OTHERS in results and full is not None:
         lines += ["", others_line(results[OTHERS], full)]
+    lines += goal_lines(results)
     for name, title in CURVES.items():
         if name in results:
             from somacast.bench.rate_distortion.figures import report_lines

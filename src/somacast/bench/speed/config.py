@@ -31,6 +31,8 @@ class SpeedConfig:
     """the most processor cores to use"""
     photograph_px: int = 3000
     """side of the large picture"""
+    budgets_bytes: tuple[int, ...] = (600, 1500)
+    """most bytes of files that are measured beside those without a budget: they hold a picture, too"""
     seed: int = 0
     """start of all randomness"""
     device: Device = "cpu"

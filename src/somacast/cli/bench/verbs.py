@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from somacast.bench.detection.config import DetectorBench
+from somacast.bench.likeness.config import LikenessConfig, SheetConfig
 from somacast.bench.quality.config import AgainstConfig, EvaluateConfig
 from somacast.bench.rate_distortion.config import RdConfig
 from somacast.bench.speed.config import PeopleBench, SpeedConfig
@@ -25,7 +26,11 @@ VERBS = {
                    "time of every stage and of whole commands, peak memory, size on disk"),
     "people": _verb("speed.config:PeopleBench", "verbs:people", "how many synthetic people are drawn per second"),
     "rd": _verb("rate_distortion.config:RdConfig", "verbs:rate_distortion",
-                "quality against bytes: our labels, picture codecs with our reconstruction, Draco meshes"),
+                "quality against bytes: our labels, picture codecs with our reconstruction, Draco and OBJ meshes"),
+    "likeness": _verb("likeness.config:LikenessConfig", "verbs:likeness",
+                      "how like people look at several budgets, from all sides, with a sheet of them"),
+    "sheet": _verb("likeness.config:SheetConfig", "verbs:sheet",
+                   "the people of photographs, rebuilt at several budgets, from all sides on one sheet"),
     "study": Group("what a system measures of its own parts", "somacast.cli.bench.study:systems",
                    missing="study: expected a system, one of {known} (see {prog} --help)"),
     "against": _verb("quality.config:AgainstConfig", "verbs:against",
@@ -95,6 +100,25 @@ def rate_distortion(config: RdConfig) -> int:
     from somacast.bench.rate_distortion.measure import measure_rd
 
     measure_rd(config)
+    return 0
+
+
+def likeness(config: LikenessConfig) -> int:
+    """Measure."""
+    from somacast.bench.likeness.measure import measure_likeness
+
+    measure_likeness(config)
+    return 0
+
+
+def sheet(config: SheetConfig) -> int:
+    """Rebuild, show what could not be."""
+    import sys
+
+    from somacast.bench.likeness.photographs import make_sheet
+
+    for line in make_sheet(config):
+        print(line, file=sys.stderr)
     return 0
 
 

@@ -20,9 +20,10 @@ class DefaultSystem:
     encoder: Encoder
     decoder: Decoder
 
-    def rebuild(self, capture: Capture) -> tuple[Reconstruction, Encoded]:
-        """The person of a capture at full precision, and what the encoder found. SomacastError if nobody is seen."""
-        encoded = self.encoder.encode(capture)
+    def rebuild(self, capture: Capture, budget_bytes: int | None = None) -> tuple[Reconstruction, Encoded]:
+        """The person of a capture at full precision, or at what a budget allows, and what the encoder found.
+        SomacastError if nobody is seen."""
+        encoded = self.encoder.encode(capture, budget_bytes)
         payload = Payload(self.system.spec.name, self.system.spec.weights_digest(), encoded.layers)
         return self.decoder.decode(payload), encoded
 

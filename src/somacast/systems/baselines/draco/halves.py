@@ -1,61 +1,33 @@
-"""Sender and receiver of the Draco system: the person is rebuilt by the sender, and the mesh is what travels."""
+"""Sender and receiver of the Draco system."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from somacast.bitstream.container import packed_bytes
 from somacast.errors import BitstreamError, SomacastError
 from somacast.geometry.reconstruction import Reconstruction
-from somacast.systems.baselines.default_system import default_system
 from somacast.systems.baselines.draco.config import DracoConfig
-from somacast.systems.baselines.draco.meshes import COLOR_BYTES, MeshSearch, decode_mesh, mesh_file
-from somacast.types import Capture, Encoded, Mesh, Payload
+from somacast.systems.baselines.draco.meshes import COLOR_BYTES, MAGIC, DracoSearch, decode_mesh
+from somacast.systems.baselines.draco.textured import TexturedSearch, decode_textured, is_textured
+from somacast.systems.baselines.mesh.encoder import MeshEncoder
+from somacast.systems.baselines.mesh.search import MeshSearch
+from somacast.systems.baselines.picture.criterion import Criterion
+from somacast.types import Camera, Mesh, Payload
 
 NAME = "draco"
-_MAGIC = b"DRACO"
 
 
-class DracoEncoder:
-    """Holds the files of the last mesh, so that further budgets of the same person share them."""
+def draco_encoder(config: DracoConfig, device: str) -> MeshEncoder:
+    """The sender: meshes with colours at their vertices, or, if the configuration says so and there is one, with a
+    texture."""
 
-    def __init__(self, config: DracoConfig, device: str):
-        self.config, self.default = config, default_system(device)
-        self._search: MeshSearch | None = None
+    def search(mesh: Mesh, camera: Camera, criterion: Criterion) -> MeshSearch:
+        textured = config.textured and mesh.texture is not None
+        found = (TexturedSearch if textured else DracoSearch)(mesh, camera, criterion)
+        found.whole_bits = config.bits
+        return found
 
-    def encode(self, capture: Capture, budget_bytes: int | None = None, network_state: int = 0) -> Encoded:
-        """One layer: the mesh that the default system's decoder makes of what its encoder sees. SomacastError if there
-        is nobody, or no mesh is as small as the budget."""
-        human, found = self.default.rebuild(capture)
-        if human.joints is not None:  # as the receiver knows no joints: the pelvis to the origin
-            human = human.translated(-np.asarray(human.joints[0], np.float64))
-        mesh = human.surface()
-        if budget_bytes is None:
-            file = mesh_file(mesh, self.config.bits, True)
-        else:
-            room = budget_bytes
-            while room > 0 and packed_bytes(NAME, [room]) > budget_bytes:
-                room -= 1
-            search = self._search_of(mesh)
-            file = search.best(room)
-            if file is None:
-                smallest = packed_bytes(NAME, [search.smallest_bytes])
-                raise SomacastError(f"a budget of {budget_bytes} bytes is too small: {NAME} needs {smallest}")
-        report = {k: v for k, v in found.report.items() if k != "stage_times_s"} | {"setting": file.setting}
-        return Encoded([file.data], report, found.maps)
-
-    def _search_of(self, mesh: Mesh) -> MeshSearch:
-        known = self._search.mesh if self._search is not None else None
-        if known is None or not (_equal(mesh.vertices, known.vertices) and _equal(mesh.colors, known.colors)):
-            self._search = MeshSearch(mesh)
-        assert self._search is not None
-        return self._search
-
-
-def _equal(a: np.ndarray | None, b: np.ndarray | None) -> bool:
-    return np.array_equal(a, b) if a is not None and b is not None else a is b
+    return MeshEncoder(NAME, search, device)
 
 
 class DracoDecoder:
@@ -63,11 +35,11 @@ class DracoDecoder:
 
     def decode(self, payload: Payload) -> Reconstruction:
         """The mesh, without joints; BitstreamError for layers that hold none."""
+        data = _data(payload)
         try:
-            mesh = decode_mesh(_data(payload))
+            return Reconstruction(decode_textured(data) if is_textured(data) else decode_mesh(data))
         except SomacastError as fault:
             raise BitstreamError(str(fault)) from fault
-        return Reconstruction(mesh)
 
 
 def _data(payload: Payload) -> bytes:
@@ -79,7 +51,9 @@ def _data(payload: Payload) -> bytes:
 def describe(payload: Payload) -> dict[str, Any]:
     """For `info`: bytes of the mesh, and what its colours are."""
     data = _data(payload)
-    own = data.startswith(_MAGIC)
-    if not own and data[COLOR_BYTES : COLOR_BYTES + len(_MAGIC)] != _MAGIC:
+    if is_textured(data):
+        return {"mesh_bytes": int.from_bytes(data[2:4], "little"), "colours": f"a texture of {8 * data[1]} px"}
+    own = data.startswith(MAGIC)
+    if not own and data[COLOR_BYTES : COLOR_BYTES + len(MAGIC)] != MAGIC:
         raise BitstreamError(f"expected a Draco mesh, got {len(data)} bytes that begin {data[:8]!r}")
     return {"mesh_bytes": len(data), "colours": "of every vertex" if own else "one for all"}

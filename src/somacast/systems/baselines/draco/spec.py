@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from somacast.systems.baselines.draco.config import DracoConfig
+from somacast.systems.baselines.draco.config import VARIANTS, DracoConfig
 from somacast.systems.spec import Inputs, Kind, SystemSpec
 
 if TYPE_CHECKING:
-    from somacast.systems.baselines.draco.halves import DracoDecoder, DracoEncoder
+    from somacast.systems.baselines.draco.halves import DracoDecoder
+    from somacast.systems.baselines.mesh.encoder import MeshEncoder
     from somacast.types import Payload
 
 
-def _encoder(config: DracoConfig, device: str) -> DracoEncoder:
-    from somacast.systems.baselines.draco.halves import DracoEncoder
+def _encoder(config: DracoConfig, device: str) -> MeshEncoder:
+    from somacast.systems.baselines.draco.halves import draco_encoder
 
-    return DracoEncoder(config, device)
+    return draco_encoder(config, device)
 
 
 def _decoder(config: DracoConfig, device: str) -> DracoDecoder:
@@ -36,6 +37,7 @@ SPEC = SystemSpec(
     inputs=Inputs("mono"),
     outputs=frozenset({Kind.MESH}),
     config=DracoConfig,
+    variants=VARIANTS,
     encoder=_encoder,
     decoder=_decoder,
     describe=_describe,

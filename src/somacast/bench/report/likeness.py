@@ -1,0 +1,110 @@
+"""How like people look: goals on docs/results.md, tables and sheets of people on docs/likeness/README.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from somacast.bench.likeness.show import table_of
+from somacast.bench.report.reading import LIKENESS, LIKENESS_RIGGED, Committed
+from somacast.bench.results import Result
+
+NAMES = {LIKENESS: "synthetic people", LIKENESS_RIGGED: "rigged people"}
+SHEETS = {
+    "docs/likeness/synthetic.jpg": "Synthetic people that no training has seen",
+    "docs/likeness/rigged.jpg": "Rigged people of another maker, likewise",
+    "docs/likeness/photographs.jpg": "People rebuilt from photographs, whose truth nobody knows",
+}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A figure at a budget: floor and aim as they are shown; less: less is better; only: of one data set."""
+
+    title: str
+    budget: int
+    key: str
+    floor: float
+    aim: float
+    less: bool = True
+    factor: float = 1.0
+    digits: int = 3
+    unit: str = ""
+    only: str = ""
+
+    def shown(self, value: float) -> str:
+        """A value with its unit."""
+        return f"{self.factor * value:.{self.digits}f}{self.unit}"
+
+    def cell(self, result: Result | None) -> str:
+        """What was measured, and whether that is enough."""
+        budgets = {} if result is None else result.results["budgets"]
+        value = budgets.get(str(self.budget), {}).get("total", {}).get(self.key)
+        if value is None:
+            return "not measured"
+        reached = [value <= bound if self.less else value >= bound for bound in (self.floor, self.aim)]
+        return f"**{self.shown(value)}** ({'aim' if reached[1] else 'floor' if reached[0] else '**no**'})"
+
+
+GOALS = (
+    Goal("ST-LPIPS, input camera", 350, "input_stlpips", 0.165, 0.14),
+    Goal("ST-LPIPS, input camera", 600, "input_stlpips", 0.150, 0.125),
+    Goal("ST-LPIPS, input camera", 1500, "input_stlpips", 0.132, 0.10),
+    Goal("ST-LPIPS, other sides", 600, "sides_stlpips", 0.20, 0.17),
+    Goal("IoU of the silhouette, input camera", 600, "input_iou", 0.93, 0.96, less=False),
+    Goal("same person among 40, from 45 degrees beside", 600, "side_same_person", 0.85, 0.95, less=False, factor=100,
+         digits=0, unit=" %"),
+    Goal("lean of the spine, standing, mean error", 600, "lean_deg", 6, 3, digits=1, unit=" deg",
+         only=LIKENESS_RIGGED),
+    Goal("bend of the knees, standing, mean error", 600, "knees_deg", 10, 6, digits=1, unit=" deg",
+         only=LIKENESS_RIGGED),
+)  # fmt: skip
+
+
+def goal_lines(results: Mapping[str, Committed]) -> list[str]:
+    """The part of docs/results.md; [] if nothing was measured."""
+    shown = [name for name in NAMES if name in results]
+    if not shown:
+        return []
+    heads = ["figure", "bytes", "floor", "aim", *(NAMES[name] for name in shown)]
+    lines = ["", "## How like people look", "", f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
+    for goal in GOALS:
+        sense = "<=" if goal.less else ">="
+        cells = [goal.cell(results[name].result) if goal.only in ("", name) else "" for name in shown]
+        bounds = [f"{sense} {goal.shown(bound)}" for bound in (goal.floor, goal.aim)]
+        lines.append(f"| {' | '.join([goal.title, str(goal.budget), *bounds, *cells])} |")
+    lines += [
+        "",
+        "In brackets what is reached. People on sheets, all budgets and controls: [likeness](likeness/README.md).",
+        "",
+    ]
+    return lines + [f"* {NAMES[name]}: `{results[name].command}`" for name in shown]
+
+
+def likeness_block(results: Mapping[str, Committed], links: Callable[[Path], str]) -> str:
+    """All that stands between the marks of docs/likeness/README.md."""
+    lines = [""]
+    for name, title in NAMES.items():
+        if name not in results:
+            continue
+        result = results[name].result
+        heads, rows = table_of(result)
+        failed = len(result.results["failures"])
+        lines += [
+            f"## {title.capitalize()}",
+            "",
+            f"Means over the actions of {result.results['people']} people ({failed} failed: the grey mannequin stands "
+            f"for them), 95 % intervals in brackets; {result.results['gallery']} people stand in each line-up. "
+            f"Command: `{results[name].command}`",
+            "",
+            f"| {' | '.join(heads)} |",
+            f"| {' | '.join(['---'] * len(heads))} |",
+            *(f"| {' | '.join(row)} |" for row in rows),
+            "",
+        ]
+    for place, title in SHEETS.items():
+        link = links(Path(place))
+        if link:
+            lines += [f"## {title}", "", f"![{title}]({link})", ""]
+    return "\n".join([*lines, ""]) if len(lines) > 1 else "\nNot measured yet.\n\n"

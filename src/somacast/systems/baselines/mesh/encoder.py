@@ -1,0 +1,64 @@
+"""The sender of the mesh systems: the person is rebuilt by the sender, and the mesh is what travels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from somacast.bitstream.container import packed_bytes
+from somacast.errors import SomacastError
+from somacast.geometry.reconstruction import Reconstruction
+from somacast.metrics.image import structure_distance
+from somacast.systems.baselines.default_system import default_system
+from somacast.systems.baselines.mesh.search import MeshSearch, camera_before
+from somacast.systems.baselines.picture.criterion import Criterion
+from somacast.types import Camera, Capture, Encoded, Mesh
+
+BEST_BYTES = 20_000  # for the default system's person at the sender, which costs the mesh nothing
+Searches = Callable[[Mesh, Camera, Criterion], MeshSearch]
+
+
+class MeshEncoder:
+    """Holds the files of the last mesh, so that further budgets of the same person share them. criterion: by which
+    files are chosen, to be replaced by whoever has a better one."""
+
+    def __init__(self, name: str, searches: Searches, device: str):
+        self.name, self.searches, self.default = name, searches, default_system(device)
+        self.criterion: Criterion = structure_distance
+        self._search: MeshSearch | None = None
+
+    def encode(self, capture: Capture, budget_bytes: int | None = None, network_state: int = 0) -> Encoded:
+        """One layer: the mesh that the default system's decoder makes of what its encoder sees, at its best.
+        SomacastError if there is nobody, or no mesh is as small as the budget."""
+        human, found = self.default.rebuild(capture, BEST_BYTES)
+        if human.joints is not None:  # as the receiver knows no joints: the pelvis to the origin
+            human = human.translated(-np.asarray(human.joints[0], np.float64))
+        search = self._search_of(human, capture.frame.lens)
+        file = search.whole() if budget_bytes is None else search.best(self._room(budget_bytes))
+        if file is None:
+            smallest = packed_bytes(self.name, [search.smallest_bytes])
+            raise SomacastError(f"a budget of {budget_bytes} bytes is too small: {self.name} needs {smallest}")
+        report = {k: v for k, v in found.report.items() if k != "stage_times_s"} | {"setting": file.setting}
+        return Encoded([file.data], report, found.maps)
+
+    def _room(self, budget_bytes: int) -> int:
+        """Bytes that are left for the mesh in a file of a budget."""
+        room = budget_bytes
+        while room > 0 and packed_bytes(self.name, [room]) > budget_bytes:
+            room -= 1
+        return room
+
+    def _search_of(self, human: Reconstruction, lens: Camera) -> MeshSearch:
+        mesh, last = human.surface(), self._search
+        if last is None or last.criterion is not self.criterion or not _same(mesh, last.mesh):
+            last = self._search = self.searches(mesh, camera_before(human, lens), self.criterion)
+        return last
+
+
+def _same(a: Mesh, b: Mesh) -> bool:
+    def equal(x: np.ndarray | None, y: np.ndarray | None) -> bool:
+        return np.array_equal(x, y) if x is not None and y is not None else x is y
+
+    images = [mesh.texture.image if mesh.texture is not None else None for mesh in (a, b)]
+    return equal(a.vertices, b.vertices) and equal(a.colors, b.colors) and equal(*images)
