@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from somacast.geometry.texturing.baking import Baked, View, bake, colors_from_te
 from somacast.kernels import compiled
 from somacast.types import Camera, Mesh
 
+Completion = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 _FAR_M = 1e6
 
 
@@ -42,6 +44,7 @@ def project_picture(
     camera: Camera,
     silhouette: np.ndarray | None = None,
     config: ProjectionConfig | None = None,
+    complete: Completion | None = None,
 ) -> Mesh:
     """The mesh with the picture in the texels of what `camera` sees of it; world and metres of the mesh, which must
     have a texture.
@@ -53,14 +56,19 @@ def project_picture(
     silhouette
         [H, W] float32 in [0, 1] or bool, where the picture shows the mesh (default: where the mesh is seen). Nothing of
         what lies outside reaches the mesh: along the border the person's own colours are carried on.
+    complete
+        Color, weight and base of `Baked` to what is shown where nothing is seen: for meshes in the body's UV square,
+        `texturing.completion.completed`.
 
     What the camera does not see, or sees at a grazing angle or beside an edge in depth, keeps the mesh's own colours,
-    moved by the difference between picture and mesh at seen points near by that had a like colour. A mesh of which
-    nothing is seen comes back as it is.
+    moved by the difference between picture and mesh at seen points near by that had a like colour, and completed if
+    so asked. A mesh of which nothing is seen comes back as it is.
     """
     baked = baked_picture(mesh, image, camera, silhouette, config)
     if baked is None or mesh.texture is None:
         return mesh
+    if complete is not None:
+        baked = replace(baked, base=complete(baked.color, baked.weight, baked.base))
     texture = replace(mesh.texture, image=baked.image())
     return replace(mesh, colors=colors_from_texture(mesh, texture), texture=texture)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from somacast.geometry.projection import project_picture
 from somacast.geometry.reconstruction import Reconstruction
+from somacast.geometry.texturing.completion import completed
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.picture_layer.canvas import CANVAS_PX, Canvas, body_mesh
@@ -45,7 +46,8 @@ class Shown:
         if self.picture is not None:
             height, width = self.picture.shape[:2]
             with stage("projection"):
-                mesh = project_picture(mesh, self.picture, self.canvas.camera(width, height))
+                camera = self.canvas.camera(width, height)
+                mesh = project_picture(mesh, self.picture, camera, complete=completed)
         return moved_onto(replace(human, mesh=mesh), self.canvas, self.warp)
 
 

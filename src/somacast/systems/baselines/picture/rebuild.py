@@ -9,6 +9,7 @@ import numpy as np
 from somacast.capture.cropping import SquareBox, square_crop
 from somacast.geometry.projection import project_picture
 from somacast.geometry.reconstruction import Reconstruction
+from somacast.geometry.texturing.completion import completed
 from somacast.geometry.unlit import without_light
 from somacast.systems.baselines.default_system import DefaultSystem
 from somacast.systems.baselines.picture.place import CropPlace
@@ -42,7 +43,7 @@ def rebuild(default: DefaultSystem, place: CropPlace, picture: np.ndarray, proje
         inside = base.mask
     unlit = without_light(frame.image, inside, base)
     if projected:
-        human = replace(human, mesh=project_picture(human.mesh, unlit, camera, inside))
+        human = replace(human, mesh=project_picture(human.mesh, unlit, camera, inside, complete=completed))
     return Rebuilt(human, camera, unlit)
 
 
