@@ -15,9 +15,10 @@ import numpy as np
 from somacast.checks import shown
 from somacast.errors import SomacastError
 from somacast.formats.export import ImageKind
-from somacast.geometry.rasteriser import sample_texture
+from somacast.geometry.rasteriser import sample_texel
 from somacast.geometry.sampling import byte_colors
 from somacast.geometry.subdivision import refine
+from somacast.kernels import compiled
 from somacast.types import Mesh, Texture
 
 MAX_SIDE_PX = 8192  # of a picture: what programs and graphics cards take
@@ -26,7 +27,8 @@ JPEG_QUALITY = 92
 _SAME_PLACE = 1 << 20  # places in the picture that differ by less than one in so many are one
 _SEEN = 5 / 255  # what a colour may differ from that of the texture
 _EDGE_TEXELS = 1.5  # longest edge of triangles that show what stands in single texels
-_INNER = np.array([(i, j, 4 - i - j) for i in range(5) for j in range(5 - i)]) / 4  # [15, 3] places in a triangle
+_STEPS = [(i, j, 4 - i - j) for i in range(5) for j in range(5 - i)]
+_INNER = np.array([steps for steps in _STEPS if max(steps) < 4]) / 4  # places in a triangle, its corners left out
 
 
 @dataclass(frozen=True)
@@ -110,28 +112,37 @@ def encode_image(image: np.ndarray, kind: ImageKind = "jpeg", quality: int = JPE
 
 def texture_colors(texture: Texture, uv: np.ndarray) -> np.ndarray:
     """Colours [N, 3] float32 sRGB in [0, 1] of a texture at places [N, 2] (v down)."""
-    up = np.stack([uv[:, 0], 1 - uv[:, 1]], 1)
-    return sample_texture(np.asarray(texture.image, np.float32) / 255, up)
+    out = np.empty((len(uv), 3), np.float32)
+    _sample(np.ascontiguousarray(texture.image), np.ascontiguousarray(uv, np.float32), out)
+    return out
+
+
+@compiled(fastmath=True, nogil=True)
+def _sample(image, uv, out):
+    """Bilinear colours of image [H, W, 3] uint8 at uv [N, 2]: fills out [N, 3]."""
+    for n in range(len(uv)):
+        sample_texel(image, uv[n, 0], uv[n, 1], out[n])
 
 
 def dense_colors(mesh: Mesh) -> Mesh:
     """The same surface with colours alone, at so many more vertices that they show what its texture shows, as far as
-    MAX_DENSE_FACES triangles allow: triangles over which the picture runs evenly stay. A mesh without a texture, or of
-    more triangles than that, keeps its own (the colours of the texture then stand at its vertices)."""
+    MAX_DENSE_FACES triangles allow. Triangles are halved as long as the picture does not run evenly over them, down to
+    single texels; all others stay. A mesh without a texture comes back as it is."""
     texture = mesh.texture
     if texture is None:
         return mesh
     split = split_at_seams(mesh)
     assert split.uv is not None
     points = np.concatenate([np.asarray(mesh.vertices, np.float64)[split.source], split.uv], 1)
-    faces = split.faces
-    chosen = _uneven(texture, split)
-    if chosen.any() and len(faces) < MAX_DENSE_FACES:
-        longest = _edge_m(points, faces[chosen], texture, MAX_DENSE_FACES - len(faces))
+    faces, longest = split.faces, float(_edges(points[:, :3], split.faces).max())
+    while True:
+        chosen = _uneven(texture, points, faces, longest)
+        longest /= 2
+        if not chosen.any():
+            break
         dense, finer = refine(points, faces, longest, chosen)
-        while len(finer) > MAX_DENSE_FACES:
-            longest *= 1.2
-            dense, finer = refine(points, faces, longest, chosen)
+        if len(finer) > MAX_DENSE_FACES:
+            break
         points, faces = dense, finer
     colors = texture_colors(texture, points[:, 3:])
     vertices = points[:, :3].astype(np.float32)
@@ -140,29 +151,27 @@ def dense_colors(mesh: Mesh) -> Mesh:
     return Mesh(vertices[kept], which[faces].astype(np.int32), both.astype(np.float32))
 
 
-def _uneven(texture: Texture, split: Split) -> np.ndarray:
-    """Triangles [F] bool over which the picture does not run evenly from corner to corner."""
-    assert split.uv is not None
-    corners = split.uv[split.faces]  # [F, 3, 2]
-    at_corners = texture_colors(texture, split.uv)[split.faces]
-    out = np.zeros(len(corners), bool)
+def _edges(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """The longest edge of each triangle [F]."""
+    corners = points[faces]
+    return np.linalg.norm(corners - corners[:, [1, 2, 0]], axis=2).max(1)
+
+
+def _uneven(texture: Texture, points: np.ndarray, faces: np.ndarray, longest: float) -> np.ndarray:
+    """Triangles [F] bool to be halved next: those of edges up to `longest`, since larger ones have been looked at,
+    larger than a texel, over which the picture does not run evenly from corner to corner; points [C, 5]: place, and
+    place in the picture."""
+    edge = _edges(points[:, :3], faces)
+    out = (edge > longest / 2) & (edge <= longest)
+    out &= _edges(points[:, 3:] * texture.image.shape[1::-1], faces) > _EDGE_TEXELS
+    some = faces[out]
+    corners, at_corners = points[some, 3:], texture_colors(texture, points[:, 3:])[some]
+    uneven = np.zeros(len(some), bool)
     for weights in _INNER:
         found = texture_colors(texture, np.einsum("k,fkc->fc", weights, corners))
-        out |= np.abs(found - np.einsum("k,fkc->fc", weights, at_corners)).max(1) > _SEEN
+        uneven |= np.abs(found - np.einsum("k,fkc->fc", weights, at_corners)).max(1) > _SEEN
+    out[out] = uneven
     return out
-
-
-def _edge_m(points: np.ndarray, faces: np.ndarray, texture: Texture, most: int) -> float:
-    """How long edges of triangles may be, in the unit of points [C, 5] (place, place in the picture), to show single
-    texels, or so that about `most` triangles come of it."""
-    a, b, c = points[faces].transpose(1, 0, 2)
-    area_m2 = np.linalg.norm(np.cross(b[:, :3] - a[:, :3], c[:, :3] - a[:, :3]), axis=1) / 2
-    size = np.array(texture.image.shape[1::-1])
-    u, v = (b[:, 3:] - a[:, 3:]) * size, (c[:, 3:] - a[:, 3:]) * size
-    texels = np.abs(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]) / 2
-    total_m2 = max(float(area_m2.sum()), 1e-12)
-    texel_m = (total_m2 / max(float(texels.sum()), 1.0)) ** 0.5
-    return max(_EDGE_TEXELS * texel_m, (4 * total_m2 / max(most, 1)) ** 0.5)
 
 
 def join(meshes: Sequence[Mesh]) -> Mesh:
