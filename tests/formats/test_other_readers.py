@@ -20,14 +20,17 @@ from somacast.body.skeleton import CANONICAL_JOINTS, joint_places
 from somacast.formats.bvh import encode_bvh
 from somacast.formats.export import VrmTerms
 from somacast.formats.gltf_writer import encode_glb, encode_rigged_glb
+from somacast.formats.meshes import save_mesh
 from somacast.formats.vrm import HUMAN_BONES, encode_vrm
 from somacast.geometry.rig import Motion, standing
 from support.nodejs import node
 from support.rig_cases import bare_rig, motion
+from support.texture_cases import smooth_picture, textured_rig
 
 PACKAGES = Path(os.environ.get("SOMACAST_NODE_MODULES", Path(__file__).parents[2] / "node_modules"))
 CAMERA = np.array([0.1, 1.2, 3.0])
 RIG = standing(bare_rig(True))
+TEXTURED = standing(textured_rig())
 COMES_AND_GOES = Motion(
     motion().rotations[:4],
     motion().pelvis_m[:4],
@@ -68,6 +71,10 @@ def files() -> dict[str, bytes]:
         "leaving.glb": encode_rigged_glb(RIG, COMES_AND_GOES),
         "avatar.vrm": encode_vrm(RIG, "Jo", VrmTerms("Jo Doe")),
         "old.vrm": encode_vrm(RIG, "Jo", VrmTerms(version="0.x")),
+        "textured.glb": encode_rigged_glb(TEXTURED, motion()),
+        "textured_png.glb": encode_glb(TEXTURED.mesh, image="png"),
+        "textured.vrm": encode_vrm(TEXTURED, "Jo", VrmTerms("Jo Doe")),
+        "textured_old.vrm": encode_vrm(TEXTURED, "Jo", VrmTerms(version="0.x")),
         "moving.bvh": encode_bvh(RIG.joints, RIG.rotations, motion()).encode(),
         "centimetres.bvh": encode_bvh(RIG.joints, RIG.rotations, motion(), 100.0).encode(),
     }
@@ -118,6 +125,10 @@ const out = { meta: vrm.meta, bones: Object.keys(vrm.humanoid.humanBones), place
 for (const bone of out.bones) {
   out.places[bone] = vrm.humanoid.getRawBoneNode(bone).getWorldPosition(new Vector3()).toArray();
 }
+out.pictures = [];
+gltf.scene.traverse((o) => {
+  if (o.isSkinnedMesh) for (const m of [o.material].flat().filter((m) => !m.isOutline)) out.pictures.push(!!m.map);
+});
 out.looksAt = vrm.lookAt?.offsetFromHeadBone.toArray();
 const turn = vrm.meta.metaVersion === "0" ? -1 : 1;
 vrm.humanoid.getNormalizedBoneNode("leftUpperArm").rotation.z = turn * -Math.PI / 2;
@@ -130,10 +141,11 @@ console.log(JSON.stringify(out));
 """
 
 
-@pytest.mark.parametrize("name", ["avatar.vrm", "old.vrm"])
+@pytest.mark.parametrize("name", ["avatar.vrm", "old.vrm", "textured.vrm", "textured_old.vrm"])
 def test_three_vrm_has_an_avatar_that_can_lower_its_arms(tmp_path, name):
     seen = in_node(_THREE_VRM, tmp_path, "@pixiv/three-vrm", written(tmp_path, name))
     assert seen["bones"] == list(HUMAN_BONES) and seen["looksAt"] == pytest.approx([0, 0.06, 0.08])
+    assert seen["pictures"] == [True]
     if name == "avatar.vrm":
         assert seen["meta"]["authors"] == ["Jo Doe"] and seen["meta"]["avatarPermission"] == "onlyAuthor"
     for bone, place in zip(HUMAN_BONES, RIG.joints, strict=True):
@@ -208,6 +220,52 @@ def test_blender_sees_the_person_upright_and_matt(tmp_path, name):
     if name == "still.glb":
         cameras = [place for kind, place in seen["objects"] if kind == "CAMERA"]
         np.testing.assert_allclose(cameras, [in_blender_axes(CAMERA)], atol=1e-5)
+
+
+_PICTURE = """
+import json, sys
+import bpy
+path = sys.argv[1]
+bpy.ops.wm.read_factory_settings(use_empty=True)
+if path.endswith(".obj"):
+    bpy.ops.wm.obj_import(filepath=path)
+else:
+    bpy.ops.import_scene.gltf(filepath=path)
+person = next(o for o in bpy.context.scene.objects if o.type == "MESH" and o.data.materials)
+(material,) = person.data.materials
+(node,) = [n for n in material.node_tree.nodes if n.type == "TEX_IMAGE"]
+surface = next(n for n in material.node_tree.nodes if n.type == "BSDF_PRINCIPLED")
+linked = [link.to_socket.name for link in material.node_tree.links if link.from_node == node]
+loops = [[loop.vertex_index for loop in person.data.loops], [[*uv.uv] for uv in person.data.uv_layers[0].data]]
+out = {"size": [*node.image.size], "linked": linked, "vertices": len(person.data.vertices), "uv": loops[1]}
+out["places"] = [[*person.data.vertices[v].co] for v in loops[0]]
+out["normals"] = [[*normal.vector] for normal in person.data.corner_normals]
+out["matt"] = [surface.inputs["Metallic"].default_value, surface.inputs["Roughness"].default_value]
+out["corner"] = [round(255 * x) for x in node.image.pixels[:3]]
+print()
+print(json.dumps(out))
+"""
+
+
+@pytest.mark.parametrize("name", ["textured.glb", "textured_png.glb", "two words.obj"])
+def test_blender_has_the_texture_on_one_surface(tmp_path, name):
+    mesh = TEXTURED.mesh
+    assert mesh.texture is not None
+    if name.endswith(".obj"):
+        save_mesh(mesh, tmp_path / name)
+    path = str(tmp_path / name) if name.endswith(".obj") else written(tmp_path, name)
+    seen = in_blender(_PICTURE, path)
+    assert seen["size"] == [128, 128] and seen["linked"] == ["Base Color"]
+    assert seen["matt"] == pytest.approx([0, 0.9])
+    assert seen["corner"] == pytest.approx(smooth_picture()[-1, 0].tolist(), abs=6)  # its first row is the lowest
+    if name.endswith(".obj"):
+        assert seen["vertices"] == len(mesh.vertices)
+    corners = np.array(seen["uv"]).reshape(-1, 3, 2) * [1, -1] + [0, 1]
+    np.testing.assert_allclose(corners, mesh.texture.corners, atol=2e-6)
+    normals: dict[tuple[float, ...], list[list[float]]] = {}
+    for place, normal in zip(seen["places"], seen["normals"], strict=True):
+        normals.setdefault(tuple(round(x, 6) for x in place), []).append(normal)
+    assert max(float(np.ptp(np.array(one), axis=0).max()) for one in normals.values()) < 0.02  # no seam in the shading
 
 
 _HIDING = """
