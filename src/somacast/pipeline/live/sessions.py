@@ -181,7 +181,8 @@ class Output(Protocol):
     """Something that shows or keeps the received person. Called by the session's threads, must not block long."""
 
     def person(self, body: LiveBody, number: int, who: Payload | None) -> None:
-        """Somebody new, or the same one better known; who: as it was told, None while it has not been."""
+        """Somebody new, or the same one better known; who: all that is to be kept of who it is, the look if one has
+        come; None while nothing has."""
         ...
 
     def pose(self, now_s: float, tick: int, values: np.ndarray, pose: LivePose) -> None:
@@ -276,7 +277,7 @@ class ReceiveSession:
                 with self._lock:
                     wire = len(arrival.data) + self.transport.header_bytes
                     self.receiver.take(arrival.lane, arrival.data, arrival.time_s, wire, arrival.times_s)
-                    who = (id(self.receiver.who), self.receiver.counts.restarts)
+                    who = (id(self.receiver.person), id(self.receiver.look), self.receiver.counts.restarts)
                 if who != number:
                     number = who
                     self._wanted.set()
@@ -295,13 +296,13 @@ class ReceiveSession:
                 return
             built_s = time.monotonic()
             with self._lock:
-                who, plain, number = self.receiver.who, self.receiver.person, self.receiver.person_number
-            for one in [who] if who is plain else [who, plain]:  # a look that cannot be shown leaves the person
+                who, look, number = self.receiver.person, self.receiver.look, self.receiver.person_number
+            for shown in [look, None] if look is not None else [None]:  # one that cannot be shown leaves the person
                 try:
                     with one_blas_thread():
-                        self.body = self.system.live.body(self.decoder, one)
+                        self.body = self.system.live.body(self.decoder, who, *([] if shown is None else [shown]))
                         for output in self.outputs:
-                            output.person(self.body, number, one)
+                            output.person(self.body, number, shown or who)
                     break
                 except Exception as fault:  # a person that cannot be built must not end the session
                     self.faults = [*self.faults[-4:], f"{type(fault).__name__}: {fault}"]
@@ -321,7 +322,7 @@ class ReceiveSession:
             for output in self.outputs:
                 output.silence(now_s)
             return
-        if self.first_pose_s is None and self.receiver.who is not None:
+        if self.first_pose_s is None and (self.receiver.person or self.receiver.look):
             self.first_pose_s = now_s
         show_frame(body, self.outputs, now_s, round(shown.sender_s * TICKS_PER_S), shown.values)
 
