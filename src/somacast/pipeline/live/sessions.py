@@ -35,6 +35,7 @@ LEARN_EARLY_S, LEARN_S, EARLY_S = 0.4, 2.0, 4.0  # how often, and for how long e
 PERSON_GAPS_S = (0.0, 1.0, 2.0, 5.0, 12.0, 30.0)  # between what is told of it; then the last
 PICTURE_S, PICTURE_PX, PICTURE_QUALITY = 0.5, 160, 40
 DISPLAY_S = 1 / 60
+LIVE_TEXTURE_PX = 512  # of rigs: looks are 384 px high at most
 ABSENT_S = 1.0  # nobody is seen for so long: whoever comes then may be another
 SILENT_S = 1.0  # without news of a person, who then is not to be seen
 MIN_REBUILD_S = 0.5  # between rigs, however often somebody is told anew
