@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from somacast.geometry.projection import project_picture
+from somacast.geometry.texturing.completion import completed
 from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.picture_layer.codes import read_codes
 from somacast.systems.aflsc.picture_layer.show import Shown
@@ -50,6 +51,7 @@ def _pictured(decoder: Decoder, layers: tuple[bytes, ...]) -> Skin:
     state, color, offset = decoder.restore(symbols, read_codes(space, sent, shown.canvas, shown.picture))
     body = skinned_mesh(state, color, offset, decoder.config.texture_px)
     height, width = shown.picture.shape[:2]
-    baked = project_picture(body, shown.picture, shown.canvas.camera(width, height))
+    camera = shown.canvas.camera(width, height)
+    baked = project_picture(body, shown.picture, camera, complete=completed)
     assert baked.texture is not None
     return Skin(state, color, offset, baked.texture.image)
