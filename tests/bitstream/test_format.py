@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import somacast.bitstream.container as container_module
-from somacast.bitstream.container import MAX_LAYER_BYTES, pack, packed_bytes, unpack
+from somacast.bitstream.container import MAX_LAYER_BYTES, layer_room, pack, packed_bytes, unpack
 from somacast.bitstream.systems import SYSTEM_IDS, read_system, system_bytes
 from somacast.coding.importance import exp_table
 from somacast.entropy.range_coder import encode_symbols
@@ -38,7 +38,7 @@ def test_an_unknown_system_is_named() -> None:
 
 def named(name: bytes) -> bytes:
     """A file of a system without a number, whatever its name is."""
-    head = b"\x9eS\x41\x00abc" + bytes([len(name)]) + name + b"\x01"
+    head = b"\x9eS\x61\x00abc" + bytes([len(name)]) + name + b"\x01"
     return head + plain_crc32c(head + b"x").to_bytes(4, "little")[:3] + b"x"
 
 
@@ -60,7 +60,17 @@ def test_a_base_layer_costs_eleven_bytes_more() -> None:
     assert packed_bytes("aflsc", [128]) == 128 + 12
     assert packed_bytes("aflsc", [5, 6]) == 5 + 11 + 6 + 3
     assert packed_bytes("mine", [5]) == 5 + 11 + 5
-    assert packed_bytes("aflsc", [0] * 15) == 11 + 1 + 14 * 3
+    assert packed_bytes("aflsc", [5, 0, 0, 6]) == 5 + 11 + 2 + 6 + 3
+    assert packed_bytes("aflsc", [1] * 15) == 1 + 11 + 1 + 14 * 4
+
+
+def test_the_room_for_one_more_layer_is_what_fits() -> None:
+    for budget in (20, 40, 150, 152, 153, 154, 155, 156, 16_500):
+        room = layer_room("aflsc", [9, 0], budget)
+        if room > 0:
+            assert packed_bytes("aflsc", [9, 0, room]) <= budget < packed_bytes("aflsc", [9, 0, room + 1])
+        else:
+            assert budget < packed_bytes("aflsc", [9, 0, 1])
 
 
 def test_pack_checks_its_fields() -> None:
@@ -217,18 +227,18 @@ def strangers_context(k: int, level: int, symbols: list[list[int]]) -> int:
 
 def strangers_layers(data: bytes) -> list[bytes]:
     """Sections 1 and 2 for whole and undamaged files with lengths below 128."""
-    assert data[:2] == b"\x9eS" and data[2] >> 4 == 4
+    assert data[:2] == b"\x9eS" and data[2] >> 4 == 6
     lengths = list(data[7 : 7 + data[2] % 16])
     position = 7 + len(lengths) + 3
-    check = plain_crc32c(data[: position - 3] + data[position : position + lengths[0]]) % 2**24
-    assert check == int.from_bytes(data[position - 3 : position], "little")
+    covered = data[: position - 3] + data[position : position + lengths[0]]
+    assert plain_crc32c(covered) % 2**24 == int.from_bytes(data[position - 3 : position], "little")
     layers = []
     for number, length in enumerate(lengths):
         layers.append(data[position : position + length])
         position += length
-        if number:
-            check = plain_crc32c(bytes([number]) + layers[-1]) & 0xFFFF
-            assert check == int.from_bytes(data[position : position + 2], "little")
+        if number and length:
+            covered += layers[-1]
+            assert plain_crc32c(covered) & 0xFFFF == int.from_bytes(data[position : position + 2], "little")
             position += 2
     assert position == len(data)
     return layers

@@ -66,6 +66,30 @@ def test_layers_round_trip_in_every_prefix(vocabulary: Vocabulary, seed: int, st
         assert np.array_equal(part, np.where(show, expected, -1))
 
 
+@settings(max_examples=60, deadline=None)
+@given(vocabularies(), st.integers(0, 10**6), st.integers(0, 255))
+def test_beside_something_that_tells_more_all_labels_share_a_layer(
+    vocabulary: Vocabulary, seed: int, state: int
+) -> None:
+    tables = random_tables(vocabulary, seed)
+    symbols = random_symbols(vocabulary, 1, seed + 9)[0]
+    redundant = np.random.default_rng(seed).random(len(vocabulary.labels)) < 0.4
+    layers = encode_layers(symbols, state, vocabulary, tables, redundant)
+    assert len(layers) == 1
+    expected = sent_part(symbols, state, vocabulary, tables)
+    least = np.arange(vocabulary.levels) < vocabulary.minimum_levels[:, None]
+    expected = np.where(redundant[:, None] & ~least, -1, expected)
+    assert np.array_equal(decode_layers(layers, state, vocabulary, tables, redundant), expected)
+
+
+def test_one_layer_is_shorter_than_several() -> None:
+    nothing = np.zeros(len(BIG.labels), bool)
+    for symbols in BIG_SYMBOLS[:20]:
+        (whole,) = encode_layers(symbols, 40, BIG, BIG_TABLES, nothing)
+        several = encode_layers(symbols, 40, BIG, BIG_TABLES)
+        assert sum(map(len, several)) - len(several) <= len(whole) <= sum(map(len, several))
+
+
 def test_the_plan_has_no_layer_for_nothing() -> None:
     def plan(*alphabets: tuple[int, ...], optional: bool = False) -> list:
         labels = [Label(f"l{i}", "pose", "scalar", a) for i, a in enumerate(alphabets)]

@@ -3,7 +3,9 @@
 magic | version and layer count | system | weights digest | [name] | [count] | lengths | CRC | layer 0
 | layer 1 | CRC | layer 2 | CRC ...
 
-What layers hold is the system's business. Files of version 2 open too: a byte of their header begins layer 0.
+Each check covers all that stands before it, so that a layer belongs to the layers that it refines. What layers hold is
+the system's business. Files of version 4, whose layers are checked one by one, and of version 2 open too: a byte of the
+header of the latter begins layer 0.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from somacast.errors import BitstreamError, SomacastError
 from somacast.types import Payload
 
 MAGIC = b"\x9eS"  # no text begins so: UTF-8 never has such a first byte, and it is no letter in Latin-1
-VERSION = 4  # 3 and 5 are videos, see video.py
-NEWEST_VERSION = 5
+VERSION = 6  # 3 and 5 are videos, see video.py
+NEWEST_VERSION = 6
 DIGEST_BYTES = 3
 MAX_LAYERS = 255
 MAX_LAYER_BYTES = (1 << 24) - 1
@@ -27,6 +29,7 @@ _MANY = 15  # layer count in the header's low half byte that stands for a byte o
 _CRC_BYTES = 3
 _LAYER_CRC_BYTES = 2
 _UNRELEASED = b"SOMA"  # magic of format 1
+_LONE_CHECKS = 4  # version whose checks cover one layer each, of empty ones too
 _OLD_VERSION = 2  # its header has a byte of the system (network state) behind the digest, and 1 to 8 layers
 
 
@@ -39,8 +42,13 @@ def pack(payload: Payload) -> bytes:
     head += bytes([count]) if count >= _MANY else b""
     head += b"".join(varint(len(layer)) for layer in payload.layers)
     base = payload.layers[0]
-    out = head + _crc(head + base, _CRC_BYTES) + base
-    return out + b"".join(layer + _layer_crc(index, layer) for index, layer in enumerate(payload.layers[1:], 1))
+    crc = google_crc32c.value(head + base)
+    out = head + _low_bytes(crc, _CRC_BYTES) + base
+    for layer in payload.layers[1:]:
+        if layer:
+            crc = google_crc32c.extend(crc, layer)
+            out += layer + _low_bytes(crc, _LAYER_CRC_BYTES)
+    return out
 
 
 def packed_bytes(system: str, layer_lengths: Sequence[int]) -> int:
@@ -48,14 +56,23 @@ def packed_bytes(system: str, layer_lengths: Sequence[int]) -> int:
     count = len(layer_lengths)
     head = _FIXED_BYTES + len(system_bytes(system)[1]) + (count >= _MANY)
     head += sum(len(varint(length)) for length in layer_lengths)
-    return head + _CRC_BYTES + sum(layer_lengths) + _LAYER_CRC_BYTES * (count - 1)
+    return head + _CRC_BYTES + sum(layer_lengths) + sum(_check_bytes(VERSION, n) for n in layer_lengths[1:])
+
+
+def layer_room(system: str, layer_lengths: Sequence[int], budget_bytes: int) -> int:
+    """The most bytes that one more layer may have in a file of at most budget_bytes; below 0 if there is no room."""
+    room = budget_bytes - packed_bytes(system, [*layer_lengths, 0])
+    while room > 0 and packed_bytes(system, [*layer_lengths, room]) > budget_bytes:
+        room -= 1
+    return room
 
 
 def unpack(data: bytes) -> tuple[Payload, list[str]]:
     """Read a .soma file: what it holds, and notes for the user.
 
-    A file cut inside a refinement layer gives the layers that are whole, and a note. Raises BitstreamError for all
-    else: not our magic, a newer version, a cut in header or base layer, damage, trailing bytes, an unknown system.
+    A file that is cut inside a refinement layer, or one of whose refinement layers is damaged or belongs to another
+    person, gives the layers before that one, and a note. Raises BitstreamError for all else: not our magic, a newer
+    version, a cut or damage in header or base layer, trailing bytes, an unknown system.
     """
     data = bytes(data)
     version = _check_start(data)
@@ -70,18 +87,25 @@ def unpack(data: bytes) -> tuple[Payload, list[str]]:
         length, position = _read_varint(data, position)
         lengths.append(length)
     base_start = position + _CRC_BYTES
-    expected = base_start + sum(lengths) + _LAYER_CRC_BYTES * (count - 1)
-    if len(data) < base_start + lengths[0]:
+    base_end = base_start + lengths[0]
+    expected = base_end + sum(length + _check_bytes(version, length) for length in lengths[1:])
+    if len(data) < base_end:
         raise BitstreamError(f"cut .soma file: {len(data)} of {expected} bytes, the base layer is not whole")
-    base = data[base_start : base_start + lengths[0]]
-    if _crc(data[:position] + base, _CRC_BYTES) != data[position:base_start]:
+    base = data[base_start:base_end]
+    crc = google_crc32c.value(data[:position] + base)
+    if _low_bytes(crc, _CRC_BYTES) != data[position:base_start]:
         raise BitstreamError("damaged .soma file: header and base layer do not match their CRC")
     system, _ = read_system(data[3], data, _FIXED_BYTES)
     if len(data) > expected:
         raise BitstreamError(f"damaged .soma file: {len(data)} bytes, expected {expected}: bytes follow the last layer")
-    layers = [state + base, *_read_refinements(data, base_start + lengths[0], lengths)]
-    notes = []
-    if len(layers) < count:
+    finer, damaged = _read_refinements(data, base_end, lengths, None if version <= _LONE_CHECKS else crc)
+    layers, notes = [state + base, *finer], []
+    if damaged:
+        notes.append(
+            f"Layer {len(layers)} of {count - 1} is damaged or belongs to another person: it and what builds on it is "
+            "left out, so the person is coarser than the sender made it."
+        )
+    elif len(layers) < count:
         notes.append(
             f"The file is cut ({len(data)} of {expected} bytes): {len(layers)} of {count} layers are whole, "
             "so the person is coarser than the sender made it."
@@ -120,8 +144,10 @@ def _check_start(data: bytes) -> int:
         raise BitstreamError(
             f"the .soma file has format version {version}, this reader knows version {NEWEST_VERSION}: update somacast"
         )
-    if version not in (_OLD_VERSION, VERSION):
-        raise BitstreamError(f"damaged .soma file: format version {version}, expected {_OLD_VERSION} or {VERSION}")
+    if version not in (_OLD_VERSION, _LONE_CHECKS, VERSION):
+        raise BitstreamError(
+            f"damaged .soma file: format version {version}, expected {_OLD_VERSION}, {_LONE_CHECKS} or {VERSION}"
+        )
     if len(data) < _FIXED_BYTES + (version == _OLD_VERSION):
         raise BitstreamError(f"cut .soma file: {len(data)} bytes, the header alone has more than {_FIXED_BYTES}")
     return version
@@ -130,7 +156,7 @@ def _check_start(data: bytes) -> int:
 def _read_count(data: bytes, position: int, version: int) -> tuple[int, int]:
     """Number of layers, and the position behind it."""
     count = data[2] & 0x0F
-    if version == VERSION and count == _MANY:
+    if version != _OLD_VERSION and count == _MANY:
         if position >= len(data):
             raise BitstreamError(f"cut .soma file: {len(data)} bytes, it ends inside the header")
         count, position = data[position], position + 1
@@ -142,29 +168,35 @@ def _read_count(data: bytes, position: int, version: int) -> tuple[int, int]:
     return count, position
 
 
-def _read_refinements(data: bytes, position: int, lengths: list[int]) -> list[bytes]:
-    """Layers 1 .. that are whole; BitstreamError if one of them does not match its CRC."""
-    layers = []
+def _read_refinements(data: bytes, position: int, lengths: list[int], crc: int | None) -> tuple[list[bytes], bool]:
+    """Layers 1 .. that are whole and match their checks, and whether one that does not ended that; crc: of all that
+    stands before them, None if each is checked alone."""
+    layers: list[bytes] = []
     for index, length in enumerate(lengths[1:], 1):
         end = position + length
-        if len(data) < end + _LAYER_CRC_BYTES:
+        check = _check_bytes(_LONE_CHECKS if crc is None else VERSION, length)
+        if len(data) < end + check:
             break
         layer = data[position:end]
-        if data[end : end + _LAYER_CRC_BYTES] != _layer_crc(index, layer):
-            raise BitstreamError(f"damaged .soma file: layer {index} of {len(lengths) - 1} does not match its CRC")
+        if crc is None:  # the index is covered, so that swapped layers are found
+            found = google_crc32c.value(bytes([index]) + layer)
+        else:
+            found = crc = google_crc32c.extend(crc, layer)
+        if data[end : end + check] != _low_bytes(found, check):
+            return layers, True
         layers.append(layer)
-        position = end + _LAYER_CRC_BYTES
-    return layers
+        position = end + check
+    return layers, False
 
 
-def _layer_crc(index: int, layer: bytes) -> bytes:
-    """The check of layer 1 ..; the index is covered too, so that swapped layers are found."""
-    return _crc(bytes([index]) + layer, _LAYER_CRC_BYTES)
+def _check_bytes(version: int, length: int) -> int:
+    """Size of the check of a refinement layer: an empty one needs none."""
+    return _LAYER_CRC_BYTES if length or version <= _LONE_CHECKS else 0
 
 
-def _crc(data: bytes, count: int) -> bytes:
-    """The low 8 * count bits of the CRC32C, lowest byte first."""
-    return google_crc32c.value(data).to_bytes(4, "little")[:count]
+def _low_bytes(crc: int, count: int) -> bytes:
+    """The low 8 * count bits of a CRC32C, lowest byte first."""
+    return crc.to_bytes(4, "little")[:count]
 
 
 def varint(value: int) -> bytes:

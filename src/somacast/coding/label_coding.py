@@ -236,15 +236,21 @@ def encode_layers(
 ) -> list[bytes]:  # fmt: skip
     """Code the symbols [L, levels] of one person for a network state 0 (send all) .. 255 into 1 .. 4 layers.
 
-    redundant [L] bool: labels of which no more than the least is sent, as something else tells them better. Layers at
-    the end that would hold no symbol are left out. Raises ValueError if a symbol to be sent is missing (-1), except for
-    level 0 of optional labels, where -1 means absent.
+    redundant [L] bool: labels of which no more than the least is sent, as something else tells them better; all others
+    then share one layer. Layers at the end that would hold no symbol are left out. Raises ValueError if a symbol to be
+    sent is missing (-1), except for level 0 of optional labels, where -1 means absent.
     """
     wide = vocabulary.check_symbols(symbols)
     omega = importance_of(wide, vocabulary, tables)
     kept = _kept(omega, network_state, vocabulary, tables, redundant)
     _check_sent(wide, kept, vocabulary)
-    return _encode(wide, kept, vocabulary, tables)
+    return _encode(wide, kept, vocabulary, tables, _plan(vocabulary, redundant))
+
+
+def _plan(vocabulary: Vocabulary, redundant: np.ndarray | None) -> list[tuple[tuple[int, bool], ...]]:
+    """`layer_plan`; with redundant labels all of it as one layer."""
+    plan = layer_plan(vocabulary)
+    return plan if redundant is None else [tuple(part for layer in plan for part in layer)]
 
 
 def _kept(
@@ -271,11 +277,14 @@ def _check_sent(wide: np.ndarray, kept: np.ndarray, vocabulary: Vocabulary) -> N
         raise ValueError(f"label {vocabulary.labels[index].name!r} has no symbol at level {level}")
 
 
-def _encode(wide: np.ndarray, kept: np.ndarray, vocabulary: Vocabulary, tables: CodingTables) -> list[bytes]:
+def _encode(
+    wide: np.ndarray, kept: np.ndarray, vocabulary: Vocabulary, tables: CodingTables,
+    plan: list[tuple[tuple[int, bool], ...]],
+) -> list[bytes]:  # fmt: skip
     """Layers for given kept levels, without those at the end that hold no symbol."""
     symbols: list[list[int]] = wide.tolist()
     layers, filled = [], 1
-    for place, layer in enumerate(layer_plan(vocabulary)):
+    for place, layer in enumerate(plan):
         sent, used = [], []
         for level, optional in layer:
             for index in level_members(level, optional, wide[:, 0], kept, vocabulary):
@@ -296,12 +305,12 @@ def decode_layers(
 
     Bounded by the vocabulary whatever the bytes are. BitstreamError if there are more layers or bytes than symbols.
     """
-    plan = layer_plan(vocabulary)
+    plan = _plan(vocabulary, redundant)
     if not 1 <= len(layers) <= len(plan):
         raise BitstreamError(f"the file has {len(layers)} layers, expected 1 to {len(plan)} for these weights")
     symbols = [[-1] * vocabulary.levels for _ in vocabulary.labels]
     kept = vocabulary.minimum_levels
-    for place, (layer, data) in enumerate(zip(plan, layers, strict=False)):
+    for layer, data in zip(plan, layers, strict=False):
         stream = RangeDecoder(data)
         for level, optional in layer:
             coarse = np.array([row[0] for row in symbols])
@@ -309,10 +318,10 @@ def decode_layers(
                 symbol = stream.decode(symbol_table(symbols, index, level, vocabulary, tables))
                 absent = optional and symbol == vocabulary.labels[index].alphabets[0]
                 symbols[index][level] = -1 if absent else symbol
+            if not level and not optional:  # all that the rest depends on is known
+                omega = importance(np.array([row[0] for row in symbols]), vocabulary, tables.importance)
+                kept = _kept(omega, network_state, vocabulary, tables, redundant)
         stream.finish()
-        if place == 0:
-            omega = importance(np.array([row[0] for row in symbols]), vocabulary, tables.importance)
-            kept = _kept(omega, network_state, vocabulary, tables, redundant)
     return np.array(symbols, np.int16)
 
 
@@ -338,7 +347,7 @@ def fit_budget(
     for place, state in enumerate(states):
         if state < 255 and (least[place] > budget_bytes or (layers and np.array_equal(kept[place], kept[place - 1]))):
             continue
-        layers = _encode(wide, kept[place], vocabulary, tables)
+        layers = _encode(wide, kept[place], vocabulary, tables, layer_plan(vocabulary))
         if file_bytes([len(layer) for layer in layers]) <= budget_bytes:
             return state, layers
     while len(layers) > 1:

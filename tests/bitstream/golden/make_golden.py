@@ -2,7 +2,7 @@
 
 The files in the repository are the truth: files written by released versions must decode to the same symbols for
 ever. Run this only together with a new format version:  python tests/bitstream/golden/make_golden.py
-tiny_v2.soma is the same person as version 2 wrote it.
+tiny_v2.soma and tiny_v4.soma are the same person as versions 2 and 4 wrote it.
 """
 
 from __future__ import annotations

@@ -25,6 +25,41 @@ def test_a_frame_comes_back_as_the_picture(size):
     assert back.shape == pixels.shape and np.abs(back.astype(int) - pixels).mean() < 4
 
 
+# A frame of `picture(32, 64)` at quality 20, as it was written once: it must decode on every machine for ever.
+FRAME = bytes.fromhex(
+    "1ac01861860400b728db269731f1d65304f46f377ea6473741fc929aabc4ce8319abd80b1a1fda4e8a60e78415c420421a1b90369cb0a84b71ea"
+    "2c5396060f4a4125dc60"
+)
+
+
+def test_a_frame_decodes_without_the_coder_that_wrote_it():
+    found = avif.decode(FRAME, 32, 64).astype(int)
+    assert np.abs(found[[10, 50], [10, 20]] - [[190, 212, 127], [64, 134, 152]]).max() <= 3
+    assert np.abs(found - picture(32, 64)).mean() < 12
+
+
+def test_the_sequence_header_is_spelt_out():
+    """AV1 specification 5.5.2; the level of libaom's is another."""
+    assert avif.sequence_header(64, 128) == bytes.fromhex("3fd5bffec2021a0d20")
+    assert avif.sequence_header(480, 1024) == bytes.fromhex("3fe27bfffb0808683480")
+
+
+def test_a_coder_that_needs_another_header_is_refused(monkeypatch):
+    monkeypatch.setattr(avif, "_TOOLS", avif._TOOLS | {"enable-restoration": "1"})
+    monkeypatch.setattr(avif, "SPEED", 4)
+    with pytest.raises(SomacastError, match="expected a coder with the sequence header of the format"):
+        avif.encode(picture(64, 128), 30)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (120, 320)])
+def test_a_trial_tells_what_a_frame_comes_to(size):
+    pixels = picture(*size)
+    frame = avif.encode(pixels, 30)
+    count, shown = avif.trial(pixels, 30)
+    assert 0.6 < count / len(frame) < 1.5
+    assert np.abs(shown.astype(int) - avif.decode(frame, *size)).mean() < 10
+
+
 def test_more_quality_takes_more_bytes_and_errs_less():
     pixels = picture(64, 128)
     frames = [avif.encode(pixels, quality) for quality in (2, 20, 40, 60)]

@@ -126,6 +126,11 @@ class LiveReceiver:
         self._recent: deque[tuple[float, int, int, int | None]] = deque()  # time, bytes, frames, number
 
     @property
+    def who(self) -> Payload | None:
+        """Who it is, as well as it is known: the newest look, or as it was told without a picture."""
+        return self.look or self.person
+
+    @property
     def epoch(self) -> int | None:
         """Of the sender's start that is alive, None before the first packet."""
         return None if self._stream is None else self._stream.epoch

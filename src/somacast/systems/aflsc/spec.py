@@ -63,10 +63,10 @@ def _coder() -> AflscFrameCoder:
     return AflscFrameCoder()
 
 
-def _body(decoder: Decoder, payload: Payload | None, look: Payload | None = None) -> AflscBody:
+def _body(decoder: Decoder, payload: Payload | None) -> AflscBody:
     from somacast.systems.aflsc.live.body import AflscBody
 
-    return AflscBody(decoder, payload, look)
+    return AflscBody(decoder, payload)
 
 
 def _textured(config: AflscConfig, texture_px: int) -> AflscConfig:

@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 
 from somacast.bitstream.container import unpack
-from somacast.errors import BitstreamError
 from somacast.geometry.gaussian import gaussian_filter
-from somacast.geometry.rasteriser import render_camera
-from somacast.geometry.rig import posed
 from somacast.synthetic.datasets.loaders import EvalItem, synthetic_test
 from somacast.systems import registry
 from somacast.systems.aflsc.labels.codec import LabelCodec
@@ -20,7 +17,6 @@ from somacast.systems.aflsc.live.worth import sharpness
 from somacast.systems.aflsc.networks.loading import load_tables
 from somacast.systems.aflsc.picture_layer.coding import decode_picture
 from somacast.systems.aflsc.picture_layer.cutout import surely_person
-from somacast.systems.aflsc.picture_layer.show import Shown
 from somacast.systems.spec import PicturingTracker
 from somacast.types import Capture, Frame, Payload
 
@@ -55,15 +51,20 @@ def seen_on(tracker: Tracker, frame: Frame, time_s: float = 0.0) -> Seen:
     return tracker.look(Capture([frame]), time_s)
 
 
+def magenta(colors: np.ndarray) -> np.ndarray:
+    """How far colours [..., 3] lean towards it."""
+    return np.minimum(colors[..., 0], colors[..., 2]) - colors[..., 1]
+
+
 @pytest.mark.parametrize("budget", [450, 5400])
 def test_nothing_of_the_background_is_in_a_look(tracker: Tracker, people: list[EvalItem], budget: int) -> None:
-    """Nobody of these wears magenta; of masks alone gaps between legs and edges would be full of it."""
+    """Of masks alone gaps between legs and edges would be full of magenta, of which these people wear little."""
     for item in (people[0], people[2]):
         encoded = tracker.still(seen_on(tracker, on_magenta(item)))(budget)
         assert encoded is not None
         picture = decode_picture(encoded.layers[-1], 160, 320)
-        magenta = np.minimum(picture[..., 0], picture[..., 2]) - picture[..., 1]  # how far a colour leans towards it
-        assert magenta.max() < 0.4
+        own = item.frame.image[item.true_silhouette() > 0.5]
+        assert magenta(picture).max() < max(0.4, magenta(own).max() + 0.05) < 0.6
 
 
 def test_background_in_gaps_that_the_mask_lacks_is_not_the_person() -> None:
@@ -124,43 +125,3 @@ def test_a_codec_knows_whether_a_picture_is_there() -> None:
     layers = [b"x"] * codec.label_layers
     assert [codec.has_picture([*layers, *[b"y"] * k]) for k in range(3)] == [False, False, True]
     assert 0 < codec.redundant.sum() < len(codec.redundant)
-
-
-# -- on the rig --------------------------------------------------------------------------------------------------------
-
-
-def test_the_rig_wears_the_picture_of_the_look(tracker: Tracker, item: EvalItem) -> None:
-    """Moved into the look's pose and seen from its camera, it shows what the look shows."""
-    system = registry.get("aflsc")
-    decoder, coder = system.decoder(), system.live.coder()
-    seen = seen_on(tracker, item.frame)
-    who = unpack(system.pack(tracker.learn(seen, 0.0).layers))[0]
-    encoded = tracker.still(seen)(5400)
-    assert encoded is not None
-    look = unpack(system.pack(encoded.layers))[0]
-    codec, space = load_tables().codec, load_tables().space
-    symbols = codec.symbols(look.layers)
-    sent = space.state(space.vocabulary.dequantise(symbols[None])[0][0])
-    shown = Shown.of(sent, space, look.layers[codec.label_layers :])
-    assert shown.picture is not None
-    height, width = shown.picture.shape[:2]
-    errors, rigs = [], []
-    for parts in ((who,), (who, look), (look,)):
-        body = system.live.body(decoder, *parts)
-        pose = body.pose(coder.values(look))
-        assert body.rig is not None
-        rigs.append(body.rig)
-        mesh = posed(body.rig, pose.rotations, np.zeros(3))
-        seen_again = render_camera(mesh, shown.canvas.camera(width, height))
-        errors.append(float(np.abs(seen_again.rgb - shown.picture)[seen_again.mask].mean()))
-    assert max(errors[1:]) < 0.5 * errors[0]
-    assert np.array_equal(rigs[0].mesh.vertices, rigs[1].mesh.vertices)  # what is told of the build stays
-
-
-def test_a_look_of_nonsense_is_refused(tracker: Tracker, item: EvalItem) -> None:
-    system = registry.get("aflsc")
-    encoded = tracker.still(seen_on(tracker, item.frame))(900)
-    assert encoded is not None
-    payload = unpack(system.pack([*encoded.layers[:-1], b"\0\x08" + bytes(200)]))[0]
-    with pytest.raises(BitstreamError):
-        system.live.body(system.decoder(), None, payload)

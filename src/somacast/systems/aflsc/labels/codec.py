@@ -40,10 +40,10 @@ class LabelCodec:
         return np.array([label.group in LOOKS for label in self.vocabulary.labels])
 
     def layers_before_picture(self, symbols: np.ndarray, network_state: int = 0) -> list[bytes]:
-        """All `label_layers` of one person, without what the picture tells better that comes behind them."""
-        base, *finer = encode_layers(symbols, network_state, self.vocabulary, self.tables, self.redundant)
-        finer += [b""] * (self.label_layers - 1 - len(finer))
-        return [bytes([network_state]) + base, *finer]
+        """All `label_layers` of one person, without what the picture tells better that comes behind them: the first
+        holds everything, the others are empty."""
+        (base,) = encode_layers(symbols, network_state, self.vocabulary, self.tables, self.redundant)
+        return [bytes([network_state]) + base, *[b""] * (self.label_layers - 1)]
 
     def layers(self, symbols: np.ndarray, budget_bytes: int | None = None, network_state: int = 0) -> list[bytes]:
         """Layers of one person; with a budget for the whole file, labels give way by importance until it fits (eq. 14,
@@ -59,10 +59,13 @@ class LabelCodec:
     def symbols(self, layers: list[bytes], announced: int = 0) -> np.ndarray:
         """Inverse of `layers` and `layers_before_picture` for any prefix of them; announced: how many layers there are
         in all (0: those at hand). BitstreamError for what no encoder makes."""
-        pictured = max(announced, len(layers)) > self.label_layers
         given = [layers[0][1:], *layers[1 : self.label_layers]]
-        redundant = self.redundant if pictured else None
-        return decode_layers(given, self.network_state(layers), self.vocabulary, self.tables, redundant)
+        state = self.network_state(layers)
+        if max(announced, len(layers)) <= self.label_layers:
+            return decode_layers(given, state, self.vocabulary, self.tables)
+        if any(given[1:]):
+            raise BitstreamError("with a picture layer 0 holds all labels: expected layers 1 to 3 without bytes")
+        return decode_layers(given[:1], state, self.vocabulary, self.tables, self.redundant)
 
     def has_picture(self, layers: list[bytes]) -> bool:
         """Whether the layers at hand show a picture."""

@@ -9,19 +9,25 @@ import numpy as np
 from somacast.coding.pictures import avif
 from somacast.errors import BitstreamError
 from somacast.geometry.preview import to_bytes_image
-from somacast.metrics.image import structure_distance
 
-HEIGHTS_PX = (32, 48, 64, 96, 128, 160, 192, 256, 320, 384)  # of coded pictures; the width follows from the canvas
+HEIGHTS_PX = (32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768, 1024)  # of coded pictures
 HEAD_BYTES = 2  # width and height, in steps of avif.STEP_PX
-MIN_BPP, MAX_BPP = 0.1, 3.0  # bits a pixel outside of which a size is never the best one
-GREY = 0.5  # what stands where the picture does not count
+BEST_BPP, WEIGHT = 0.4, 0.1  # bits a pixel that suit most pictures, and how much it weighs to be off, in log errors
+TRIED = 3  # sizes
+_RATE = 0.088  # of log2 bytes a quality
+_PER_PIXEL = 0.65  # of log2 bytes a log2 pixel, at one quality
+_USUAL = (600, 8192, 29)  # bytes of a usual picture, its pixels and quality
+_ERROR = 0.4  # of the log error a log byte
+_NEAR = 0.12  # log2 bytes beside the room at which a trial tells enough
+_FULL = 0.98  # of the room that is well spent
 
 
 @dataclass(frozen=True)
-class CodedPicture:
-    """data: as it travels; error: how far the decoded picture lies from the true one, see `structure_distance`."""
+class _Trial:
+    """A size [width, height], at which quality its file would fill the room, and how far it would err."""
 
-    data: bytes
+    size: tuple[int, int]
+    quality: int
     error: float
 
 
@@ -31,44 +37,68 @@ def size_of(height: int, aspect: float) -> tuple[int, int]:
     return min(width, avif.MAX_SIDE_PX), height
 
 
-def best_picture(picture: np.ndarray, counts: np.ndarray, room_bytes: int) -> CodedPicture | None:
+def best_picture(picture: np.ndarray, counts: np.ndarray, room_bytes: int) -> bytes | None:
     """The best of all files of at most room_bytes, by the decoded picture where it counts; None if nothing fits.
 
     picture [H, W, 3] in [0, 1]: the canvas; counts [H, W] bool: where it will be seen.
     """
-    height, width = counts.shape
-    wanted = np.where(counts[..., None], picture, np.float32(GREY)).astype(np.float32)
-    best: CodedPicture | None = None
-    for size in _sizes(width / height, room_bytes):
-        data = _largest(to_bytes_image(resized(picture, *size)), room_bytes)
-        if data is None:
-            continue
-        shown = np.where(counts[..., None], decode_picture(data, width, height), np.float32(GREY))
-        found = CodedPicture(data, structure_distance(wanted, shown.astype(np.float32)))
-        if best is None or found.error < best.error:
-            best = found
-    return best
+    trials = sorted(_trials(picture, counts, room_bytes), key=lambda trial: trial.error)
+    for trial in trials:
+        data = _largest(to_bytes_image(resized(picture, *trial.size)), room_bytes, trial.quality)
+        if data is not None:
+            return data
+    return None
 
 
-def _sizes(aspect: float, room_bytes: int) -> list[tuple[int, int]]:
-    """Sizes worth trying for a room; the nearest one if none is."""
+def sizes_tried(aspect: float, room_bytes: int) -> list[tuple[int, int]]:
+    """The sizes whose bits a pixel lie nearest to the usual best ones for a room."""
     sizes = [size_of(height, aspect) for height in HEIGHTS_PX]
-    bits = [8 * room_bytes / (width * height) for width, height in sizes]
-    fitting = [size for size, bpp in zip(sizes, bits, strict=True) if MIN_BPP <= bpp <= MAX_BPP]
-    return fitting or [sizes[0] if bits[0] < MIN_BPP else sizes[-1]]
+    return sorted(sizes, key=lambda size: _off(size, room_bytes))[:TRIED]
 
 
-def _largest(pixels: np.ndarray, room_bytes: int) -> bytes | None:
-    """The file of the highest quality that fits, or None."""
+def _off(size: tuple[int, int], room_bytes: int) -> float:
+    return abs(np.log(8 * room_bytes / (size[0] * size[1]) / BEST_BPP))
+
+
+def _trials(picture: np.ndarray, counts: np.ndarray, room_bytes: int) -> list[_Trial]:
+    """One trial of each size, by a quick coder; what one size needs tells where to begin with the next."""
+    height, width = counts.shape
+    half = (max(width // 2, 2), max(height // 2, 2))
+    weight = resized(counts[..., None].astype(np.float32), *half)
+    wanted = resized(picture, *half)
+    found, bytes_, pixels, quality = [], *_USUAL
+    for size in sizes_tried(width / height, room_bytes):
+        small = to_bytes_image(resized(picture, *size))
+        room = max(room_bytes - HEAD_BYTES, 1)
+        expected = np.log2(bytes_) + _PER_PIXEL * np.log2(size[0] * size[1] / pixels)
+        for _ in range(2):
+            quality = int(np.clip(round(quality + (np.log2(room) - expected) / _RATE), 0, avif.QUALITIES - 1))
+            bytes_, decoded = avif.trial(small, quality)
+            pixels, expected = size[0] * size[1], np.log2(bytes_)
+            if abs(np.log2(room) - expected) < _NEAR:
+                break
+        difference = (resized(decoded.astype(np.float32) / 255, *half) - wanted) * weight
+        error = np.log(max(float((difference**2).mean()) ** 0.5, 1e-6)) + _ERROR * np.log(bytes_ / room)
+        found.append(_Trial(size, quality, error + WEIGHT * _off(size, room_bytes)))
+    return found
+
+
+def _largest(pixels: np.ndarray, room_bytes: int, quality: int) -> bytes | None:
+    """The file of the highest quality that fits, found from a guess, or one that nearly fills the room; None if none
+    fits."""
     head = bytes(side // avif.STEP_PX for side in (pixels.shape[1], pixels.shape[0]))
     low, high, best = -1, avif.QUALITIES, None
     while high - low > 1:
-        quality = (low + high) // 2
-        frame = avif.encode(pixels, quality)
-        if HEAD_BYTES + len(frame) <= room_bytes:
-            low, best = quality, head + frame
+        quality = int(np.clip(quality, low + 1, high - 1))
+        data = head + avif.encode(pixels, quality)
+        if len(data) <= room_bytes:
+            low, best = quality, data
+            if len(data) >= _FULL * room_bytes:
+                break
         else:
             high = quality
+        step = np.log2(max(room_bytes, 1) / len(data)) / _RATE
+        quality += int(np.floor(step)) or 1 if step > 0 else int(np.floor(step))
     return best
 
 
@@ -87,7 +117,7 @@ def picture_size(data: bytes) -> tuple[int, int]:
 
 
 def resized(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    """A picture [H, W, 3] float32 of another size: Lanczos."""
+    """A picture [H, W, C] float32 of another size: Lanczos."""
     from PIL import Image
 
     planes = [

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from somacast.capture.cropping import square_crop
+from somacast.geometry.harmonic import harmonic
 from somacast.geometry.projection import carried_on, grown
 from somacast.geometry.rasteriser import render_camera
 from somacast.geometry.unlit import without_light
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.picture_layer.canvas import CANVAS_PX, Canvas, body_mesh, grid_places, sample
-from somacast.systems.aflsc.picture_layer.coding import best_picture
 from somacast.systems.aflsc.picture_layer.cutout import surely_person
 from somacast.systems.aflsc.picture_layer.fit import FIT_PX, fit_warp
 from somacast.systems.aflsc.picture_layer.warp import Warp
@@ -22,7 +22,7 @@ from somacast.systems.aflsc.sender.look import Look
 from somacast.types import Frame, Mesh
 
 CROP_PX = 512  # side of the crop that it is cut from: a finer one than the canvas
-_CARRIED = (0.3, 1.0, 4.0, 16.0)  # how far colours are carried on beyond the person, in hundredths of the height
+BESIDE = 0.003  # how far the mean of near colours reaches along the silhouette, in heights of the canvas
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,6 @@ def picture_on_canvas(
     base = render_camera(Mesh(mesh.vertices, mesh.faces, colored.colors), canvas.camera(width, CANVAS_PX))
     sure = surely_person(picture, inside)
     unlit = without_light(picture, (inside > 0.5) & base.mask, base)
-    filled, found = carried_on(unlit, sure, CANVAS_PX / 100, _CARRIED)
-    if found.any():
-        filled[~found] = filled[found].mean(0)
-    return CanvasPicture(filled, grown(base.mask, 2), warp)
-
-
-def picture_layers(shown: CanvasPicture, room_bytes: int) -> list[bytes] | None:
-    """The two layers, warp and picture, in at most room_bytes; None if there is no room for a picture."""
-    warp = shown.warp.encode()
-    found = best_picture(shown.picture, shown.counts, room_bytes - len(warp))
-    return None if found is None else [warp, found.data]
+    # Beside the silhouette the mean of near colours, as single pixels there are doubtful; beyond, the smoothest.
+    beside = carried_on(unlit, sure, BESIDE * CANVAS_PX, (1.0,))
+    return CanvasPicture(harmonic(*beside), grown(base.mask, 2), warp)

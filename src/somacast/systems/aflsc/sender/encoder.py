@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from somacast.bitstream.container import packed_bytes
+from somacast.bitstream.container import layer_room, packed_bytes
 from somacast.body.skeleton import CANONICAL_JOINTS
 from somacast.body.table import load_body
 from somacast.capture.cropping import SquareBox, square_crop
@@ -20,6 +20,7 @@ from somacast.systems.aflsc.labels.layout import DEPTH_OFFSET_M, LabelLayout
 from somacast.systems.aflsc.labels.schema import SHAPE_LABELS
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.networks.loading import CODED, EXTRACTED, load_fast_sender, load_sender, load_tables
+from somacast.systems.aflsc.picture_layer.share import MIN_PICTURED_BYTES, label_state
 from somacast.systems.aflsc.sender.appearance import read_appearance
 from somacast.systems.aflsc.sender.detection import Sighting, locate
 from somacast.systems.aflsc.sender.evidence import evidence_of
@@ -36,11 +37,12 @@ from somacast.weights.sessions import onnx_runs_on
 LOOK_PX = 192  # crop from which colours are read
 DISTANCE_M = (1.0, 30.0)  # the nearest and farthest that a person may stand from the camera
 SURE_OVERLAP = 0.5
-MIN_PICTURE_BYTES = 115  # of warp and picture: below, appearance codes show more (files of about 200 bytes)
-_LENGTH_BYTES = 2  # of the two layers' lengths, beside those of empty ones
 _UNSURE = (
     "the rebuilt person covers the one in the picture only in part (overlap {:.2f}): the person may be cut by the "
     "picture's edge, hidden, or in an unusual pose; the result is uncertain"
+)
+_NO_PICTURE = (
+    "of a budget of {} bytes the labels take {}; the picture itself needs a file of {} or more: sent without it"
 )
 _DOUBTFUL = "it is doubtful that this is a person (confidence {:.3f}): the result is uncertain"
 SURE_CONFIDENCE = 0.074  # of the trunk; under it a note says that the result is uncertain
@@ -97,6 +99,11 @@ class Encoder:
         if budget_bytes is not None and self.config.picture:
             pictured = self.pictured(capture.frame, look, values, symbols, budget_bytes, network_state)
         encoded.layers = pictured or self.codec.layers(symbols, budget_bytes, network_state)
+        if budget_bytes is not None and self.config.picture and pictured is None:
+            whole = packed_bytes(SYSTEM, [*map(len, self.codec.layers(symbols, None, network_state))])
+            if whole <= budget_bytes:
+                note = _NO_PICTURE.format(budget_bytes, whole, MIN_PICTURED_BYTES)
+                encoded.report["notes"] = [*encoded.report["notes"], note]
         return encoded
 
     def pictured(
@@ -104,18 +111,20 @@ class Encoder:
     ) -> list[bytes] | None:
         """Layers of labels and picture in a file of at most budget_bytes; None if the labels alone show more of the
         person in as many bytes."""
-        layers = self.codec.layers_before_picture(symbols, network_state)
-        room = budget_bytes - packed_bytes(SYSTEM, [*map(len, layers), 0, 0]) - _LENGTH_BYTES
-        if room < MIN_PICTURE_BYTES:
+        state = label_state(budget_bytes, network_state)
+        if state is None:
             return None
-        from somacast.systems.aflsc.picture_layer.send import picture_layers, picture_on_canvas
+        layers = self.codec.layers_before_picture(symbols, state)
+        from somacast.systems.aflsc.picture_layer.coding import best_picture
+        from somacast.systems.aflsc.picture_layer.send import picture_on_canvas
 
         sent = self.space.state(self.space.vocabulary.dequantise(self.codec.symbols(layers, 255)[None])[0][0])
         with stage("canvas"):
             shown = picture_on_canvas(frame, look, self.space, values, sent)
+        layers.append(shown.warp.encode())
         with stage("picture"):
-            more = picture_layers(shown, room)
-        return None if more is None else [*layers, *more]
+            picture = best_picture(shown.picture, shown.counts, layer_room(SYSTEM, [*map(len, layers)], budget_bytes))
+        return None if picture is None else [*layers, picture]
 
     def read(self, capture: Capture) -> tuple[np.ndarray, Encoded]:
         """The first view to the values of all labels [L], and what was found, without layers. SomacastError if there is

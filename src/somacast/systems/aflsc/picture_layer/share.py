@@ -1,0 +1,19 @@
+"""What of a budget goes to labels and what to the picture behind them: the one place where that is decided.
+
+Measured by ST-LPIPS and joints on training people (docs/log.md). A picture tells the looks better than labels do, so
+that those of appearance and face are not sent with one; of the others importance decides (eq. 14, 17), as if the
+network were in a worse state: what coarser labels leave of the outline costs the warp nothing more.
+"""
+
+from __future__ import annotations
+
+MIN_PICTURED_BYTES = 170  # of a file: below, appearance codes show more than a picture does
+_STATE, _STATE_BYTES = 128, 500  # the network state of a small file, and from which size on labels become finer
+
+
+def label_state(budget_bytes: int, network_state: int = 0) -> int | None:
+    """The state 0 .. 255 for the labels before a picture in a file of at most budget_bytes, not below that of the
+    network; None: labels alone show more."""
+    if budget_bytes < MIN_PICTURED_BYTES:
+        return None
+    return max(network_state, min(_STATE, _STATE * _STATE_BYTES // budget_bytes))
