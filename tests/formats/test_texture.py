@@ -271,6 +271,29 @@ def test_damaged_pictures_are_one_line(tmp_path):
     assert load_mesh(tmp_path / "b.obj").texture is None  # what is left of it
 
 
+@pytest.mark.parametrize("name", ["a.glb", "a.obj"])
+def test_changed_bytes_give_a_mesh_or_one_line(tmp_path, name):
+    save_mesh(textured_square(), tmp_path / name)
+    rng = np.random.default_rng(0)
+    written = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    refused = 0
+    for path, data in written.items():
+        for place in [*rng.integers(0, len(data), 40), *range(-len(data), 0, max(len(data) // 20, 1))]:
+            changed = bytearray(data)
+            if place < 0:
+                del changed[place:]
+            else:
+                changed[place] ^= 1 << rng.integers(8)
+            path.write_bytes(changed)
+            try:
+                load_mesh(tmp_path / name)
+            except SomacastError as fault:
+                assert "\n" not in str(fault)
+                refused += 1
+        path.write_bytes(data)
+    assert refused > 10
+
+
 def test_an_obj_has_its_material_and_picture_beside(tmp_path):
     """Under a name of its own: the photograph that the person was made of may lie there as person.jpg."""
     (tmp_path / "person.jpg").write_bytes(b"the photograph")

@@ -11,7 +11,7 @@ import pytest
 import trimesh
 from PIL import Image
 
-from somacast.body.table import load_body
+from somacast.body.table import TPOSE, load_body
 from somacast.errors import SomacastError
 from somacast.formats.meshes import load_mesh, save_mesh
 from somacast.geometry.rasteriser import render_camera
@@ -20,6 +20,7 @@ from somacast.synthetic.samples import SceneConfig, SyntheticPeople
 from somacast.synthetic.wardrobe.assets import check_assets
 from somacast.types import Mesh
 from support.people_cases import write_clip
+from support.texture_cases import body_texture, checkered_picture
 
 
 def body_shape(height: float) -> trimesh.Trimesh:
@@ -98,6 +99,22 @@ def test_folder_of_meshes_in_any_unit(tmp_path):
     (tmp_path / "a.glb").write_bytes(b"glTF")
     with pytest.raises(SomacastError, match="cannot be read"):
         next(iter(loaders.load_items(str(tmp_path), "meshes")))
+
+
+@pytest.mark.parametrize("name", ["ours.glb", "ours.obj"])
+def test_people_that_we_wrote_are_seen_with_their_texture(tmp_path, name):
+    """In the picture, and in the truth that results are compared with: finer than the vertices."""
+    texture = body_texture(checkered_picture(512, 32))
+    save_mesh(Mesh(load_body().pose(np.zeros(12), TPOSE)[0], load_body().faces, None, texture), tmp_path / name)
+    item = next(iter(loaders.load_items(str(tmp_path), "meshes", people=1)))
+    assert item.truth.texture is not None and item.truth.texture.image.shape == (512, 512, 3)
+    assert item.frame.camera is not None
+    colored = render_camera(Mesh(item.truth.vertices, item.truth.faces, item.truth.colors), item.frame.camera)
+    textured = render_camera(item.truth, item.frame.camera)
+    inside = textured.mask
+    shown = item.frame.image[inside].astype(np.float32).mean(1) / 255
+    likeness = [np.corrcoef(shown, one.rgb[inside].mean(1))[0, 1] for one in (textured, colored)]
+    assert likeness[0] > 0.8 and likeness[0] > likeness[1] + 0.1
 
 
 # -- check-assets -----------------------------------------------------------------------------------------------------
