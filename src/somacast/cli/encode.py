@@ -47,7 +47,7 @@ class Arguments:
     """which system makes the file"""
     budget_bytes: int | None = None
     """the most bytes the file may have; from about 200 on the picture itself lies on the person; all labels and no
-    picture if not given"""
+    picture if not given; of a video what who it is may have, motion aside"""
     mask: Annotated[Path | None, Existing("a mask")] = None
     """picture of the same size, white where the person is; found by ourselves if not given"""
     height_m: float | None = None
@@ -142,7 +142,7 @@ def _encode_one(arguments: Arguments, source: Path, target: Path) -> list[str]:
     """One file of a folder, in a worker; options that are not for its kind do not count."""
     from somacast.pipeline.sources import is_video
 
-    idle = {"budget_bytes": None, "people": "largest"} if is_video(source) else {"kbit_s": None, "seconds": None}
+    idle = {"people": "largest"} if is_video(source) else {"kbit_s": None, "seconds": None}
     return encode(replace(arguments, image=source, out=target, report=None, **idle)).notes
 
 
@@ -192,10 +192,8 @@ def _sender(system: str, device: str) -> Any:
 
 def _video(arguments: Arguments) -> Encoded:
     """A video to a .soma video."""
-    if arguments.budget_bytes or arguments.mask or arguments.report or arguments.people != "largest":
-        raise SomacastError(
-            "--budget-bytes, --mask, --report and --people are for pictures; for a video there is --kbit-s"
-        )
+    if arguments.mask or arguments.report or arguments.people != "largest":
+        raise SomacastError("--mask, --report and --people are for pictures; for a video there is --kbit-s")
     from somacast.pipeline.sources import SourceOptions, captures_of
 
     seconds = arguments.seconds or (4.0 if str(arguments.image).startswith("synthetic:") else None)
@@ -212,8 +210,9 @@ def _video(arguments: Arguments) -> Encoded:
         tracker = system.tracker(arguments.device, careful=True)
         with video_file(arguments.out, system, arguments.kbit_s) as (journal, writer):
             report = encode_video(
-                captures, writer, tracker, lambda n, s: line.update(f"{n} frames, {s:.1f} s of video")
-            )
+                captures, writer, tracker, lambda n, s: line.update(f"{n} frames, {s:.1f} s of video"),
+                arguments.budget_bytes,
+            )  # fmt: skip
             size = journal.finish()
     rate = f", {8 * size / report.seconds / 1000:.1f} kbit/s" if report.frames > 1 else ""
     text = f"{arguments.out}: {size:,} bytes for {report.frames} frames in {report.seconds:.1f} s{rate}"

@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from somacast.errors import SomacastError
 from somacast.geometry.rig import Motion
 from somacast.pipeline.video import encode
 from somacast.pipeline.video.animate import Cast, own_stretches
@@ -13,7 +14,7 @@ from somacast.pipeline.video.cuts import OTHER_DELTA_E, Cuts, clothes_of, differ
 from somacast.pipeline.video.encode import encode_video
 from somacast.pipeline.video.files import VideoWriter, read_video
 from somacast.synthetic.walker import SyntheticWalker, WalkerConfig
-from somacast.types import Capture, Frame
+from somacast.types import Capture, Encoded, Frame
 from support.network.live_cases import SYSTEM
 from support.network.video_cases import Watcher
 
@@ -106,6 +107,61 @@ def test_people_are_told_apart_by_what_they_wear():
     same = [difference(*pair) for pair in looks]
     others = [difference(looks[a][0], looks[b][1]) for a in range(4) for b in range(a)]
     assert max(same) < OTHER_DELTA_E and np.median(others) > OTHER_DELTA_E
+
+
+@dataclass
+class Picturing(Turning):
+    """A tracker that makes pictures of who it follows, too; the redder a frame, the better."""
+
+    made: list[tuple[float, int]] = field(default_factory=list)  # how red, for how many bytes
+
+    def fresh(self):
+        return Picturing(self.asked, self.name + 1, self.made)
+
+    def look(self, capture: Capture, time_s: float):
+        found = super().look(capture, time_s)
+        found.red = float(capture.frame.image[..., 0].mean())
+        return found
+
+    def worth(self, observation) -> float:
+        return observation.red
+
+    def still(self, observation):
+        def make(budget_bytes: int) -> Encoded | None:
+            self.made.append((round(observation.red, 2), budget_bytes))
+            fits = budget_bytes > 100
+            return Encoded([*self.learn(observation, 0.0).layers, bytes([self.name]) * 40]) if fits else None
+
+        return make
+
+
+def people_of(colors, tracker, look_bytes: int | None) -> tuple[dict[int, list[bytes]], list[str]]:
+    """What a film says last of each person, and notes."""
+    images = (np.full((64, 64, 3), color, np.float32) for color in colors)
+    captures = ((k / 30, Capture([Frame(image)], None)) for k, image in enumerate(images))
+    parts: list[bytes] = []
+    report = encode_video(captures, VideoWriter(parts.append, SYSTEM), tracker, look_bytes=look_bytes)
+    known = read_video(b"".join(parts)).people
+    return {number: payload.layers if payload else [] for number, payload in known.items()}, report.notes
+
+
+def test_the_frame_that_shows_somebody_best_is_their_picture(dressed):
+    """Once for each person, also for who comes back; what is learnt later does not take it away."""
+    green = [(0.1 + 0.01 * (k % 7), 0.9, 0.3) for k in range(40)]
+    colors = [*green, *[RED] * 30, *green[:30]]
+    tracker = Picturing()
+    people, notes = people_of(colors, tracker, 500)
+    assert people[0][-1] == bytes([0]) * 40 and people[1][-1] == bytes([1]) * 40
+    assert tracker.made == [(0.16, 500), (0.9, 500)] and len(notes) == 1  # of the cuts
+    plain, _ = people_of(colors, Picturing(), None)
+    assert all(layers[-1] != bytes([number]) * 40 for number, layers in plain.items()) and plain
+
+
+def test_a_film_without_a_picture_says_so(dressed):
+    people, notes = people_of([RED] * 40, Picturing(), 80)
+    assert people[0] and notes == ["80 bytes hold no picture of the person, or no frame shows one well enough"]
+    with pytest.raises(SomacastError, match="its videos hold no picture; expected no --budget-bytes"):
+        people_of([RED] * 40, Watcher(), 500)
 
 
 def test_files_of_one_person_say_who_is_left_out(dressed, tmp_path):

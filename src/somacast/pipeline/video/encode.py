@@ -19,10 +19,11 @@ from somacast.pipeline.video.cuts import (
     looking_ahead,
 )
 from somacast.pipeline.video.files import VideoWriter
-from somacast.systems.spec import Tracker, TurningTracker
+from somacast.systems.spec import PicturingTracker, Tracker, TurningTracker
 from somacast.types import Capture
 
 LEARN_S = 0.4  # between the frames from which is learnt who it is
+LOOK_S = 0.2  # between the frames that are looked at for the one that shows it best
 AGAIN_S, RAREST_S = 2.0, 300.0  # from when on, and at least how often, is told better who it is
 _NAMED = 5  # cuts in a note
 ABSENT_S = 0.5  # nobody is seen for so long: nobody is there
@@ -38,12 +39,42 @@ class VideoReport:
     notes: list[str] = field(default_factory=list)
 
 
-class _Person:
-    """Somebody in a film: who follows them, and what is known of who they are."""
+class _Best:
+    """The frame that shows best who somebody is, for their picture."""
 
-    def __init__(self, number: int, tracker: Tracker):
+    def __init__(self, tracker: Tracker, look_bytes: int | None):
+        self.tracker = tracker if isinstance(tracker, PicturingTracker) and look_bytes is not None else None
+        self.look_bytes = look_bytes or 0
+        self._observation: Any = None
+        self._worth, self._looked_s = 0.0, -1e9
+
+    def look(self, observation: Any, time_s: float) -> None:
+        """Keep a frame, if it is better than those before."""
+        if self.tracker is None or time_s - self._looked_s < LOOK_S:
+            return
+        self._looked_s = time_s
+        worth = self.tracker.worth(observation)
+        if worth > self._worth:
+            self._observation, self._worth = observation, worth
+
+    def layers(self) -> list[bytes] | None:
+        """Layers of a still of it, with its picture; None if none has come since the last time, or no picture fits."""
+        if self.tracker is None or self._observation is None:
+            return None
+        make, self._observation = self.tracker.still(self._observation), None
+        encoded = make(self.look_bytes)
+        return None if encoded is None else encoded.layers
+
+
+class _Person:
+    """Somebody in a film: who follows them, and what is known of who they are. look_bytes: that a file of who they are
+    may have with their picture in it, None: no picture."""
+
+    def __init__(self, number: int, tracker: Tracker, look_bytes: int | None):
         self.number, self.tracker = number, tracker
         self.clothes: Clothes = {}
+        self.best = _Best(tracker, look_bytes)
+        self.pictured = False
         self._learnt_s, self._written_s, self._gap_s = -1e9, -1e9, AGAIN_S
         self._container: bytes | None = None
 
@@ -52,22 +83,32 @@ class _Person:
         if time_s - self._learnt_s >= LEARN_S:
             layers = self.tracker.learn(observation, time_s).layers
             self._container, self._learnt_s = writer.system.pack(layers), time_s
+        self.best.look(observation, time_s)
         if time_s - self._written_s >= self._gap_s:
             self.write(writer)
             self._written_s, self._gap_s = time_s, min(2 * self._gap_s, RAREST_S)
 
     def write(self, writer: VideoWriter) -> None:
-        """Write who it is, if more is known than was written."""
-        if self._container:
+        """Write who it is, if more is known than was written, and no picture, which what is written last would hide."""
+        if self._container and not self.pictured:
             writer.who(self._container)
-            self._container = None
+        self._container = None
+
+    def leave(self, writer: VideoWriter) -> None:
+        """They are no longer to be seen: write who it is, with their picture."""
+        layers = self.best.layers()
+        if layers is not None:
+            writer.who(writer.system.pack(layers))
+            self.pictured = True
+        self.write(writer)
 
 
 class _Take:
     """What happens while the frames go by: who moves, and since when nobody is to be seen."""
 
-    def __init__(self, writer: VideoWriter, tracker: Tracker):
-        self.writer, self.people = writer, [_Person(0, tracker)]
+    def __init__(self, writer: VideoWriter, tracker: Tracker, look_bytes: int | None):
+        self.writer, self.look_bytes = writer, look_bytes
+        self.people = [_Person(0, tracker, look_bytes)]
         self.person = self.people[0]
         self.newest_s, self.step_s = 0.0, 1 / 30
         self.lost_s: float | None = None
@@ -91,7 +132,7 @@ class _Take:
         self.person.clothes = clothes_of(self._last) or self.person.clothes
         other = self._who(clothes_of(image), clothes_of(later))
         if other is not self.person:
-            self.person.write(self.writer)
+            self.person.leave(self.writer)
             self.writer.turn(other.number)
             self.person = other
             self.cuts_s.append(time_s)
@@ -111,7 +152,7 @@ class _Take:
             return self.person
         known = min(self.people, key=unlike)
         if unlike(known) > OTHER_DELTA_E:
-            known = _Person(len(self.people), self.person.tracker.fresh())
+            known = _Person(len(self.people), self.person.tracker.fresh(), self.look_bytes)
             known.clothes = looks[-1]
             self.people.append(known)
         return known
@@ -136,7 +177,7 @@ class _Take:
     def end(self) -> None:
         """The film is over."""
         end_s = self.newest_s + self.step_s
-        self.person.write(self.writer)
+        self.person.leave(self.writer)
         self._back(end_s)
         self.writer.end(end_s)
 
@@ -159,11 +200,16 @@ def encode_video(
     writer: VideoWriter,
     tracker: Tracker,
     progress: Callable[[int, float], None] = lambda frames, seconds: None,
+    look_bytes: int | None = None,
 ) -> VideoReport:
     """Captures with their times into a writer, one at a time; tracker: of the writer's system; where the
     film cuts to somebody else another one is made, if it can be (`TurningTracker`); progress: called with
-    frames and seconds so far. Times count from the first capture. SomacastError if no frame shows a person."""
-    take, report = _Take(writer, tracker), VideoReport()
+    frames and seconds so far; look_bytes: that who each of them is may have with the picture of the frame that shows it
+    best, None: no picture. Times count from the first capture. SomacastError if no frame shows a person, and for a
+    picture where the tracker makes none."""
+    if look_bytes is not None and not isinstance(tracker, PicturingTracker):
+        raise SomacastError(f"system {writer.system.name}: its videos hold no picture; expected no --budget-bytes")
+    take, report = _Take(writer, tracker, look_bytes), VideoReport()
     fault: SomacastError | None = None
     start_s: float | None = None
     for (time_s, capture), (_, later) in looking_ahead(_until_fault(captures, report)):
@@ -188,6 +234,10 @@ def encode_video(
         when = ", ".join(f"{time_s:.1f}" for time_s in take.cuts_s[:_NAMED])
         more = ", ..." if len(take.cuts_s) > _NAMED else ""
         report.notes.append(f"the film cuts to somebody else at {when}{more} s: it holds {len(take.people)} people")
+    plain = sum(not person.pictured for person in take.people)
+    if look_bytes is not None and plain:
+        who = "the person" if len(take.people) == 1 else f"{plain} of {len(take.people)} people"
+        report.notes.append(f"{look_bytes} bytes hold no picture of {who}, or no frame shows one well enough")
     if report.lost:
         meanwhile = f"for {take.absent_s:.1f} s nobody is there" if take.absent_s else "the motion goes on over them"
         report.notes.append(f"{report.lost} of {report.lost + report.frames} frames show no person: {meanwhile}")
