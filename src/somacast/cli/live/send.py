@@ -15,6 +15,8 @@ from somacast.errors import SomacastError
 from somacast.options import Device, Keys, Maybe, SystemName, check_positive
 from somacast.systems.registry import DEFAULT
 
+LOOK_BYTES = 1500  # of who it is, with their picture, in a file
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -115,6 +117,7 @@ def _keep(arguments: Arguments) -> int:
     from somacast.pipeline.video.encode import encode_video
     from somacast.pipeline.video.journal import video_file
     from somacast.systems import registry
+    from somacast.systems.spec import PicturingTracker
     from somacast.types import Capture
 
     if arguments.picture:
@@ -125,12 +128,15 @@ def _keep(arguments: Arguments) -> int:
     system = registry.get(arguments.system)
     tracker = system.tracker(arguments.device, arguments.careful)
     line = StatusLine()
+    look_bytes = LOOK_BYTES if isinstance(tracker, PicturingTracker) and not arguments.no_looks else None
     print(f"sending {arguments.source} to {arguments.to}; Ctrl-C ends", flush=True)
     with source, stopping() as stop, video_file(Path(arguments.to), system) as (journal, writer):
         show_notes(source.notes)
         captures = ((taken.time_s, Capture([taken.frame], arguments.height_m)) for taken in play(source, stop))
         try:
-            report = encode_video(captures, writer, tracker, lambda n, s: line.show(f"{n} frames, {s:.1f} s"))
+            report = encode_video(
+                captures, writer, tracker, lambda n, s: line.show(f"{n} frames, {s:.1f} s"), look_bytes
+            )
         finally:
             line.end()
         size = journal.finish()
