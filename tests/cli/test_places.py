@@ -225,7 +225,7 @@ def test_places_that_cannot_be_written_are_told_before_the_work(config, name, tm
     (tmp_path / a_name(place, "locked")).chmod(0o444)
     (tmp_path / "closed").mkdir(mode=0o555)
     for path, expected in [
-        ("same.jpg", "expected a file name ending in"), (a_name(place, "none/same"), "does not exist"),
+        ("same.xyz", "expected a file name ending in"), (a_name(place, "none/same"), "does not exist"),
         (a_name(place, "locked"), "write-protected"), (a_name(place, "closed/same"), "not writable"),
         ("", "got a folder"),
     ]:  # fmt: skip

@@ -96,5 +96,8 @@ def _describe_video(data: bytes) -> dict[str, Any]:
     if people:
         who = describe(people[min(people)])
         description |= {"layers": who["layers"], "groups": who["groups"], "labels": who["labels"]}
+        of_the_file = ("header_bytes", "network_state")
+        known = {name: value for name, value in who["header"].items() if name not in of_the_file}
+        description["header"] = known | description["header"]
         description["notes"] += who["notes"]
     return description
