@@ -11,6 +11,7 @@ from somacast.body.table import vertex_normals
 from somacast.geometry.gaussian import gaussian_filter
 from somacast.geometry.rasteriser import Rendering, render_camera
 from somacast.geometry.texturing.baking import Baked, View, bake, colors_from_texture, look
+from somacast.geometry.texturing.texels import padded
 from somacast.kernels import compiled
 from somacast.types import Camera, Mesh
 
@@ -154,9 +155,10 @@ def _believed(
     edge = max(1, round(config.edge * side))
     beyond = max(1.0, config.beyond * side)
     sure = ~grown(~inside, edge)
-    colors, known = carried_on(image, sure, beyond)
+    colors = padded(np.asarray(image, np.float32), sure)
+    colors = np.where(sure[..., None], colors, gaussian_filter(colors, edge, 3 * edge, (0, 1)))
     near = gaussian_filter(sure.astype(np.float32), beyond / 2, int(1.5 * beyond) + 1, (0, 1))
-    trust = np.where(sure, 1.0, _ramp(near, 0.0, 0.35)) * known
+    trust = np.where(sure, 1.0, _ramp(near, 0.0, 0.35))
 
     # An edge in depth within the mesh: the picture's own edge may lie beside it.
     far = np.where(rendering.mask, rendering.depth, -_FAR_M)
