@@ -31,7 +31,7 @@ class ProjectionConfig:
 
     behind_m: float = 0.012
     jump_m: float = 0.05
-    edge: float = 0.006
+    edge: float = 0.004
     beyond: float = 0.03
     grazing: float = 0.1
     facing: float = 0.45

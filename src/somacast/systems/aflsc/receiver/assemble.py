@@ -16,7 +16,7 @@ from somacast.geometry.texturing.baking import colors_from_texture
 from somacast.geometry.texturing.seams import SEAM_PX, carried_over_seams
 from somacast.geometry.texturing.sizes import DEFAULT_TEXTURE_PX
 from somacast.geometry.texturing.texels import padded
-from somacast.geometry.texturing.unwrap import BodyPoints, body_corners, outer_islands, unwrap, uv_slopes
+from somacast.geometry.texturing.unwrap import BodyPoints, body_corners, outer_islands, smoothed_head, unwrap, uv_slopes
 from somacast.systems.aflsc.labels.chart import OFFSET_HIGH_M, OFFSET_LOW_M, load_chart
 from somacast.systems.aflsc.labels.state import PersonState
 from somacast.timing import stage
@@ -113,12 +113,17 @@ def chart_texture(color: np.ndarray, size: int) -> np.ndarray:
     return pixels
 
 
-def _map_of(cloud: PointCloud, vertices: np.ndarray) -> BodyPoints:
-    """Where the points of a cloud around the posed skin [13380, 3] lie in the UV square."""
-    layout, corners = _layout(), body_corners()
-    uv = np.einsum("nkc,nk->nc", corners[layout.face], layout.bary)
-    slopes = uv_slopes(vertices, load_body().faces, corners)[layout.face]
-    return BodyPoints(cloud.points, cloud.normals, uv, slopes)
+def _map_of(vertices: np.ndarray) -> BodyPoints:
+    """Where the cloud's points around the posed skin [13380, 3] lie in the UV square."""
+    layout, faces, corners = _layout(), load_body().faces, body_corners()
+    skin = smoothed_head(vertices)
+    normals = np.empty_like(skin)
+    vertex_normals(skin, faces, normals)
+    corner, bary = faces[layout.face], layout.bary
+    points, normal = (np.einsum("nkc,nk->nc", x[corner], bary) for x in (skin, normals))
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-8)
+    uv = np.einsum("nkc,nk->nc", corners[layout.face], bary)
+    return BodyPoints(points, normal, uv, uv_slopes(skin, faces, corners)[layout.face])
 
 
 def skinned_mesh(state: PersonState, color: np.ndarray, offset: np.ndarray, texture_px: int | None = None) -> Mesh:
@@ -148,9 +153,10 @@ def build_human(
     with stage("surface"):
         mesh = closed_surface(cloud, surface or SurfaceConfig())
     with stage("unwrap"):
-        corners = unwrap(mesh.vertices, mesh.faces, _map_of(cloud, vertices))
-        mesh.texture = Texture(chart_texture(color, texture_px), corners)
-        mesh.colors = colors_from_texture(mesh, mesh.texture)
+        found = unwrap(mesh.vertices, mesh.faces, _map_of(vertices))
+        texture = Texture(chart_texture(color, texture_px), found.corners)
+        mesh = Mesh(found.vertices, found.faces, None, texture)
+        mesh.colors = colors_from_texture(mesh, texture)
     return Reconstruction(mesh, cloud, joints, state.rotations, pelvis_place(state))
 
 
