@@ -9,14 +9,15 @@ from somacast.body.table import BODY_VERTICES, TPOSE, load_body, vertex_normals
 from somacast.errors import SomacastError
 from somacast.geometry.nearest import PointTree
 from somacast.geometry.rasteriser import level_camera, render_camera, sample_texel
-from somacast.geometry.surface import SurfaceConfig, closed_surface
+from somacast.geometry.surface import SurfaceConfig, closed_surface, connected_parts
 from somacast.geometry.texturing.baking import View, colors_from_texture, look, look_reference
-from somacast.geometry.texturing.seams import SEAM_PX, carried_over_seams, seam_map
+from somacast.geometry.texturing.seams import SEAM_PX, enlarged, seam_map
 from somacast.geometry.texturing.sizes import check_texture_px
 from somacast.geometry.texturing.texels import fill_texels, padded, texels_of
 from somacast.geometry.texturing.unwrap import (
     BodyPoints,
     body_corners,
+    islands,
     outer_islands,
     smoothed_head,
     unwrap,
@@ -119,7 +120,7 @@ def test_no_seam_is_seen(skin, points, other):
     inside = seam_map().inside.reshape(face.shape)
     image = np.zeros((SEAM_PX, SEAM_PX, 3), np.uint8)
     image[inside] = 255 * smooth_colors(np.einsum("nkc,nk->nc", skin[body.faces[face[inside]]], bary[inside]))
-    texture = carried_over_seams(image)
+    texture = enlarged(image, 512)
     got = unwrap(other.vertices, other.faces, points)
     for share in ([1 / 3] * 3, [0.8, 0.1, 0.1], [0.1, 0.1, 0.8]):
         place = np.einsum("fkc,k->fc", got.vertices[got.faces], share)
@@ -137,14 +138,30 @@ def test_beyond_an_island_lies_what_is_across_the_cut():
     left = np.einsum("yxk,yxk->yx", body.shape_mean[body.faces[face], 0], bary) > 0
     image = np.where(left[..., None], [220, 20, 30], [20, 30, 220]).astype(np.uint8)
     inside = found.inside.reshape(face.shape)
-    got = carried_over_seams(np.where(inside[..., None], image, 0).astype(np.uint8))
-    np.testing.assert_array_equal(got[inside], image[inside])
+    got = enlarged(np.where(inside[..., None], image, 0).astype(np.uint8), 512)
     assert (got.astype(int).sum(-1) > 200).all(), "nothing is black"
-    plain = padded(image, inside)
-    changed = (got.astype(int) - plain)[..., 0].ravel()[found.beyond]
-    assert 0.03 < (np.abs(changed) > 150).mean() < 0.5
+    beyond = got[1::2, 1::2, 0].ravel()[found.beyond].astype(int)
+    changed = np.abs(beyond - padded(image, inside)[..., 0].ravel()[found.beyond])
+    assert 0.03 < (changed > 150).mean() < 0.5
     with pytest.raises(ValueError, match="expected a picture of 256 x 256"):
-        carried_over_seams(image[:128, :128])
+        enlarged(image[:128, :128], 512)
+
+
+def test_islands_that_lie_near_each_other_are_not_mixed():
+    """The trunk red, all else blue: the square enlarged is one or the other."""
+    body = load_body()
+    face, _ = texels_of(body_corners(), SEAM_PX)
+    part = np.arange(len(body.uvs))
+    connected_parts(body.face_uvs, part)
+    island = part[body.face_uvs[:, 0]]
+    trunk = island == np.bincount(island).argmax()
+    image = np.where(trunk[face][..., None], [220, 20, 30], [20, 30, 220]).astype(np.uint8)
+    got = enlarged(image, 1024)
+    large, _ = texels_of(body_corners(), 1024)
+    inner = islands().distance.repeat(2, 0).repeat(2, 1) * 1024 > 4
+    on = (large >= 0) & inner & (outer_islands() & ~body.inner_faces)[large]
+    red = got[..., 0].astype(int) - got[..., 2]
+    assert red[on & trunk[large]].min() > 100 and red[on & ~trunk[large]].max() < -100
 
 
 def test_slopes_equal_the_reference(skin):

@@ -27,7 +27,7 @@ from somacast.geometry.texturing.limbs import (
     LimbTexels,
     limb_texels,
 )
-from somacast.geometry.texturing.texels import padded
+from somacast.geometry.texturing.seams import enlarged
 from somacast.kernels import compiled
 
 # How far each source is trusted: the other side's texel, that in front or behind, the one diagonally opposite, what
@@ -72,7 +72,8 @@ def completed(color: np.ndarray, weight: np.ndarray, base: np.ndarray) -> np.nda
     texels = limb_texels()
     seen, trust, own = (np.empty((len(texels.at), *shape), np.float32) for shape in ((3,), (), (3,)))
     reduce_texels(color, weight, base, texels.at, seen, trust, own)
-    return _enlarged(_completed(texels, seen, trust, own), texels, size)
+    image = _square(texels, _completed(texels, seen, trust, own))
+    return enlarged(to_bytes_image(image), size) * np.float32(1 / 255)
 
 
 def _completed(texels: LimbTexels, seen: np.ndarray, weight: np.ndarray, own: np.ndarray) -> np.ndarray:
@@ -249,15 +250,6 @@ def _difference(texels: LimbTexels, gap: np.ndarray, weight: np.ndarray) -> np.n
     small = small[..., :3] / np.maximum(small[..., 3:], 0.02)
     row, column = np.divmod(texels.at, LIMBS_PX)
     return small[row // 2, column // 2]
-
-
-def _enlarged(values: np.ndarray, texels: LimbTexels, size: int) -> np.ndarray:
-    """Colours [N, 3] of texels as a square [size, size, 3] float32, carried on around the islands."""
-    from PIL import Image
-
-    image = padded(to_bytes_image(_square(texels, values)), texels.inside)
-    large = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(large, np.float32) * np.float32(1 / 255)
 
 
 @compiled(fastmath=True, nogil=True)

@@ -1,7 +1,7 @@
 """Colours beyond the islands of the body's UV square: what lies across the cut there.
 
-Triangles that cross a cut reach a little beyond the edge of their island. What they show there is what the body has on
-the other side of the cut, so that no seam is seen.
+Whoever looks at an island's edge sees a little of what lies beyond it. That is what the body has on the other side of
+the cut, so that no seam is seen.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from somacast.body.table import BODY_VERTICES, load_body, vertex_normals
 from somacast.geometry.nearest import PointTree
 from somacast.geometry.texturing.texels import padded, texels_of
-from somacast.geometry.texturing.unwrap import body_corners, outer_islands
+from somacast.geometry.texturing.unwrap import body_corners, islands, outer_islands
 
 SEAM_PX = 256  # side of the square in which colours are carried over cuts
 REACH_PX = 5  # how far beyond an island
@@ -75,14 +75,25 @@ def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
 
 
-def carried_over_seams(image: np.ndarray) -> np.ndarray:
-    """A picture [S, S, 3] uint8 in the body's UV square with its colours carried on around the islands: across the
-    cuts next to them, evenly farther away; what inner faces show is left out."""
-    found, size = seam_map(), SEAM_PX
-    if image.shape[:2] != (size, size):
-        raise ValueError(f"expected a picture of {size} x {size}, got {image.shape}")
+def enlarged(image: np.ndarray, size: int) -> np.ndarray:
+    """A picture [SEAM_PX, SEAM_PX, 3] uint8 in the body's UV square at size x size texels, smooth within islands.
+    Around them its colours are carried on, across the cuts next to them; what inner faces show is left out."""
+    from PIL import Image
+
+    if image.shape[:2] != (SEAM_PX, SEAM_PX):
+        raise ValueError(f"expected a picture of {SEAM_PX} x {SEAM_PX}, got {image.shape}")
+    found = seam_map()
     flat = image.reshape(-1, image.shape[2]).copy()
     flat[found.beyond] = np.einsum("gkc,gk->gc", flat[found.source].astype(np.float32), found.share) + 0.5
     known = found.inside.copy()
     known[found.beyond] = True
-    return padded(flat.reshape(image.shape), known.reshape(size, size))
+    known, carried = known.reshape(SEAM_PX, SEAM_PX), flat.reshape(image.shape)
+    trunk = islands().trunk
+    step = len(trunk) // SEAM_PX
+    # Where an island comes near the trunk's, neither is mixed with the other.
+    layers = [
+        np.asarray(Image.fromarray(padded(carried, known & own)).resize((size, size), Image.Resampling.BILINEAR))
+        for own in (trunk[::step, ::step], ~trunk[::step, ::step])
+    ]
+    on_trunk = trunk.repeat(max(size // len(trunk), 1), 0).repeat(max(size // len(trunk), 1), 1)
+    return np.where(on_trunk[..., None], layers[0], layers[1])

@@ -55,14 +55,19 @@ def _downwards(uvs: np.ndarray) -> np.ndarray:
     return np.stack([uvs[:, 0], 1 - uvs[:, 1]], 1).astype(np.float32)
 
 
-@lru_cache(maxsize=1)
-def outer_islands() -> np.ndarray:
-    """Faces of the body [F] bool that lie on islands of its UV square of which most can be seen from outside."""
+def _island_of_faces() -> np.ndarray:
+    """A number for each island of the body's UV square, by face [F]."""
     body = load_body()
     part = np.arange(len(body.uvs))
     connected_parts(body.face_uvs, part)
-    island = part[body.face_uvs[:, 0]]
-    seen = np.bincount(island, ~body.inner_faces) / np.maximum(np.bincount(island), 1)
+    return part[body.face_uvs[:, 0]]
+
+
+@lru_cache(maxsize=1)
+def outer_islands() -> np.ndarray:
+    """Faces of the body [F] bool that lie on islands of its UV square of which most can be seen from outside."""
+    island = _island_of_faces()
+    seen = np.bincount(island, ~load_body().inner_faces) / np.maximum(np.bincount(island), 1)
     return (seen >= MIN_SHARE)[island]
 
 
@@ -150,10 +155,12 @@ def _smooth(vertices, chosen, first, neighbours, rounds):
 
 class Islands(NamedTuple):
     """Of a square of texels, holes within islands (eyes) taken as parts of them: distance [S, S] float32 from what lies
-    around the islands, as a share of the square's side, 0 there; inside [S, S, 2] float32: the nearest place on one."""
+    around the islands, as a share of the square's side, 0 there; inside [S, S, 2] float32: the nearest place on one;
+    trunk [S, S] bool: where that is the trunk's, the largest."""
 
     distance: np.ndarray
     inside: np.ndarray
+    trunk: np.ndarray
 
 
 class Unwrapped(NamedTuple):
@@ -236,7 +243,8 @@ def _texel(uv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def islands() -> Islands:
     """The islands of the body's UV square, at BORDER_PX texels a side."""
     size = BORDER_PX
-    empty = (texels_of(body_corners(), size)[0] < 0).ravel()
+    face, _ = texels_of(body_corners(), size)
+    empty = face.ravel() < 0
     number = np.arange(size * size).reshape(size, size)
     pairs = np.concatenate([np.stack([number[:, :-1], number[:, 1:]], -1).reshape(-1, 2),
                             np.stack([number[:-1], number[1:]], -1).reshape(-1, 2)])  # fmt: skip
@@ -247,7 +255,10 @@ def islands() -> Islands:
     rows, columns = np.divmod(number, size)
     out, home = (padded(np.stack([columns, rows], -1), known) for known in (beyond, ~beyond))
     distance = np.hypot(*np.moveaxis(out - np.stack([columns, rows], -1), -1, 0)) / size
-    return Islands(distance.astype(np.float32), ((home + 0.5) / size).astype(np.float32))
+    island = _island_of_faces()
+    trunk = island == np.bincount(island).argmax()
+    on_trunk = padded(trunk[face][..., None], face >= 0)[..., 0]
+    return Islands(distance.astype(np.float32), ((home + 0.5) / size).astype(np.float32), on_trunk)
 
 
 def _followed(body: BodyPoints, places: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

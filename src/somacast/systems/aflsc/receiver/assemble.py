@@ -13,7 +13,7 @@ from somacast.geometry.preview import to_bytes_image
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.surface import SurfaceConfig, closed_surface
 from somacast.geometry.texturing.baking import colors_from_texture
-from somacast.geometry.texturing.seams import SEAM_PX, carried_over_seams
+from somacast.geometry.texturing.seams import SEAM_PX, enlarged
 from somacast.geometry.texturing.sizes import DEFAULT_TEXTURE_PX
 from somacast.geometry.texturing.texels import padded
 from somacast.geometry.texturing.unwrap import BodyPoints, body_corners, outer_islands, smoothed_head, unwrap, uv_slopes
@@ -106,11 +106,8 @@ def chart_texture(color: np.ndarray, size: int) -> np.ndarray:
 
     chart = load_chart(len(color))
     pixels = padded(to_bytes_image(color), chart.inside & ~load_body().inner_faces[chart.face])
-    for side in (SEAM_PX, size):
-        pixels = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR))
-        if side == SEAM_PX:
-            pixels = carried_over_seams(pixels)
-    return pixels
+    pixels = np.asarray(Image.fromarray(pixels).resize((SEAM_PX, SEAM_PX), Image.Resampling.BILINEAR))
+    return enlarged(pixels, size)
 
 
 def _map_of(vertices: np.ndarray) -> BodyPoints:
