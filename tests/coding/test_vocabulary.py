@@ -239,3 +239,11 @@ def test_importance_model_checks_itself() -> None:
     for change in bad:
         with pytest.raises(ValueError):
             replace(model, **change).check(BIG)
+
+
+def test_the_nearest_value_of_a_label_is_what_is_rebuilt_of_its_symbols():
+    labels = (Label("a", "g", "scalar", (4, 2, 2), mean=0.3, std=0.7), Label("b", "g", "circular", (8, 2)))
+    vocabulary = Vocabulary(labels, 1, ("g",))
+    for value in np.linspace(-4.0, 4.0, 101):
+        rebuilt = vocabulary.dequantise(vocabulary.quantise(np.array([[value, value]])))[0][0]
+        assert np.allclose([label.nearest(float(value)) for label in labels], rebuilt, atol=1e-6)

@@ -71,6 +71,17 @@ class Label:
         """Number of bins when all levels are known."""
         return math.prod(self.alphabets)
 
+    def nearest(self, value: float) -> float:
+        """What is rebuilt of a scalar's or an angle's value when all levels are known."""
+        bins, scalar = self.fine_bins, self.kind == "scalar"
+        if scalar:
+            u = min(max((value - self.mean) / self.std, -self.span), self.span)
+            share = (u + self.span) / (2 * self.span)
+        else:
+            share = (value + math.pi) % (2 * math.pi) / (2 * math.pi)
+        found = float(_bin_values(self.kind, bins, self.span)[min(int(share * bins), bins - 1)])
+        return self.mean + self.std * found if scalar else found
+
 
 @dataclass(frozen=True)
 class Vocabulary:

@@ -9,6 +9,7 @@ import pytest
 
 from somacast.body.rotations import rotvec_to_matrix
 from somacast.body.table import load_body
+from somacast.coding.vocabulary import Vocabulary
 from somacast.systems.aflsc.labels.chart import load_chart
 from somacast.systems.aflsc.networks.loading import load_tables
 from somacast.systems.aflsc.sender.appearance import CodeFit, OffsetEvidence, Seen, read_offset
@@ -25,6 +26,7 @@ from somacast.systems.aflsc.sender.kinematics import (
 )
 from somacast.systems.aflsc.sender.refine import Prior, Refiner, RefinerConfig, minimise
 from somacast.systems.aflsc.sender.rendered_body import RenderedBody, WeakCamera
+from somacast.systems.aflsc.sender.rounding import round_together
 from somacast.systems.aflsc.sender.silhouette_alignment import align_silhouette
 from support import aflsc_cases as cases
 
@@ -213,6 +215,32 @@ def test_the_silhouette_leads_a_turned_arm_back() -> None:
     assert np.abs((skin * right.line[:, :2]).sum(1) - right.line[:, 2]).mean() < 1 / 128
 
 
+def test_on_the_silhouette_joints_keep_their_distance_from_the_camera() -> None:
+    """With the evidence of `Encoder.align` a turned body comes back across the view, and no joint moves in depth."""
+    space = cases.space()
+    values = cases.random_values(1, seed=7)[0]
+    camera = WeakCamera(CAMERA[:2], float(np.exp(CAMERA[2])), FOCAL)
+    offset = np.zeros((128, 128), np.float32)
+    silhouette = RenderedBody.of(space.state(values), offset, camera, 192).covered.astype(np.float32)
+    wrong, pose = values.copy(), space.vocabulary.group_indices("pose")
+    std = np.array([label.std for label in space.vocabulary.labels])
+    wrong[pose] += 0.15 * std[pose]
+    parameters = np.concatenate([wrong[refined_indices()], CAMERA])
+    posed, rendered = refiner().joints(parameters), RenderedBody.of(space.state(wrong), offset, camera, 192)
+    alignment = align_silhouette(rendered, silhouette, posed)
+    overlaps, depths = [], []
+    for kept_m in (0.005, 10.0):
+        kept = np.tile([0.1, 0.1, kept_m], (21, 1))
+        evidence = Evidence(np.zeros((21, 2)), np.full(21, 1e6), posed.joints, kept, CAMERA)
+        found = refiner()(wrong, std, evidence, FOCAL, alignment, parameters, 0.01)
+        own = RenderedBody.of(space.state(found.values), offset, found.camera, 192).covered
+        overlaps.append((own & (silhouette > 0.5)).sum() / (own | (silhouette > 0.5)).sum())
+        depths.append(np.abs(refiner().joints(found.parameters).joints - posed.joints)[:, 2].mean())
+    before = rendered.covered
+    assert overlaps[0] > (before & (silhouette > 0.5)).sum() / (before | (silhouette > 0.5)).sum() + 0.05
+    assert depths[0] < 0.006 and depths[0] < 0.5 * depths[1]
+
+
 def test_silhouette_tells_how_far_clothes_stand_off() -> None:
     """Somebody in wide clothes, seen by the silhouette alone: the codes move towards them."""
     space = load_tables().space
@@ -236,3 +264,44 @@ def test_silhouette_tells_how_far_clothes_stand_off() -> None:
     assert np.abs(after - truth).mean() < 0.7 * np.abs(before - truth).mean()
     nothing = CodeFit(space, seen, rows, OffsetEvidence(offset_evidence.index, before))(color)
     assert np.abs(offset_map(nothing) - usual).max() < 1e-4  # nobody stands off more than usual
+
+
+# --- rounding ---------------------------------------------------------------------------------------------------------
+
+
+SIDE_PX = 300.0
+
+
+def test_joints_move_less_than_when_each_label_is_rounded_for_itself() -> None:
+    space = load_tables().space
+    vocabulary, refiner, rng = space.vocabulary, Refiner(space), np.random.default_rng(3)
+    at, place = refiner.labels, vocabulary.group_indices("camera")
+    std, mean = (np.array([getattr(label, name) for label in vocabulary.labels]) for name in ("std", "mean"))
+    moved: dict[str, list[float]] = {"together": [], "alone": []}
+    for _ in range(6):
+        values = mean.copy()
+        values[at] += 0.7 * std[at] * rng.standard_normal(len(at))
+        values[place] = [0.1, -0.05, np.log(3.2)]
+        camera = WeakCamera(values[place][:2] * FOCAL, FOCAL / 3.2, FOCAL)
+        lens = (FOCAL * SIDE_PX, FOCAL * SIDE_PX)
+        together = round_together(refiner, values, camera, lens, SIDE_PX)
+        rounded = {"together": together, "alone": _fully_known(vocabulary, values)}
+        # what was rounded is at values that the levels can say, and all else as it was
+        np.testing.assert_allclose(_fully_known(vocabulary, together)[at], together[at], atol=1e-5)
+        others = np.setdiff1d(np.arange(len(values)), np.concatenate([at, place]))
+        np.testing.assert_array_equal(together[others], values[others])
+        before = _in_picture(refiner, values, place)
+        for how, found in rounded.items():
+            moved[how].append(float(np.linalg.norm(_in_picture(refiner, found, place) - before, axis=1).mean()))
+    assert np.mean(moved["together"]) < 0.7 * np.mean(moved["alone"])
+
+
+def _fully_known(vocabulary: Vocabulary, values: np.ndarray) -> np.ndarray:
+    return vocabulary.dequantise(vocabulary.quantise(values[None]))[0][0]
+
+
+def _in_picture(refiner: Refiner, values: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Joints [21, 2] in crop sides."""
+    x, y, log_depth = values[place]
+    camera = WeakCamera(np.array([x, y]) * FOCAL, FOCAL / np.exp(log_depth), FOCAL)
+    return camera.project(refiner.joints(np.concatenate([values[refiner.labels], np.zeros(3)])).joints)

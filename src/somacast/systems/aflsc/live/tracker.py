@@ -167,7 +167,7 @@ class Tracker:
 
     def learn(self, seen: Seen, time_s: float) -> Encoded:
         """Take a frame into account for who it is: layers of all labels, at running means, in this frame's pose."""
-        values, share = self.encoder.appearance(seen.frame, seen.look, seen.values, seen.camera)
+        values, _, share = self.encoder.appearance(seen.frame, seen.look, seen.values, seen.camera)
         self._note(seen, values, share, time_s)
         known = self._known(values)
         known[self.motion.columns] = seen.moving

@@ -8,6 +8,7 @@ completed by what usually goes with the seen one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -140,16 +141,25 @@ def without_light(space: LabelSpace, seen: Seen, rows: np.ndarray, codes: np.nda
 
 
 def read_appearance(
-    space: LabelSpace, state: PersonState, camera: WeakCamera, image: np.ndarray, silhouette: np.ndarray
+    space: LabelSpace,
+    state: PersonState,
+    camera: WeakCamera,
+    image: np.ndarray,
+    silhouette: np.ndarray,
+    align: Callable[[RenderedBody], tuple[PersonState, WeakCamera]] | None = None,
 ) -> tuple[np.ndarray, float]:
     """Codes [K] of image [S, S, 3] with silhouette [S, S] under a pose, and the share of the chart that was seen;
     camera in crop sides.
 
-    Two rounds, as offsets of the first place the texels of the second; its colours tell the light, twice over.
+    Two rounds, as offsets of the first place the texels of the second; its colours tell the light, twice over. align:
+    gives state and camera anew between them, as soon as it is known how far cloth stands off.
     """
     codes, share = np.zeros(len(space.appearance.std), np.float32), 0.0
     for round_number in range(2):
         rendered = RenderedBody.of(state, space.appearance.offset_map(codes), camera, len(image))
+        if round_number and align is not None:
+            state, camera = align(rendered)
+            rendered = RenderedBody.of(state, rendered.offset, camera, len(image))
         shown = visible_texels(rendered, image, silhouette)
         share = shown.share
         if len(shown.index) < MIN_TEXELS:

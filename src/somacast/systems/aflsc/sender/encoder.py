@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from somacast.bitstream.container import layer_room, packed_bytes
-from somacast.body.skeleton import CANONICAL_JOINTS
+from somacast.body.skeleton import CANONICAL_JOINTS, JOINT_COUNT
 from somacast.body.table import load_body
 from somacast.capture.cropping import SquareBox, square_crop
 from somacast.capture.detector import find_person
@@ -19,15 +19,17 @@ from somacast.systems.aflsc.labels.codec import SYSTEM
 from somacast.systems.aflsc.labels.layout import DEPTH_OFFSET_M, LabelLayout
 from somacast.systems.aflsc.labels.schema import SHAPE_LABELS
 from somacast.systems.aflsc.labels.space import LabelSpace
+from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.networks.loading import CODED, EXTRACTED, load_fast_sender, load_sender, load_tables
 from somacast.systems.aflsc.picture_layer.share import MIN_PICTURED_BYTES, label_state
 from somacast.systems.aflsc.sender.appearance import read_appearance
 from somacast.systems.aflsc.sender.detection import Sighting, locate
-from somacast.systems.aflsc.sender.evidence import evidence_of
+from somacast.systems.aflsc.sender.evidence import POINTS_STD_M, Evidence, evidence_of
 from somacast.systems.aflsc.sender.known_height import check_height, standing_height, with_height
 from somacast.systems.aflsc.sender.look import Look, closer_box, coded_labels, merge_masks, merge_mirrored
 from somacast.systems.aflsc.sender.refine import Refined, Refiner
 from somacast.systems.aflsc.sender.rendered_body import RenderedBody, WeakCamera
+from somacast.systems.aflsc.sender.rounding import round_together
 from somacast.systems.aflsc.sender.silhouette_alignment import align_silhouette
 from somacast.systems.aflsc.sender.unseen import find_unseen, in_picture, mask_notes, stand, without_unseen
 from somacast.timing import stage
@@ -94,7 +96,7 @@ class Encoder:
     def encode(self, capture: Capture, budget_bytes: int | None = None, network_state: int = 0) -> Encoded:
         """The first view to the layers of all labels and a report; see `systems.spec.Encoder`."""
         values, encoded, look = self.see(capture)
-        symbols = self.space.vocabulary.quantise(values[None])[0]
+        symbols = self.space.vocabulary.quantise(self.rounded(capture.frame, look, values)[None])[0]
         pictured = None
         if budget_bytes is not None and self.config.picture:
             pictured = self.pictured(capture.frame, look, values, symbols, budget_bytes, network_state)
@@ -141,7 +143,7 @@ class Encoder:
         with stage("label"):
             values, camera, residual = self.label(frame, look, self.config.alignment_rounds, capture.height_m)
         with stage("appearance"):
-            values, seen_share = self.appearance(frame, look, values, camera)
+            values, camera, seen_share = self.appearance(frame, look, values, camera, self.config.alignment_rounds > 0)
         guessed = sighting.look.unseen.notes
         notes = sighting.detection.notes if not guessed else [*sighting.detection.several_notes, *guessed]
         if frame.mask is not None:
@@ -214,10 +216,7 @@ class Encoder:
     ) -> tuple[np.ndarray, WeakCamera, float]:
         """Labels of the coder, pulled towards the maps; of the height that is known, if it is; then with the edge of
         the body so found on that of the silhouette."""
-        evidence, values = evidence_of(look.out), look.values
-        if look.unseen.joints.any():
-            values, standing = stand(self.space, values, look.unseen.joints, evidence.points)
-            evidence = without_unseen(evidence, look.unseen.joints, standing)
+        values, evidence = self._believed(look)
         _, focal = self.distance_scale(frame, look.box)
         focal = float(np.clip(focal, *(np.exp(evidence.camera[2]) * metres for metres in DISTANCE_M)))
         refined = self.refiner(values, look.value_std, evidence, focal)
@@ -235,6 +234,27 @@ class Encoder:
             refined = self.refiner(*given, alignment, refined.parameters)
         return refined.values, refined.camera, refined.joint_residual
 
+    def _believed(self, look: Look) -> tuple[np.ndarray, Evidence]:
+        """Label values [L] as the coder believes them, and what the maps say, as far as it is of what is seen."""
+        evidence, values, unseen = evidence_of(look.out), look.values, look.unseen.joints
+        if unseen.any():
+            values, standing = stand(self.space, values, unseen, evidence.points)
+            evidence = without_unseen(evidence, unseen, standing)
+        return values, evidence
+
+    def align(self, look: Look, found: np.ndarray, rendered: RenderedBody) -> Refined:
+        """Label values [L] under which the edge of the dressed body lies on that of the silhouette. Joints move across
+        the view alone: how far away they are the silhouette does not tell."""
+        values, evidence = self._believed(look)
+        camera, at = rendered.camera, self.refiner.labels
+        parameters = np.concatenate([found[at], camera.place_px, [np.log(camera.scale_px_per_m)]])
+        posed = self.refiner.joints(parameters)
+        kept = np.tile([POINTS_STD_M, POINTS_STD_M, self.refiner.config.kept_depth_std_m], (JOINT_COUNT, 1))
+        evidence = evidence._replace(points=posed.joints, points_std=kept)
+        alignment = align_silhouette(rendered, look.silhouette_at(rendered.size), posed)
+        edge_std = self.refiner.config.dressed_edge_std
+        return self.refiner(values, look.value_std, evidence, camera.focal_px, alignment, parameters, edge_std)
+
     def _of_height(self, refined: Refined, height_m: float, factor: float) -> Refined:
         """The same person, `factor` times as tall and as far away."""
         values, parameters = with_height(self.space, refined.values, height_m), refined.parameters.copy()
@@ -243,16 +263,27 @@ class Encoder:
         camera = replace(refined.camera, scale_px_per_m=refined.camera.scale_px_per_m / factor)
         return replace(refined, values=values, camera=camera, parameters=parameters)
 
-    def appearance(self, frame: Frame, look: Look, values: np.ndarray, camera: WeakCamera) -> tuple[np.ndarray, float]:
-        """Appearance codes from the texels that the picture shows and from the silhouette; the rest follows from the
-        prior."""
+    def appearance(
+        self, frame: Frame, look: Look, values: np.ndarray, camera: WeakCamera, align: bool = False
+    ) -> tuple[np.ndarray, WeakCamera, float]:
+        """Label values with appearance codes from the texels that the picture shows and from the silhouette (the rest
+        follows from the prior), the camera, and the share of the chart that was seen. align: move the pose, too, so
+        that the body in its clothes lies on the silhouette."""
+        found, seen_by = values, camera
+
+        def aligned(rendered: RenderedBody) -> tuple[PersonState, WeakCamera]:
+            nonlocal found, seen_by
+            refined = self.align(look, found, rendered)
+            found, seen_by = refined.values, refined.camera
+            return self.space.state(found), seen_by
+
         state = self.space.state(values)
-        image = square_crop(frame.image, look.box, LOOK_PX)
-        codes, share = read_appearance(self.space, state, camera, image, look.silhouette_at(LOOK_PX))
-        refined = values.copy()
-        refined[self.space.parts["codes"].labels] = codes[self.space.parts["codes"].numbers]
-        refined[self.space.vocabulary.group_indices("camera")] = self.place(frame, look, camera)
-        return refined, share
+        image, silhouette = square_crop(frame.image, look.box, LOOK_PX), look.silhouette_at(LOOK_PX)
+        codes, share = read_appearance(self.space, state, camera, image, silhouette, aligned if align else None)
+        found = found.copy()
+        found[self.space.parts["codes"].labels] = codes[self.space.parts["codes"].numbers]
+        found[self.space.vocabulary.group_indices("camera")] = self.place(frame, look, seen_by)
+        return found, seen_by, share
 
     def place(self, frame: Frame, look: Look, camera: WeakCamera) -> list[float]:
         """Values of the labels of the group camera: where the pelvis stands before the sender's camera."""
@@ -260,6 +291,15 @@ class Encoder:
         place = look.box.to_picture((camera.place_px + 0.5) * self.crop_px, self.crop_px) - [lens.cx, lens.cy]
         depth = lens.fx / (camera.scale_px_per_m * look.box.side)
         return [*(place / [lens.fx, lens.fy]), np.log(max(depth, 0.1))]
+
+    def rounded(self, frame: Frame, look: Look, values: np.ndarray) -> np.ndarray:
+        """Label values [L] rounded so that the joints stay where they are, see `round_together`."""
+        lens, box = frame.lens, look.box
+        x, y, log_depth = values[self.space.vocabulary.group_indices("camera")]
+        place = box.to_crop(np.array([x * lens.fx + lens.cx, y * lens.fy + lens.cy]), 1) - 0.5
+        focal = lens.fx / box.side
+        camera = WeakCamera(place, float(focal / np.exp(log_depth)), focal)
+        return round_together(self.refiner, values, camera, (lens.fx, lens.fy), box.side)
 
     def _overlap(self, frame: Frame, look: Look, values: np.ndarray, camera: WeakCamera) -> float:
         """The sender looks at its own result: intersection over union of the rebuilt person's silhouette and the one

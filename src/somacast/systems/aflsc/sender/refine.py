@@ -37,6 +37,8 @@ class RefinerConfig:
 
     iterations: int = 10
     edge_std: float = 0.04  # of a skin point from the silhouette's edge, in crop sides: clothes are not skin
+    dressed_edge_std: float = 0.01  # the same where it is known how far they stand off
+    kept_depth_std_m: float = 0.005  # how firmly joints then keep their distance from the camera
     camera_std: tuple[float, float, float] = (0.1, 0.1, 0.25)  # of the pose head's camera: x, y, log scale
     min_label_std: float = 1e-3  # no label is believed more exactly
     robust_scale: float = 3.0  # residual, in its std, at which its pull is halved (Cauchy): wrong peaks lose theirs
@@ -105,11 +107,12 @@ class Refiner:
         focal: float,
         alignment: SilhouetteAlignment | None = None,
         start: np.ndarray | None = None,
+        edge_std: float | None = None,
     ) -> Refined:
         """Label values [L], with the std [L] that the coder gives them, to those that fit the evidence.
 
         focal: length in crop sides; start: parameters to begin from, and then only `alignable` ones change; None: those
-        of `values`, all change.
+        of `values`, all change; edge_std: another than the configuration's.
         """
         config, at = self.config, self.labels
         prior = Prior(
@@ -121,7 +124,7 @@ class Refiner:
             Evidence(*map(_contiguous, evidence)),
             alignment or SilhouetteAlignment.empty(),
             float(focal),
-            config.edge_std,
+            edge_std or config.edge_std,
         )
         begin = prior.mean if start is None else start
         free = np.arange(len(begin)) if start is None else self.alignable
