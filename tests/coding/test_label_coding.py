@@ -73,17 +73,18 @@ def test_beside_something_that_tells_more_all_labels_share_a_layer(
 ) -> None:
     tables = random_tables(vocabulary, seed)
     symbols = random_symbols(vocabulary, 1, seed + 9)[0]
-    redundant = np.random.default_rng(seed).random(len(vocabulary.labels)) < 0.4
-    layers = encode_layers(symbols, state, vocabulary, tables, redundant)
+    which = np.random.default_rng(seed).choice(3, len(vocabulary.labels), p=[0.5, 0.3, 0.2])
+    settled = np.choose(which, [np.full(len(which), -1), vocabulary.minimum_levels, vocabulary.level_counts])
+    layers = encode_layers(symbols, state, vocabulary, tables, settled)
     assert len(layers) == 1
-    expected = sent_part(symbols, state, vocabulary, tables)
-    least = np.arange(vocabulary.levels) < vocabulary.minimum_levels[:, None]
-    expected = np.where(redundant[:, None] & ~least, -1, expected)
-    assert np.array_equal(decode_layers(layers, state, vocabulary, tables, redundant), expected)
+    kept = np.arange(vocabulary.levels) < settled[:, None]
+    expected = np.where(kept & (symbols[:, :1] >= 0), symbols, -1)
+    expected = np.where(settled[:, None] < 0, sent_part(symbols, state, vocabulary, tables), expected)
+    assert np.array_equal(decode_layers(layers, state, vocabulary, tables, settled), expected)
 
 
 def test_one_layer_is_shorter_than_several() -> None:
-    nothing = np.zeros(len(BIG.labels), bool)
+    nothing = np.full(len(BIG.labels), -1)
     for symbols in BIG_SYMBOLS[:20]:
         (whole,) = encode_layers(symbols, 40, BIG, BIG_TABLES, nothing)
         several = encode_layers(symbols, 40, BIG, BIG_TABLES)

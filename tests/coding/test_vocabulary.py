@@ -245,5 +245,7 @@ def test_the_nearest_value_of_a_label_is_what_is_rebuilt_of_its_symbols():
     labels = (Label("a", "g", "scalar", (4, 2, 2), mean=0.3, std=0.7), Label("b", "g", "circular", (8, 2)))
     vocabulary = Vocabulary(labels, 1, ("g",))
     for value in np.linspace(-4.0, 4.0, 101):
-        rebuilt = vocabulary.dequantise(vocabulary.quantise(np.array([[value, value]])))[0][0]
-        assert np.allclose([label.nearest(float(value)) for label in labels], rebuilt, atol=1e-6)
+        symbols = vocabulary.quantise(np.array([[value, value]]))
+        for known in range(3):
+            rebuilt = vocabulary.dequantise(np.where(np.arange(3) < known, symbols, -1))[0][0]
+            assert np.allclose([label.nearest(float(value), known) for label in labels], rebuilt, atol=1e-6)

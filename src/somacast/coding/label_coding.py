@@ -232,33 +232,32 @@ def symbol_table(
 
 def encode_layers(
     symbols: np.ndarray, network_state: int, vocabulary: Vocabulary, tables: CodingTables,
-    redundant: np.ndarray | None = None,
+    settled: np.ndarray | None = None,
 ) -> list[bytes]:  # fmt: skip
     """Code the symbols [L, levels] of one person for a network state 0 (send all) .. 255 into 1 .. 4 layers.
 
-    redundant [L] bool: labels of which no more than the least is sent, as something else tells them better; all others
-    then share one layer. Layers at the end that would hold no symbol are left out. Raises ValueError if a symbol to be
+    settled [L] int64: levels that are sent of a label whatever the state, -1 where importance decides; all labels then
+    share one layer. Layers at the end that would hold no symbol are left out. Raises ValueError if a symbol to be
     sent is missing (-1), except for level 0 of optional labels, where -1 means absent.
     """
     wide = vocabulary.check_symbols(symbols)
-    omega = importance_of(wide, vocabulary, tables)
-    kept = _kept(omega, network_state, vocabulary, tables, redundant)
+    kept = levels_sent(importance_of(wide, vocabulary, tables), network_state, vocabulary, tables, settled)
     _check_sent(wide, kept, vocabulary)
-    return _encode(wide, kept, vocabulary, tables, _plan(vocabulary, redundant))
+    return _encode(wide, kept, vocabulary, tables, _plan(vocabulary, settled))
 
 
-def _plan(vocabulary: Vocabulary, redundant: np.ndarray | None) -> list[tuple[tuple[int, bool], ...]]:
-    """`layer_plan`; with redundant labels all of it as one layer."""
+def _plan(vocabulary: Vocabulary, settled: np.ndarray | None) -> list[tuple[tuple[int, bool], ...]]:
+    """`layer_plan`; where some labels are settled all of it as one layer."""
     plan = layer_plan(vocabulary)
-    return plan if redundant is None else [tuple(part for layer in plan for part in layer)]
+    return plan if settled is None else [tuple(part for layer in plan for part in layer)]
 
 
-def _kept(
-    omega: np.ndarray, network_state: int, vocabulary: Vocabulary, tables: CodingTables, redundant: np.ndarray | None
+def levels_sent(
+    omega: np.ndarray, network_state: int, vocabulary: Vocabulary, tables: CodingTables, settled: np.ndarray | None
 ) -> np.ndarray:
     """Levels [L] of each label that are sent (eq. 17)."""
     kept = kept_levels(compression(omega, network_state, tables.importance), vocabulary)
-    return kept if redundant is None else np.where(redundant, vocabulary.minimum_levels, kept)
+    return kept if settled is None else np.where(settled < 0, kept, settled)
 
 
 def importance_of(wide: np.ndarray, vocabulary: Vocabulary, tables: CodingTables) -> np.ndarray:
@@ -298,14 +297,14 @@ def _encode(
 
 def decode_layers(
     layers: Sequence[bytes], network_state: int, vocabulary: Vocabulary, tables: CodingTables,
-    redundant: np.ndarray | None = None,
+    settled: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Symbols [L, levels] int16 of the layers at hand (at least layer 0), -1 where nothing was sent or is there;
-    redundant: as they were encoded.
+    settled: as they were encoded.
 
     Bounded by the vocabulary whatever the bytes are. BitstreamError if there are more layers or bytes than symbols.
     """
-    plan = _plan(vocabulary, redundant)
+    plan = _plan(vocabulary, settled)
     if not 1 <= len(layers) <= len(plan):
         raise BitstreamError(f"the file has {len(layers)} layers, expected 1 to {len(plan)} for these weights")
     symbols = [[-1] * vocabulary.levels for _ in vocabulary.labels]
@@ -320,7 +319,7 @@ def decode_layers(
                 symbols[index][level] = -1 if absent else symbol
             if not level and not optional:  # all that the rest depends on is known
                 omega = importance(np.array([row[0] for row in symbols]), vocabulary, tables.importance)
-                kept = _kept(omega, network_state, vocabulary, tables, redundant)
+                kept = levels_sent(omega, network_state, vocabulary, tables, settled)
         stream.finish()
     return np.array(symbols, np.int16)
 

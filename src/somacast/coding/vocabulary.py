@@ -71,9 +71,11 @@ class Label:
         """Number of bins when all levels are known."""
         return math.prod(self.alphabets)
 
-    def nearest(self, value: float) -> float:
-        """What is rebuilt of a scalar's or an angle's value when all levels are known."""
-        bins, scalar = self.fine_bins, self.kind == "scalar"
+    def nearest(self, value: float, levels: int) -> float:
+        """What is rebuilt of a scalar's or an angle's value when so many levels are known; 0: the mean."""
+        bins, scalar = math.prod(self.alphabets[:levels]), self.kind == "scalar"
+        if levels == 0:
+            return self.mean
         if scalar:
             u = min(max((value - self.mean) / self.std, -self.span), self.span)
             share = (u + self.span) / (2 * self.span)

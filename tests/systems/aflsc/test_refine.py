@@ -283,11 +283,12 @@ def test_joints_move_less_than_when_each_label_is_rounded_for_itself() -> None:
         values[at] += 0.7 * std[at] * rng.standard_normal(len(at))
         values[place] = [0.1, -0.05, np.log(3.2)]
         camera = WeakCamera(values[place][:2] * FOCAL, FOCAL / 3.2, FOCAL)
-        lens = (FOCAL * SIDE_PX, FOCAL * SIDE_PX)
-        together = round_together(refiner, values, camera, lens, SIDE_PX)
-        rounded = {"together": together, "alone": _fully_known(vocabulary, values)}
+        lens, levels = (FOCAL * SIDE_PX, FOCAL * SIDE_PX), np.minimum(vocabulary.level_counts, 4)
+        levels[place] = vocabulary.level_counts[place]
+        together = round_together(refiner, values, levels, camera, lens, SIDE_PX)
+        rounded = {"together": together, "alone": _rebuilt(vocabulary, values, levels)}
         # what was rounded is at values that the levels can say, and all else as it was
-        np.testing.assert_allclose(_fully_known(vocabulary, together)[at], together[at], atol=1e-5)
+        np.testing.assert_allclose(_rebuilt(vocabulary, together, levels)[at], together[at], atol=1e-5)
         others = np.setdiff1d(np.arange(len(values)), np.concatenate([at, place]))
         np.testing.assert_array_equal(together[others], values[others])
         before = _in_picture(refiner, values, place)
@@ -296,8 +297,9 @@ def test_joints_move_less_than_when_each_label_is_rounded_for_itself() -> None:
     assert np.mean(moved["together"]) < 0.7 * np.mean(moved["alone"])
 
 
-def _fully_known(vocabulary: Vocabulary, values: np.ndarray) -> np.ndarray:
-    return vocabulary.dequantise(vocabulary.quantise(values[None]))[0][0]
+def _rebuilt(vocabulary: Vocabulary, values: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    symbols = vocabulary.quantise(values[None])[0]
+    return vocabulary.dequantise(np.where(np.arange(symbols.shape[1]) < levels[:, None], symbols, -1)[None])[0][0]
 
 
 def _in_picture(refiner: Refiner, values: np.ndarray, place: np.ndarray) -> np.ndarray:

@@ -8,13 +8,22 @@ from functools import cached_property
 import numpy as np
 
 from somacast.bitstream.container import packed_bytes
-from somacast.coding.label_coding import CodingTables, decode_layers, encode_layers, fit_budget, layer_plan
+from somacast.coding.label_coding import (
+    CodingTables,
+    decode_layers,
+    encode_layers,
+    fit_budget,
+    importance_of,
+    layer_plan,
+    levels_sent,
+)
 from somacast.coding.vocabulary import Vocabulary
 from somacast.errors import BitstreamError
 from somacast.types import Payload
 
 SYSTEM = "aflsc"
 LOOKS = ("appearance", "face")  # groups of labels of which little is sent where a picture tells them better
+PLACE = "camera"  # of which everything is sent where a picture must lie on the person
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,7 @@ class LabelCodec:
     def layers_before_picture(self, symbols: np.ndarray, network_state: int = 0) -> list[bytes]:
         """All `label_layers` of one person, without what the picture tells better that comes behind them: the first
         holds everything, the others are empty."""
-        (base,) = encode_layers(symbols, network_state, self.vocabulary, self.tables, self.redundant)
+        (base,) = encode_layers(symbols, network_state, self.vocabulary, self.tables, self.settled)
         return [bytes([network_state]) + base, *[b""] * (self.label_layers - 1)]
 
     def layers(self, symbols: np.ndarray, budget_bytes: int | None = None, network_state: int = 0) -> list[bytes]:
@@ -56,6 +65,19 @@ class LabelCodec:
             )
         return [bytes([network_state]) + base, *finer]
 
+    @cached_property
+    def settled(self) -> np.ndarray:
+        """Levels [L] that are sent of a label before a picture, -1 where importance decides."""
+        vocabulary = self.vocabulary
+        placed = np.array([label.group == PLACE for label in vocabulary.labels])
+        settled = np.where(placed, vocabulary.level_counts, -1)
+        return np.where(self.redundant, vocabulary.minimum_levels, settled)
+
+    def levels_sent(self, symbols: np.ndarray, network_state: int, pictured: bool) -> np.ndarray:
+        """How many levels [L] of each label are sent; pictured: before a picture."""
+        omega = importance_of(symbols.astype(np.int64), self.vocabulary, self.tables)
+        return levels_sent(omega, network_state, self.vocabulary, self.tables, self.settled if pictured else None)
+
     def symbols(self, layers: list[bytes], announced: int = 0) -> np.ndarray:
         """Inverse of `layers` and `layers_before_picture` for any prefix of them; announced: how many layers there are
         in all (0: those at hand). BitstreamError for what no encoder makes."""
@@ -65,7 +87,7 @@ class LabelCodec:
             return decode_layers(given, state, self.vocabulary, self.tables)
         if any(given[1:]):
             raise BitstreamError("with a picture layer 0 holds all labels: expected layers 1 to 3 without bytes")
-        return decode_layers(given[:1], state, self.vocabulary, self.tables, self.redundant)
+        return decode_layers(given[:1], state, self.vocabulary, self.tables, self.settled)
 
     def has_picture(self, layers: list[bytes]) -> bool:
         """Whether the layers at hand show a picture."""

@@ -205,10 +205,9 @@ class Tracker:
     def still(self, seen: Seen) -> Callable[[int], Encoded | None]:
         """See `systems.spec.PicturingTracker`."""
         values, encoder = self._known(seen.values), self.encoder
-        symbols = self.space.vocabulary.quantise(values[None])[0]
 
         def make(budget_bytes: int) -> Encoded | None:
-            layers = encoder.pictured(seen.frame, seen.look, values, symbols, budget_bytes, 0)
+            layers = encoder.pictured(seen.frame, seen.look, values, budget_bytes, 0)
             return None if layers is None else Encoded(layers)
 
         return make

@@ -96,12 +96,12 @@ class Encoder:
     def encode(self, capture: Capture, budget_bytes: int | None = None, network_state: int = 0) -> Encoded:
         """The first view to the layers of all labels and a report; see `systems.spec.Encoder`."""
         values, encoded, look = self.see(capture)
-        symbols = self.space.vocabulary.quantise(self.rounded(capture.frame, look, values)[None])[0]
         pictured = None
         if budget_bytes is not None and self.config.picture:
-            pictured = self.pictured(capture.frame, look, values, symbols, budget_bytes, network_state)
-        encoded.layers = pictured or self.codec.layers(symbols, budget_bytes, network_state)
+            pictured = self.pictured(capture.frame, look, values, budget_bytes, network_state)
+        encoded.layers = pictured or self.labelled(capture.frame, look, values, budget_bytes, network_state)
         if budget_bytes is not None and self.config.picture and pictured is None:
+            symbols = self.symbols(capture.frame, look, values, network_state)
             whole = packed_bytes(SYSTEM, [*map(len, self.codec.layers(symbols, None, network_state))])
             if whole <= budget_bytes:
                 note = _NO_PICTURE.format(budget_bytes, whole, MIN_PICTURED_BYTES)
@@ -109,14 +109,14 @@ class Encoder:
         return encoded
 
     def pictured(
-        self, frame: Frame, look: Look, values: np.ndarray, symbols: np.ndarray, budget_bytes: int, network_state: int
+        self, frame: Frame, look: Look, values: np.ndarray, budget_bytes: int, network_state: int
     ) -> list[bytes] | None:
         """Layers of labels and picture in a file of at most budget_bytes; None if the labels alone show more of the
         person in as many bytes."""
         state = label_state(budget_bytes, network_state)
         if state is None:
             return None
-        layers = self.codec.layers_before_picture(symbols, state)
+        layers = self.codec.layers_before_picture(self.symbols(frame, look, values, state, True), state)
         from somacast.systems.aflsc.picture_layer.coding import best_picture
         from somacast.systems.aflsc.picture_layer.send import picture_on_canvas
 
@@ -127,6 +127,16 @@ class Encoder:
         with stage("picture"):
             picture = best_picture(shown.picture, shown.counts, layer_room(SYSTEM, [*map(len, layers)], budget_bytes))
         return None if picture is None else [*layers, picture]
+
+    def labelled(
+        self, frame: Frame, look: Look, values: np.ndarray, budget_bytes: int | None, network_state: int
+    ) -> list[bytes]:
+        """Layers of labels alone, see `LabelCodec.layers`: rounded for the levels that the budget leaves."""
+        state = network_state
+        if budget_bytes is not None:
+            fine = self.codec.layers(self.symbols(frame, look, values, state), budget_bytes, network_state)
+            state = self.codec.network_state(fine)
+        return self.codec.layers(self.symbols(frame, look, values, state), budget_bytes, network_state)
 
     def read(self, capture: Capture) -> tuple[np.ndarray, Encoded]:
         """The first view to the values of all labels [L], and what was found, without layers. SomacastError if there is
@@ -292,14 +302,20 @@ class Encoder:
         depth = lens.fx / (camera.scale_px_per_m * look.box.side)
         return [*(place / [lens.fx, lens.fy]), np.log(max(depth, 0.1))]
 
-    def rounded(self, frame: Frame, look: Look, values: np.ndarray) -> np.ndarray:
-        """Label values [L] rounded so that the joints stay where they are, see `round_together`."""
+    def symbols(
+        self, frame: Frame, look: Look, values: np.ndarray, network_state: int, pictured: bool = False
+    ) -> np.ndarray:
+        """Symbols [L, levels] of label values [L], rounded so that the joints stay where they are when what a network
+        state leaves is known (see `round_together`); pictured: before a picture."""
+        quantise = self.space.vocabulary.quantise
+        levels = self.codec.levels_sent(quantise(values[None])[0], network_state, pictured)
         lens, box = frame.lens, look.box
         x, y, log_depth = values[self.space.vocabulary.group_indices("camera")]
         place = box.to_crop(np.array([x * lens.fx + lens.cx, y * lens.fy + lens.cy]), 1) - 0.5
         focal = lens.fx / box.side
         camera = WeakCamera(place, float(focal / np.exp(log_depth)), focal)
-        return round_together(self.refiner, values, camera, (lens.fx, lens.fy), box.side)
+        rounded = round_together(self.refiner, values, levels, camera, (lens.fx, lens.fy), box.side)
+        return quantise(rounded[None])[0]
 
     def _overlap(self, frame: Frame, look: Look, values: np.ndarray, camera: WeakCamera) -> float:
         """The sender looks at its own result: intersection over union of the rebuilt person's silhouette and the one

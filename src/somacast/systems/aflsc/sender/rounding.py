@@ -8,6 +8,8 @@ given those before it (Babai's nearest plane); what moves the joints most in one
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from somacast.body.rotations import wrap_angle
@@ -18,42 +20,53 @@ from somacast.systems.aflsc.sender.kinematics import CAMERA, Problem, jacobian
 from somacast.systems.aflsc.sender.refine import Refiner
 from somacast.systems.aflsc.sender.rendered_body import WeakCamera
 
-JOINT_STD, JOINT_STD_M = 0.003, 0.03  # how much errors of the joints weigh: in crop sides in the picture, in metres
-STRAY = 1.4  # steps that a label may lie from its own value so that the joints lie where they should
+# How much errors of the joints weigh: in crop sides in the picture, in metres; and how many steps a label may lie from
+# its own value so that the joints lie where they should. Chosen on people of the training split (docs/log.md).
+JOINT_STD, JOINT_STD_M, STRAY = 0.003, 0.006, 0.4
+COARSE_PLACE = 0.03  # crop sides, or log scale, in a step
 
 
 def round_together(
-    refiner: Refiner, values: np.ndarray, camera: WeakCamera, lens_px: tuple[float, float], side_px: float
+    refiner: Refiner,
+    values: np.ndarray,
+    levels: np.ndarray,
+    camera: WeakCamera,
+    lens_px: tuple[float, float],
+    side_px: float,
 ) -> np.ndarray:
-    """Label values [L], those that place the joints at values of their finest level.
+    """Label values [L], those that place the joints at what is rebuilt when `levels` [L] of each are known.
 
     camera: in crop sides, where the labels of the group camera put the pelvis; lens_px: focal lengths, and side_px: of
     the crop, in pixels of the picture.
     """
     vocabulary = refiner.space.vocabulary
-    at = np.concatenate([refiner.labels, vocabulary.group_indices("camera")])
-    labels = [vocabulary.labels[i] for i in at]
+    places = vocabulary.group_indices("camera")
+    at = np.concatenate([refiner.labels, places])
     slopes = np.ones(len(at))  # of the refinement's parameters by the labels
     slopes[-CAMERA:] = [lens_px[0] / side_px, lens_px[1] / side_px, -1]
-    moved = _joint_derivatives(refiner, values, camera) * slopes
-    step = np.array([_step(label) for label in labels])
-    order = np.argsort((moved * step).std(0))  # the last one is rounded first
+    step = np.array([_step(vocabulary.labels[i], int(levels[i])) for i in at])
+    fine = ~np.isin(at, places) | (np.abs(step * slopes) < COARSE_PLACE)  # no pose makes up for a coarse place
+    moved = (_joint_derivatives(refiner, values, camera) * slopes)[:, fine]
+    at, step = at[fine], step[fine]
+    labels = [vocabulary.labels[i] for i in at]
+    order = np.argsort(np.linalg.norm(moved * step, axis=0))  # the last one is rounded first
     normal = moved.T @ moved + np.diag(1 / np.square(STRAY * step))
     upper = np.linalg.cholesky(normal[np.ix_(order, order)]).T
     out, off = values.copy(), np.zeros(len(at))
     for n in range(len(at) - 1, -1, -1):
         label, index = labels[order[n]], at[order[n]]
         out[index] -= upper[n, n + 1 :] @ off[n + 1 :] / upper[n, n]
-        out[index] = label.nearest(float(out[index]))
+        out[index] = label.nearest(float(out[index]), int(levels[index]))
         off[n] = out[index] - values[index]
         if label.kind == "circular":
             off[n] = wrap_angle(off[n])
     return out
 
 
-def _step(label: Label) -> float:
-    """Width of the finest bins of a label, in its own unit."""
-    return 2 * (np.pi if label.kind == "circular" else label.span * label.std) / label.fine_bins
+def _step(label: Label, levels: int) -> float:
+    """Width of the bins of a label in its own unit, when so many levels are known."""
+    span = np.pi if label.kind == "circular" else label.span * label.std if levels else label.std
+    return 2 * span / math.prod(label.alphabets[:levels])
 
 
 def _joint_derivatives(refiner: Refiner, values: np.ndarray, camera: WeakCamera) -> np.ndarray:
