@@ -52,9 +52,12 @@ def speed_result() -> Result:
 
 def live_result(**changes) -> Result:
     seen = {"starts": 10, "first_seen_s": {"p50": 1.2, "p95": 1.4}}
+    seen |= {"textured": 9, "first_textured_s": {"p50": 1.8, "p95": 4.2}}
     delay = {"camera_to_rendered_ms": {"p50": 110.0, "p95": 150.0}, "received_fps": 16.0}
+    delay |= {"between_rendered_early_ms": {"max": 60.0}}
+    plain = delay | {"between_rendered_early_ms": {"max": 50.0}}
     about = provenance(None, **({"system": None} | changes))
-    return Result("live", about, {"delay": delay, "starts": {"udp with keys": seen}})
+    return Result("live", about, {"delay": delay, "delay_without_looks": plain, "starts": {"udp with keys": seen}})
 
 
 def replace(result: Result, **changes) -> Result:
@@ -121,6 +124,8 @@ def test_live_stands_there_with_its_goals(working_copy):
     text = text_of(working_copy)
     assert "**110 / 150 ms at 16.0 fps** | yes | `somacast bench live" in row(text, "camera to rendered person")
     assert "**1.20 s (p95 1.40 s, 10 starts)** | yes" in row(text, "person on screen")
+    assert "**1.80 s (p95 4.20 s, 9 of 10 starts)** | yes" in row(text, "the same with their picture on them")
+    assert "longest gap while looks come 60 ms, without 50 ms** | yes" in row(text, "delay without looks")
     assert "some processor, 2 cores" in row(text, "`results/live/live.json`")
 
 

@@ -12,6 +12,8 @@ from somacast.geometry.projection import project_picture
 from somacast.geometry.rasteriser import level_camera, render_camera
 from somacast.geometry.texturing.completion import (
     completed,
+    mix_sources,
+    mix_sources_reference,
     near_ones,
     near_ones_reference,
     reduce_texels,
@@ -179,6 +181,15 @@ def test_compiled_parts_agree_with_their_twins():
     trust, found = rng.random(30, np.float32), np.empty((2, 50), np.float32)
     near_ones(places, others, trust, *found)
     assert np.allclose(found, near_ones_reference(places, others, trust), atol=1e-5)
+
+    count = 60
+    left_right, front_back = rng.integers(-1, count, (2, count))
+    seen, without, own, ring = rng.random((4, count, 3), np.float32)
+    trust, known = rng.random((2, count), np.float32)
+    out = np.empty_like(own)
+    mix_sources(left_right, front_back, seen, without, trust, own, ring, known, out)
+    wanted = mix_sources_reference(left_right, front_back, seen, without, trust, own, ring, known)
+    assert np.allclose(out, wanted, atol=1e-4)
 
 
 def test_a_projected_picture_is_completed_if_so_asked(square):

@@ -237,11 +237,12 @@ class LiveBody(Protocol):
 class LiveSpec:
     """A system's live half. tracker(config, device, careful): careful trackers look longer at each frame; coder(): the
     frame coder; body(decoder, payload): who it is as somebody who can move (None: nobody has told yet, and the
-    system shows what it can)."""
+    system shows what it can), body(decoder, payload, look): with the picture of a still that a `PicturingTracker` made;
+    called with a look only where one has come. BitstreamError for layers that no encoder makes."""
 
     tracker: Callable[[Any, str, bool], Tracker]
     coder: Callable[[], FrameCoder]
-    body: Callable[[Any, Payload | None], LiveBody]
+    body: Callable[..., LiveBody]
 
 
 # -- training, and all together ----------------------------------------------------------------------------------------

@@ -38,6 +38,8 @@ def live(config: LiveBench) -> int:
     print("camera to rendered: p50 {p50:.0f} ms, p95 {p95:.0f} ms".format(**delay["camera_to_rendered_ms"]))
     for name, row in results["starts"].items():
         print(f"{name}: seen after {row['first_seen_s']['p50']:.2f} s (p95 {row['first_seen_s']['p95']:.2f} s)")
+        worn = row["first_textured_s"]
+        print("  with their picture: never" if worn is None else f"  with their picture after {worn['p50']:.2f} s")
     return 0
 
 

@@ -51,7 +51,7 @@ class Arguments:
     system: SystemName = DEFAULT
     """which system the sender uses"""
     texture: TexturePx | None = None
-    """side of the person's texture in texels; 1024 if not given"""
+    """side of the person's texture in texels; 512 if not given"""
     device: Device = "cpu"
 
     def __post_init__(self) -> None:
@@ -75,10 +75,11 @@ def receive(arguments: Any, address: str, options: Any, vmc: tuple[str, int] | N
     from somacast.network.transport.open import open_receiver
     from somacast.pipeline.live.outputs import VmcOutput
     from somacast.pipeline.live.recording import FileOutput
-    from somacast.pipeline.live.sessions import ReceiveSession
+    from somacast.pipeline.live.sessions import LIVE_TEXTURE_PX, ReceiveSession
     from somacast.systems import registry
 
-    system = registry.get(arguments.system).textured(arguments.texture)
+    system = registry.get(arguments.system)
+    system = system.textured(arguments.texture or (LIVE_TEXTURE_PX if system.spec.textured else None))
     with contextlib.ExitStack() as stack:
         transport = stack.enter_context(open_receiver(address, arguments.room, options))
         outputs: list[Any] = []

@@ -52,7 +52,7 @@ class Arguments:
     system: SystemName = DEFAULT
     """which system the sender of a live stream uses"""
     texture: TexturePx | None = None
-    """side of the person's texture in texels; 1024 if not given"""
+    """side of the person's texture in texels; if not given 1024, of a live stream 512"""
     device: Device = "cpu"
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from somacast.geometry.gaussian import gaussian_filter
 from somacast.geometry.preview import to_bytes_image
 from somacast.geometry.texturing.limbs import (
+    ENDS,
     LEFT_ARM,
     LEFT_LEG,
     LIMBS,
@@ -44,6 +45,10 @@ LEFT_OVER = 0.05  # trust in what lies along the border all the same, if there i
 # height, and sRGB; shares of the sides' texels over the middle's below and above which a colour is rare and common.
 MIDDLE_DEG, HEIGHT_M, COLOR, COMMON = (35.0, 55.0), 0.05, 0.09, (0.1, 0.5)
 FRONTS = ((TRUNK,), (LEFT_LEG, RIGHT_LEG))
+# Limbs before which others are held, whose colours are none of theirs: shares of the limb's own texels of a colour over
+# the other limb's below and above which it is the other's, and its own.
+BEFORE, OWN = (((TRUNK,), (LEFT_ARM, RIGHT_ARM, ENDS)), ((LEFT_LEG, RIGHT_LEG), (ENDS,))), (0.15, 0.5)
+FEW_SAMPLES = 100
 SAMPLES = 300  # texels of a middle or of its sides that stand for all
 UNKNOWN = 0.01  # mean trust in the sides at a height below which nothing is known of them
 # Rings and sectors in which colours are carried around a limb: height and number, how fast they fade.
@@ -79,25 +84,16 @@ def completed(color: np.ndarray, weight: np.ndarray, base: np.ndarray) -> np.nda
 def _completed(texels: LimbTexels, seen: np.ndarray, weight: np.ndarray, own: np.ndarray) -> np.ndarray:
     """Colours [N, 3] of all texels, from those that are seen [N, 3] with weights [N], and their own [N, 3]."""
     trust = _sources(texels, weight)
+    for limbs, others in BEFORE:
+        _without_others(texels, limbs, others, seen, trust)
     usual = np.ones(len(trust), np.float32)
     for limbs in FRONTS:
         _only_common(texels, limbs, seen, trust, usual)
     ring, known = _carried_around(texels, seen, trust * usual)
     without = seen + ((1 - usual) * np.minimum(20 * known, 1))[:, None] * (ring - seen)
 
-    behind = texels.front_back
-    diagonal = np.where(behind >= 0, texels.left_right[behind], -1)
-    total = np.full(len(trust), BASE**SHARP, np.float32)
-    out = own * total[:, None]
-    for twin, share, colors in (
-        (texels.left_right, MIRRORED, seen), (behind, THROUGH, without), (diagonal, ACROSS, without)
-    ):  # fmt: skip
-        apart = ((own[twin] - own) ** 2).sum(1) / ALIKE**2
-        factor = (share * np.where(twin >= 0, trust[twin], 0) * np.exp(-apart)) ** SHARP
-        out += factor[:, None] * colors[twin]
-        total += factor
-    factor = (AROUND * known) ** SHARP
-    out = (out + factor[:, None] * ring) / (total + factor)[:, None]
+    out = np.empty_like(own)
+    mix_sources(texels.left_right, texels.front_back, seen, without, trust, own, ring, known, out)
     _put_hair(texels, seen, trust, own, out)
     return out + EVENED * _difference(texels, seen - out, weight)
 
@@ -132,6 +128,24 @@ def _sources(texels: LimbTexels, weight: np.ndarray) -> np.ndarray:
     seen = _ramp(weight, SEEN)
     deep = np.minimum(_ramp(_blurred(texels, weight) / _island_share(), BORDER), seen)
     return np.maximum(deep, LEFT_OVER * seen).astype(np.float32)
+
+
+def _without_others(
+    texels: LimbTexels, limbs: tuple[int, ...], others: tuple[int, ...], seen: np.ndarray, trust: np.ndarray
+) -> None:
+    """Takes the trust [N] out of texels of limbs that have the colour of other limbs, before them in the picture."""
+    where = np.flatnonzero(np.isin(texels.limb, limbs) & (trust > 0))
+    sure = [np.flatnonzero(np.isin(texels.limb, kind) & (trust > 0.5)) for kind in (limbs, others)]
+    if not all(len(found) for found in sure):
+        return
+    places = np.concatenate([texels.along_m[:, None] / (3 * HEIGHT_M), seen / COLOR], 1).astype(np.float32)
+    own, other = (found[:: max(1, len(found) // FEW_SAMPLES)] for found in sure)
+    alike, level = np.empty((2, 2, len(where)), np.float32)
+    near_ones(places[where], places[own], trust[own], alike[0], level[0])
+    places[:, 0] = 0  # at any height of the other
+    near_ones(places[where], places[other], trust[other], alike[1], level[1])
+    share = alike * level[::-1]
+    trust[where] *= _ramp(share[0] / np.maximum(share[1], 1e-9), OWN)
 
 
 def _only_common(
@@ -223,6 +237,51 @@ def _carried_around(texels: LimbTexels, seen: np.ndarray, trust: np.ndarray) -> 
     return colors, known
 
 
+@compiled(fastmath=True, nogil=True)
+def mix_sources(left_right, front_back, seen, without, trust, own, ring, known, out):
+    """Fills out [N, 3] with a mean of each texel's twins, seen [N, 3] on the other side, `without` [N, 3] in front or
+    behind, of what goes around the limb there and of its own colour, by what they are trusted, and by base colours."""
+    for n in range(len(out)):
+        total = np.float32(BASE**SHARP)
+        ring_share = (np.float32(AROUND) * known[n]) ** SHARP
+        for k in range(3):
+            out[n, k] = total * own[n, k] + ring_share * ring[n, k]
+        total += ring_share
+        behind = front_back[n]
+        for kind in range(3):
+            twin = left_right[n] if kind == 0 else behind
+            if kind == 2 and behind >= 0:
+                twin = left_right[behind]
+            if twin < 0 or trust[twin] == 0:
+                continue
+            apart = np.float32(0)
+            for k in range(3):
+                apart += (own[twin, k] - own[n, k]) ** 2
+            share = np.float32(MIRRORED if kind == 0 else THROUGH if kind == 1 else ACROSS)
+            share = (share * trust[twin] * np.exp(apart * np.float32(-1 / ALIKE**2))) ** SHARP
+            for k in range(3):
+                out[n, k] += share * (seen[twin, k] if kind == 0 else without[twin, k])
+            total += share
+        for k in range(3):
+            out[n, k] /= total
+
+
+def mix_sources_reference(left_right, front_back, seen, without, trust, own, ring, known):
+    """Readable twin of `mix_sources`."""
+    diagonal = np.where(front_back >= 0, left_right[front_back], -1)
+    shares, colors = [np.full(len(own), BASE), AROUND * known], [own, ring]
+    for twin, share, source in (
+        (left_right, MIRRORED, seen),
+        (front_back, THROUGH, without),
+        (diagonal, ACROSS, without),
+    ):
+        apart = ((own[twin] - own) ** 2).sum(1)
+        shares.append(share * np.where(twin >= 0, trust[twin], 0) * np.exp(-apart / ALIKE**2))
+        colors.append(source[twin])
+    factors = np.array(shares) ** SHARP
+    return np.einsum("mn,mnk->nk", factors / factors.sum(0), np.array(colors))
+
+
 def _put_hair(
     texels: LimbTexels, seen: np.ndarray, trust: np.ndarray, own: np.ndarray, out: np.ndarray
 ) -> None:  # fmt: skip
@@ -243,9 +302,8 @@ def _put_hair(
 def _difference(texels: LimbTexels, gap: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """What is seen over what is completed [N, 3] where both show at once, carried a little beyond."""
     edge = 4 * weight * (1 - weight)
-    half = LIMBS_PX // 2
     picture = _square(texels, np.concatenate([edge[:, None] * gap, edge[:, None]], 1))
-    small = picture.reshape(half, 2, half, 2, 4).mean((1, 3))
+    small = 0.25 * (picture[::2, ::2] + picture[1::2, ::2] + picture[::2, 1::2] + picture[1::2, 1::2])
     small = gaussian_filter(small, EVEN_PX, int(3 * EVEN_PX), (0, 1))
     small = small[..., :3] / np.maximum(small[..., 3:], 0.02)
     row, column = np.divmod(texels.at, LIMBS_PX)

@@ -126,11 +126,6 @@ class LiveReceiver:
         self._recent: deque[tuple[float, int, int, int | None]] = deque()  # time, bytes, frames, number
 
     @property
-    def who(self) -> Payload | None:
-        """Who it is, as well as it is known: the newest look, or as it was told without a picture."""
-        return self.look or self.person
-
-    @property
     def epoch(self) -> int | None:
         """Of the sender's start that is alive, None before the first packet."""
         return None if self._stream is None else self._stream.epoch
@@ -260,6 +255,8 @@ class LiveReceiver:
             look, _ = self._opened(container)
         except SomacastError as fault:
             raise BitstreamError(f"a look was dropped: {fault}") from None
+        if look.announced:
+            raise BitstreamError(f"a look was dropped: {len(look.layers)} of its {look.announced} layers are whole")
         if look == self.look:  # told again
             return
         self.look, self._look_epoch, self.look_bytes, self.look_s = look, stream.epoch, len(container), time_s

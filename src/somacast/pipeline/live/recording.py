@@ -49,6 +49,7 @@ class FileOutput:
             raise SomacastError(f"{path}: system {system.name} has no rig; expected a .soma file to record into")
         self.journal = Journal(path)
         self.body: LiveBody | None = None
+        self._who: Payload | None = None
         self.fault = ""
         self._lock = threading.Lock()
         self._first_s: float | None = None
@@ -71,7 +72,8 @@ class FileOutput:
 
     def person(self, body: LiveBody, number: int, who: Payload | None) -> None:
         self.body = body
-        if who is not None:
+        if who is not None and who is not self._who:
+            self._who = who
             self._keep(lambda: self.writer.who(self.system.pack(who.layers)))
 
     def pose(self, now_s: float, tick: int, values: np.ndarray, pose: LivePose) -> None:

@@ -35,6 +35,7 @@ LEARN_EARLY_S, LEARN_S, EARLY_S = 0.4, 2.0, 4.0  # how often, and for how long e
 PERSON_GAPS_S = (0.0, 1.0, 2.0, 5.0, 12.0, 30.0)  # between what is told of it; then the last
 PICTURE_S, PICTURE_PX, PICTURE_QUALITY = 0.5, 160, 40
 DISPLAY_S = 1 / 60
+LIVE_TEXTURE_PX = 512  # of rigs: looks are 384 px high at most
 ABSENT_S = 1.0  # nobody is seen for so long: whoever comes then may be another
 SILENT_S = 1.0  # without news of a person, who then is not to be seen
 MIN_REBUILD_S = 0.5  # between rigs, however often somebody is told anew
@@ -181,7 +182,8 @@ class Output(Protocol):
     """Something that shows or keeps the received person. Called by the session's threads, must not block long."""
 
     def person(self, body: LiveBody, number: int, who: Payload | None) -> None:
-        """Somebody new, or the same one better known; who: as it was told, None while it has not been."""
+        """Somebody new, or the same one better known; who: all that is to be kept of who it is, the look if one has
+        come; None while nothing has."""
         ...
 
     def pose(self, now_s: float, tick: int, values: np.ndarray, pose: LivePose) -> None:
@@ -276,7 +278,7 @@ class ReceiveSession:
                 with self._lock:
                     wire = len(arrival.data) + self.transport.header_bytes
                     self.receiver.take(arrival.lane, arrival.data, arrival.time_s, wire, arrival.times_s)
-                    who = (id(self.receiver.who), self.receiver.counts.restarts)
+                    who = (id(self.receiver.person), id(self.receiver.look), self.receiver.counts.restarts)
                 if who != number:
                     number = who
                     self._wanted.set()
@@ -295,13 +297,13 @@ class ReceiveSession:
                 return
             built_s = time.monotonic()
             with self._lock:
-                who, plain, number = self.receiver.who, self.receiver.person, self.receiver.person_number
-            for one in [who] if who is plain else [who, plain]:  # a look that cannot be shown leaves the person
+                who, look, number = self.receiver.person, self.receiver.look, self.receiver.person_number
+            for shown in [look, None] if look is not None else [None]:  # one that cannot be shown leaves the person
                 try:
                     with one_blas_thread():
-                        self.body = self.system.live.body(self.decoder, one)
+                        self.body = self.system.live.body(self.decoder, who, *([] if shown is None else [shown]))
                         for output in self.outputs:
-                            output.person(self.body, number, one)
+                            output.person(self.body, number, shown or who)
                     break
                 except Exception as fault:  # a person that cannot be built must not end the session
                     self.faults = [*self.faults[-4:], f"{type(fault).__name__}: {fault}"]
@@ -321,7 +323,7 @@ class ReceiveSession:
             for output in self.outputs:
                 output.silence(now_s)
             return
-        if self.first_pose_s is None and self.receiver.who is not None:
+        if self.first_pose_s is None and (self.receiver.person or self.receiver.look):
             self.first_pose_s = now_s
         show_frame(body, self.outputs, now_s, round(shown.sender_s * TICKS_PER_S), shown.values)
 

@@ -63,10 +63,10 @@ def _coder() -> AflscFrameCoder:
     return AflscFrameCoder()
 
 
-def _body(decoder: Decoder, payload: Payload | None) -> AflscBody:
+def _body(decoder: Decoder, payload: Payload | None, look: Payload | None = None) -> AflscBody:
     from somacast.systems.aflsc.live.body import AflscBody
 
-    return AflscBody(decoder, payload)
+    return AflscBody(decoder, payload, look)
 
 
 def _textured(config: AflscConfig, texture_px: int) -> AflscConfig:

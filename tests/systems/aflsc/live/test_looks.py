@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from somacast.bitstream.container import unpack
+from somacast.errors import BitstreamError
 from somacast.geometry.gaussian import gaussian_filter
+from somacast.geometry.rasteriser import render_camera
+from somacast.geometry.rig import posed
 from somacast.synthetic.datasets.loaders import EvalItem, synthetic_test
 from somacast.systems import registry
 from somacast.systems.aflsc.labels.codec import LabelCodec
@@ -17,6 +20,7 @@ from somacast.systems.aflsc.live.worth import sharpness
 from somacast.systems.aflsc.networks.loading import load_tables
 from somacast.systems.aflsc.picture_layer.coding import decode_picture
 from somacast.systems.aflsc.picture_layer.cutout import surely_person
+from somacast.systems.aflsc.picture_layer.show import Shown
 from somacast.systems.spec import PicturingTracker
 from somacast.types import Capture, Frame, Payload
 
@@ -125,3 +129,43 @@ def test_a_codec_knows_whether_a_picture_is_there() -> None:
     layers = [b"x"] * codec.label_layers
     assert [codec.has_picture([*layers, *[b"y"] * k]) for k in range(3)] == [False, False, True]
     assert 0 < codec.redundant.sum() < len(codec.redundant)
+
+
+# -- on the rig --------------------------------------------------------------------------------------------------------
+
+
+def test_the_rig_wears_the_picture_of_the_look(tracker: Tracker, item: EvalItem) -> None:
+    """Moved into the look's pose and seen from its camera, it shows what the look shows."""
+    system = registry.get("aflsc")
+    decoder, coder = system.decoder(), system.live.coder()
+    seen = seen_on(tracker, item.frame)
+    who = unpack(system.pack(tracker.learn(seen, 0.0).layers))[0]
+    encoded = tracker.still(seen)(5400)
+    assert encoded is not None
+    look = unpack(system.pack(encoded.layers))[0]
+    codec, space = load_tables().codec, load_tables().space
+    symbols = codec.symbols(look.layers)
+    sent = space.state(space.vocabulary.dequantise(symbols[None])[0][0])
+    shown = Shown.of(sent, space, look.layers[codec.label_layers :])
+    assert shown.picture is not None
+    height, width = shown.picture.shape[:2]
+    errors, rigs = [], []
+    for parts in ((who,), (who, look), (look,)):
+        body = system.live.body(decoder, *parts)
+        pose = body.pose(coder.values(look))
+        assert body.rig is not None
+        rigs.append(body.rig)
+        mesh = posed(body.rig, pose.rotations, np.zeros(3))
+        seen_again = render_camera(mesh, shown.canvas.camera(width, height))
+        errors.append(float(np.abs(seen_again.rgb - shown.picture)[seen_again.mask].mean()))
+    assert max(errors[1:]) < 0.5 * errors[0]
+    assert np.array_equal(rigs[0].mesh.vertices, rigs[1].mesh.vertices)  # what is told of the build stays
+
+
+def test_a_look_of_nonsense_is_refused(tracker: Tracker, item: EvalItem) -> None:
+    system = registry.get("aflsc")
+    encoded = tracker.still(seen_on(tracker, item.frame))(900)
+    assert encoded is not None
+    payload = unpack(system.pack([*encoded.layers[:-1], b"\0\x08" + bytes(200)]))[0]
+    with pytest.raises(BitstreamError):
+        system.live.body(system.decoder(), None, payload)

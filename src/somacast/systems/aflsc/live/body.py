@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from somacast.body.table import TPOSE, load_body
 from somacast.errors import SomacastError
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.rig import Rig, body_joint_weights
+from somacast.geometry.texturing.baking import colors_from_texture
 from somacast.systems.aflsc.live.motion import load_motion
-from somacast.systems.aflsc.picture_layer.codes import read_codes
-from somacast.systems.aflsc.picture_layer.show import Shown
+from somacast.systems.aflsc.live.skin import Skin
 from somacast.systems.aflsc.receiver.assemble import skinned_mesh
 from somacast.systems.aflsc.receiver.decoder import Decoder
 from somacast.systems.spec import LivePose
@@ -18,24 +20,20 @@ from somacast.types import Payload
 
 
 class AflscBody:
-    """A `systems.spec.LiveBody` with a rig; payload None: nobody has told who it is, the mixture prior says."""
+    """A `systems.spec.LiveBody` with a rig. payload None: nobody has told who it is, the mixture prior says. The rig is
+    of the payload's build and wears the picture of the look, or the payload's own: faces and texels are the same in
+    every pose."""
 
-    def __init__(self, decoder: Decoder, payload: Payload | None):
-        vocabulary, codes = decoder.space.vocabulary, None
-        symbols = np.full((len(vocabulary.labels), vocabulary.levels), -1, np.int16)
-        if payload is not None:
-            symbols = decoder.codec.symbols(payload.layers, payload.announced)
-            behind = payload.layers[decoder.codec.label_layers :]
-            if len(behind) > 1:
-                sent = decoder.space.state(vocabulary.dequantise(symbols[None])[0][0])
-                shown = Shown.of(sent, decoder.space, behind)
-                if shown.picture is not None:
-                    codes = read_codes(decoder.space, sent, shown.canvas, shown.picture)
-        state, color, offset = decoder.restore(symbols, codes)
-        state.rotations = np.array(TPOSE)
+    def __init__(self, decoder: Decoder, payload: Payload | None, look: Payload | None = None):
+        skin = Skin.of(decoder, look if payload is None else payload)
+        image = skin.image if look is None else Skin.of(decoder, look).image
+        state = replace(skin.state, rotations=np.array(TPOSE))
         body = load_body()
         joints = body.joints(body.rest(state.shape)[1], state.rotations)
-        mesh = skinned_mesh(state, color, offset)
+        mesh = skinned_mesh(state, skin.color, skin.offset, decoder.config.texture_px)
+        if image is not None and mesh.texture is not None:
+            texture = replace(mesh.texture, image=image)
+            mesh = replace(mesh, texture=texture, colors=colors_from_texture(mesh, texture))
         self.state = state
         self.rig = Rig(mesh, joints - joints[0], np.array(TPOSE, np.float64), body_joint_weights())
 

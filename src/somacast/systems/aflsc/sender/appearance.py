@@ -51,29 +51,44 @@ class Seen:
 def visible_texels(rendered: RenderedBody, image: np.ndarray, silhouette: np.ndarray) -> Seen:
     """Sample image [S, S, 3] in [0, 1] at the chart's texels that face the camera, are not hidden and lie on the
     silhouette [S, S] in [0, 1]."""
-    chart, body = load_chart(), load_body()
-    face, bary = chart.face[chart.inside], chart.bary[chart.inside]
-    corner = body.faces[face]
-    point = np.einsum("nkc,nk->nc", rendered.vertices[corner], bary)
-    normal = np.einsum("nkc,nk->nc", rendered.normals[corner], bary)
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-8)
-    facing = rendered.camera.facing(point, normal)
+    point, normal = chart_surface(rendered.vertices, rendered.normals)
     pixel = rendered.camera.at_size(rendered.size).project(point)
+    facing = rendered.camera.facing(point, normal)
+    return seen_texels(image, silhouette, (pixel, -point[:, 2]), -rendered.nearness_m, facing, normal)
+
+
+def chart_surface(vertices: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points and unit normals [T, 3] of the chart's texels on a posed skin [13380, 3] with its normals."""
+    chart, body = load_chart(), load_body()
+    corner, bary = body.faces[chart.face[chart.inside]], chart.bary[chart.inside]
+    point, normal = (np.einsum("nkc,nk->nc", values[corner], bary) for values in (vertices, normals))
+    return point, normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-8)
+
+
+def seen_texels(
+    image: np.ndarray,
+    silhouette: np.ndarray,
+    place: tuple[np.ndarray, np.ndarray],
+    depth_m: np.ndarray,
+    facing: np.ndarray,
+    normal: np.ndarray,
+) -> Seen:
+    """The texels that an image [H, W, 3] shows within a silhouette [H, W] in [0, 1]: place: pixels [T, 2] and depths
+    [T] of all texels, depth_m [H, W]: of the nearest skin; facing [T]: cosine to the line of sight, normal [T, 3]."""
+    pixel, depth = place
     column, row = np.floor(pixel[:, 0]).astype(int), np.floor(pixel[:, 1]).astype(int)
-    size = len(image)
-    ok = (facing > MIN_FACING) & (column >= 0) & (row >= 0) & (column < size) & (row < size)
+    height, width = silhouette.shape
+    ok = (facing > MIN_FACING) & (column >= 0) & (row >= 0) & (column < width) & (row < height)
     index = np.flatnonzero(ok)
-    column, row = column[index], row[index]
-    front = point[index, 2] > rendered.nearness_m[row, column] - HIDDEN_M
-    on = silhouette[row, column] > 0.5
-    keep = np.flatnonzero(front & on)
+    at = row[index], column[index]
+    keep = index[(depth[index] < depth_m[at] + HIDDEN_M) & (silhouette[at] > 0.5)]
     thin = max(1, len(keep) // MAX_TEXELS)  # neighbours tell the same: each that is left counts for them
-    share = len(keep) / len(point)
+    share = len(keep) / len(facing)
     keep = keep[::thin]
-    index, column, row = index[keep], column[keep], row[keep]
+    at = row[keep], column[keep]
     # edges of the silhouette mix with the background
-    weight = np.clip(facing[index], 0, 1) * np.clip(2 * silhouette[row, column] - 1, 0.05, 1)
-    return Seen(index, image[row, column], (thin * weight).astype(np.float32), normal[index], share)
+    weight = np.clip(facing[keep], 0, 1) * np.clip(2 * silhouette[at] - 1, 0.05, 1)
+    return Seen(keep, image[at], (thin * weight).astype(np.float32), normal[keep], share)
 
 
 @dataclass(frozen=True)

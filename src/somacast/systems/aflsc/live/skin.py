@@ -1,0 +1,57 @@
+"""AFLSC live, receiver: how somebody looks, as maps in the body's UV square, whatever pose they stood in.
+
+labels --restore--> chart;   labels, warp, picture --body in its pose, seen from the picture's camera--> texture
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from somacast.geometry.projection import project_picture
+from somacast.geometry.texturing.completion import completed
+from somacast.systems.aflsc.labels.state import PersonState
+from somacast.systems.aflsc.picture_layer.codes import read_codes
+from somacast.systems.aflsc.picture_layer.show import Shown
+from somacast.systems.aflsc.receiver.assemble import skinned_mesh
+from somacast.systems.aflsc.receiver.decoder import Decoder
+from somacast.types import Payload
+
+
+@dataclass(frozen=True)
+class Skin:
+    """state, color [H, W, 3], offset [H, W]: as of `Decoder.restore`; image [S, S, 3] uint8: the texture with the
+    picture in it, None where there is none."""
+
+    state: PersonState
+    color: np.ndarray
+    offset: np.ndarray
+    image: np.ndarray | None
+
+    @classmethod
+    def of(cls, decoder: Decoder, payload: Payload | None) -> Skin:
+        """What a payload says, None: the mixture prior alone. BitstreamError for layers that no encoder makes."""
+        if payload is None:
+            vocabulary = decoder.space.vocabulary
+            nothing = np.full((len(vocabulary.labels), vocabulary.levels), -1, np.int16)
+            return cls(*decoder.restore(nothing), None)
+        if not decoder.codec.has_picture(payload.layers):
+            return cls(*decoder.restore(decoder.codec.symbols(payload.layers, payload.announced)), None)
+        return _pictured(decoder, tuple(payload.layers))
+
+
+@lru_cache(maxsize=2)  # who it is is told again and again, while the look stays
+def _pictured(decoder: Decoder, layers: tuple[bytes, ...]) -> Skin:
+    space, symbols = decoder.space, decoder.codec.symbols(list(layers))
+    sent = space.state(space.vocabulary.dequantise(symbols[None])[0][0])
+    shown = Shown.of(sent, space, layers[decoder.codec.label_layers :])
+    assert shown.picture is not None
+    state, color, offset = decoder.restore(symbols, read_codes(space, sent, shown.canvas, shown.picture))
+    body = skinned_mesh(state, color, offset, decoder.config.texture_px)
+    height, width = shown.picture.shape[:2]
+    camera = shown.canvas.camera(width, height)
+    baked = project_picture(body, shown.picture, camera, complete=completed)
+    assert baked.texture is not None
+    return Skin(state, color, offset, baked.texture.image)
