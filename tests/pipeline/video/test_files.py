@@ -1,10 +1,12 @@
 """Video in .soma files, from pictures to animated people, and files as a transport."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from somacast.bitstream.packets import Motion, unpack_packet
 from somacast.bitstream.video import RecordReader, Who, best_people, is_video, video_head
@@ -12,14 +14,18 @@ from somacast.cli.main import main
 from somacast.errors import BitstreamError, SomacastError
 from somacast.formats.gltf_scene import GltfScene
 from somacast.formats.meshes import load_mesh
+from somacast.geometry.rig import translated
 from somacast.network.transport.base import Lane
 from somacast.network.transport.file import FileReceiver
 from somacast.pipeline.live.receiver import LiveReceiver
 from somacast.pipeline.still.inspect import describe
+from somacast.pipeline.video.animate import write_video_person
 from somacast.pipeline.video.files import read_video
+from somacast.systems.spec import LivePose
 from support.network.live_cases import SYSTEM, coder, container
 from support.network.motion_cases import moving
 from support.network.video_cases import GOLDEN, video, written
+from support.texture_cases import body_texture, textured_rig
 
 
 def test_a_video_is_read_back() -> None:
@@ -214,6 +220,41 @@ def test_decode_stands_on_the_ground_or_around_the_pelvis(walk: Path, tmp_path: 
     assert -1.1 < lows["pelvis", "ply"] < -0.7 and lows["pelvis", "glb"] == pytest.approx(
         lows["pelvis", "ply"], abs=1e-4
     )
+
+
+class Worn:
+    """A body with a texture, of half red and half blue people."""
+
+    def __init__(self, decoder: object, payload: object):
+        rig = translated(textured_rig(), -textured_rig().joints[0])
+        image = np.zeros((64, 64, 3), np.uint8)
+        image[:, :32], image[:, 32:] = (230, 20, 20), (20, 20, 230)
+        self.rig = replace(rig, mesh=replace(rig.mesh, texture=body_texture(image)))
+
+    def pose(self, values: np.ndarray) -> LivePose:
+        return LivePose(self.rig.rotations, np.array([0.0, 0.0, -3.0]))
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".vrm", ".obj", ".ply", ".mp4"])
+def test_people_who_move_wear_their_texture(tmp_path: Path, suffix: str) -> None:
+    """In every form; in the pictures too."""
+    av = pytest.importorskip("av")
+    live = replace(SYSTEM.spec.live, body=Worn)
+    system = replace(SYSTEM, spec=replace(SYSTEM.spec, live=live))
+    out, preview = tmp_path / f"walk{suffix}", tmp_path / "walk.png"
+    write_video_person(read_video(video(0.2)), system, None, out, preview)
+    shown = np.asarray(Image.open(preview).convert("RGB")).astype(int)
+    if suffix == ".mp4":
+        with av.open(str(out)) as film:
+            shown = next(film.decode(video=0)).to_ndarray(format="rgb24").astype(int)
+    for red, blue in ((0, 2), (2, 0)):
+        assert (shown[..., red] - shown[..., blue] > 60).mean() > 0.02
+    if suffix in (".glb", ".vrm", ".obj"):
+        mesh = load_mesh(out) if suffix == ".obj" else GltfScene(out).mesh()
+        assert mesh.texture is not None and mesh.texture.image.shape == (64, 64, 3)
+    if suffix == ".ply":
+        assert np.ptp(load_mesh(out).colors[:, 0]) > 0.7
+    assert len(list(tmp_path.iterdir())) == (4 if suffix == ".obj" else 2)
 
 
 @pytest.mark.parametrize(
