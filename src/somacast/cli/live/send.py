@@ -129,7 +129,8 @@ def _keep(arguments: Arguments) -> int:
     tracker = system.tracker(arguments.device, arguments.careful)
     line = StatusLine()
     look_bytes = LOOK_BYTES if isinstance(tracker, PicturingTracker) and not arguments.no_looks else None
-    print(f"sending {arguments.source} to {arguments.to}; Ctrl-C ends", flush=True)
+    unseen = "; looks: not sent" if arguments.no_looks else ""
+    print(f"sending {arguments.source} to {arguments.to}{unseen}; Ctrl-C ends", flush=True)
     with source, stopping() as stop, video_file(Path(arguments.to), system) as (journal, writer):
         show_notes(source.notes)
         captures = ((taken.time_s, Capture([taken.frame], arguments.height_m)) for taken in play(source, stop))
