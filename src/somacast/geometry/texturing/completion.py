@@ -47,7 +47,8 @@ MIDDLE_DEG, HEIGHT_M, COLOR, COMMON = (35.0, 55.0), 0.05, 0.09, (0.1, 0.5)
 FRONTS = ((TRUNK,), (LEFT_LEG, RIGHT_LEG))
 # Limbs before which others are held, whose colours are none of theirs: shares of the limb's own texels of a colour over
 # the other limb's below and above which it is the other's, and its own.
-BEFORE, OWN = (((TRUNK,), (LEFT_ARM, RIGHT_ARM, ENDS)), ((LEFT_LEG, RIGHT_LEG), (ENDS,))), (0.15, 0.5)
+BEFORE = (((TRUNK,), (LEFT_ARM, RIGHT_ARM, ENDS)), ((LEFT_LEG, RIGHT_LEG), (ENDS,)))
+OWN = (0.15, 0.5)
 FEW_SAMPLES = 100
 SAMPLES = 300  # texels of a middle or of its sides that stand for all
 UNKNOWN = 0.01  # mean trust in the sides at a height below which nothing is known of them
@@ -55,8 +56,9 @@ UNKNOWN = 0.01  # mean trust in the sides at a height below which nothing is kno
 RING_M, RINGS, SECTORS, FADE = 0.015, 80, 16, 0.125
 TWIN_LIMB = 0.25  # what the other arm or leg counts for
 FULL_RING = 6.0  # texels seen, faded, from which on a ring is known
-HAIR_DEG, HAIR_EDGE_DEG = (4.0, 22.0), (-8.0, 6.0)  # degrees inside the hairline: sources, and where they go
-HAIR_SEEN = 0.06  # share of the scalp that tells the hair's colour
+HAIR_DEG, HAIR_EDGE_DEG = (0.0, 14.0), (-8.0, 6.0)  # degrees inside the hairline: sources, and where they go
+HAIR_BORDER = 0.5  # what hair along the border of what is seen counts for: of short hair there is no other
+HAIR_SEEN = 0.03  # share of the scalp that tells the hair's colour
 HAIR_DETAIL = 0.5  # of the base's own pattern under it
 MIRRORED_HAIR = 0.3  # what the mirrored side's own hair counts for, beside its mean colour
 EVEN_PX, EVENED = 3.0, 0.7  # where seen and completed meet, the difference that is taken out, over texels of 2 x 2
@@ -94,7 +96,7 @@ def _completed(texels: LimbTexels, seen: np.ndarray, weight: np.ndarray, own: np
 
     out = np.empty_like(own)
     mix_sources(texels.left_right, texels.front_back, seen, without, trust, own, ring, known, out)
-    _put_hair(texels, seen, trust, own, out)
+    _put_hair(texels, seen, np.maximum(trust, HAIR_BORDER * _ramp(weight, SEEN)), own, out)
     return out + EVENED * _difference(texels, seen - out, weight)
 
 
