@@ -17,13 +17,14 @@ from somacast.bench.likeness import measure as likeness
 from somacast.bench.likeness.config import LikenessConfig
 from somacast.bench.likeness.sheet import MAX_BYTES, TILE_PX, VIEWS, Row, Stage, chosen, heads_of, sheet_bytes
 from somacast.bench.likeness.show import table_of
+from somacast.bench.quality.cast import Cast, Lineup, truth_of
 from somacast.bench.report.likeness import GOALS, goal_lines, likeness_block
 from somacast.bench.report.reading import LIKENESS, LIKENESS_RIGGED, Committed
 from somacast.bench.results import Result, describe_run
 from somacast.cli import main as cli
 from somacast.errors import SomacastError
 from somacast.geometry.reconstruction import Reconstruction
-from somacast.metrics.protocol import ProtocolConfig
+from somacast.metrics.protocol import ProtocolConfig, Reference
 from somacast.metrics.views import VIEW_AXES
 from somacast.synthetic.datasets.loaders import EvalItem, TruePose
 from somacast.types import Camera, Frame, Mesh
@@ -96,6 +97,17 @@ def test_people_are_measured_at_every_budget_beside_controls(toy, tmp_path, caps
     assert [row[0] for row in rows[2:]] == [
         "another person in the true pose", "our result in flat grey, 100 B", "one grey mannequin, right yaw",
     ]  # fmt: skip
+
+
+@pytest.mark.skipif(not measures_looks(), reason="STLPIPS-PYTORCH IS NOT INSTALLED: line-ups were not looked at")
+def test_who_comes_into_the_set_twice_does_not_stand_beside_themselves():
+    people = [toy_item(0), toy_item(1), replace(toy_item(0), name="000005"), toy_item(3)]
+    reference = Reference(truth_of(people[0]), FAST)
+    lineup = Lineup(people[0], reference, Cast(people), "45", 40)
+    assert len(lineup.gallery) == 3
+    camera = reference.cameras["45"]
+    assert lineup.rank(Reconstruction(body(color=0.25)), camera) == 1
+    assert lineup.rank(Reconstruction(body(color=0.75)), camera) > 1
 
 
 def test_a_run_goes_on_where_it_stopped(toy, tmp_path, monkeypatch):

@@ -24,6 +24,7 @@ from somacast.files import check_output_path, write_atomically
 from somacast.metrics.controls import MANNEQUIN
 from somacast.metrics.protocol import summarise
 from somacast.synthetic.datasets.loaders import EvalItem, load_items
+from somacast.weights.threads import threads_each
 
 BENCHMARK = "likeness"
 RANKED_BY = "input_stlpips"
@@ -68,7 +69,8 @@ def _each(config: LikenessConfig, folder: Path, missing: list[int]) -> Iterator[
         yield from map(_work, missing)
         return
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of loaded libraries
-    with context.Pool(min(config.workers, len(missing)), _start, (config, folder, True)) as pool:
+    pool_of = (min(config.workers, len(missing)), _start, (config, folder, True))
+    with threads_each(), context.Pool(*pool_of) as pool:
         yield from pool.imap_unordered(_work, missing)
 
 

@@ -14,6 +14,7 @@ from somacast.geometry.reconstruction import Reconstruction
 from somacast.metrics.identity import (
     Face,
     FaceIdentity,
+    distance,
     embed,
     face_box,
     face_distance,
@@ -27,6 +28,7 @@ from somacast.synthetic.datasets.loaders import EvalItem, Subject, TruePose
 from somacast.types import Camera, Mesh
 
 GALLERY = 20  # people among whom the right one must be found; chance finds it once in 20
+_SAME = 1e-4  # between embeddings: nobody could tell these people apart
 
 
 def truth_of(item: EvalItem) -> Truth:
@@ -82,7 +84,10 @@ class Lineup:
         people = [Reconstruction(m.subject.posed_mesh(pose)) for m in cast.others(item, gallery)]
         shown = [reference.renderings[view], *(p.render(camera, reference.config.background) for p in people)]
         self.everybody = np.any([one.mask for one in shown], axis=0)
-        self.gallery = embed(np.stack([self._cut(one.rgb) for one in shown]))
+        found = embed(np.stack([self._cut(one.rgb) for one in shown]))
+        twins = distance(found[0], found) < _SAME  # who comes into the set again in the same clothes
+        twins[0] = False
+        self.gallery = found[~twins]
 
     def _cut(self, rgb: np.ndarray) -> np.ndarray:
         """The box around everybody in the gallery."""

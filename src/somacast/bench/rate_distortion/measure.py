@@ -30,6 +30,7 @@ from somacast.files import check_output_path, write_atomically
 from somacast.geometry.preview import encode_png
 from somacast.synthetic.datasets.loaders import EvalItem, count_items, load_items
 from somacast.systems import registry
+from somacast.weights.threads import threads_each
 
 CODERS = ("imageio-ffmpeg", "DracoPy")  # packages that code the baselines' files
 CACHE_VERSION = 5  # to be raised when rows of the same config would come out otherwise
@@ -158,7 +159,8 @@ def _measure_missing(config: RdConfig, folder: Path, total: int) -> None:
                 bar.update(task, completed=finished() * len(config.systems))  # one that failed had no system's tick
             return
         context = multiprocessing.get_context("spawn")  # a fork would copy the threads' locks of loaded libraries
-        with context.Pool(config.workers, _start_worker, (config.systems, config.device)) as pool:
+        pool_of = (config.workers, _start_worker, (config.systems, config.device))
+        with threads_each(), context.Pool(*pool_of) as pool:
             for _ in pool.imap_unordered(_work, missing()):
                 bar.advance(task, len(config.systems))
 
