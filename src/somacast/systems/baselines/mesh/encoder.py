@@ -27,13 +27,12 @@ class MeshEncoder:
         self.name, self.searches, self.default = name, searches, default_system(device)
         self.criterion: Criterion = structure_distance
         self._search: MeshSearch | None = None
+        self._last: tuple[np.ndarray, Camera | None, float | None, Reconstruction, Encoded] | None = None
 
     def encode(self, capture: Capture, budget_bytes: int | None = None, network_state: int = 0) -> Encoded:
         """One layer: the mesh that the default system's decoder makes of what its encoder sees, at its best.
         SomacastError if there is nobody, or no mesh is as small as the budget."""
-        human, found = self.default.rebuild(capture, BEST_BYTES)
-        if human.joints is not None:  # as the receiver knows no joints: the pelvis to the origin
-            human = human.translated(-np.asarray(human.joints[0], np.float64))
+        human, found = self._rebuilt(capture)
         search = self._search_of(human, capture.frame.lens)
         file = search.whole() if budget_bytes is None else search.best(self._room(budget_bytes))
         if file is None:
@@ -41,6 +40,16 @@ class MeshEncoder:
             raise SomacastError(f"a budget of {budget_bytes} bytes is too small: {self.name} needs {smallest}")
         report = {k: v for k, v in found.report.items() if k != "stage_times_s"} | {"setting": file.setting}
         return Encoded([file.data], report, found.maps)
+
+    def _rebuilt(self, capture: Capture) -> tuple[Reconstruction, Encoded]:
+        """The person at their best, and what was found; the last one if the capture is of the same picture."""
+        frame, last = capture.frame, self._last
+        if last is None or last[0] is not frame.image or last[1] is not frame.camera or last[2] != capture.height_m:
+            human, found = self.default.rebuild(capture, BEST_BYTES)
+            if human.joints is not None:  # as the receiver knows no joints: the pelvis to the origin
+                human = human.translated(-np.asarray(human.joints[0], np.float64))
+            last = self._last = frame.image, frame.camera, capture.height_m, human, found
+        return last[3], last[4]
 
     def _room(self, budget_bytes: int) -> int:
         """Bytes that are left for the mesh in a file of a budget."""
