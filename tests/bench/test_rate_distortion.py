@@ -77,8 +77,8 @@ def toys(toy: ToyDefault, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_writes_honest_rows_curves_and_pictures(toys, tmp_path, capsys):
     result = rd.measure_rd(toy_config(tmp_path))
     assert read_result(tmp_path / "rd.json") == result
-    for name in ("rd.png", "rd_pictures.png"):
-        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "rd.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "rd_pictures.jpg").read_bytes().startswith(b"\xff\xd8")
     found = result.results["systems"]
     assert found[OURS]["30"] == {"people": 0, "too_small": 2, "failed": 0}  # nothing is invented
     assert (found[OURS]["60"]["bytes"], found[OURS]["400"]["bytes"]) == (60, 120)
@@ -248,11 +248,12 @@ def test_a_system_that_needs_more_than_a_picture_is_not_offered(monkeypatch):
 
 def test_lines_of_a_report_name_systems_by_their_titles(toys, tmp_path):
     result = rd.measure_rd(toy_config(tmp_path, budgets_bytes=(60, 100, 400), systems=(OURS, "jpeg", "jpeg:plain")))
-    text = "\n".join(report_lines(result, "Against others", "rd.png", "rd_pictures.png"))
+    text = "\n".join(report_lines(result, "Against others", "rd.png", "rd_pictures.jpg"))
     assert "## Against others" in text and "![Quality against bytes](rd.png)" in text
-    assert "| bytes for our best | SSIM box |" in text and "| **Toy** (what it reaches) | " in text
-    assert "| BD-rate of Toy against | SSIM box |" in text and "| JPEG, plain |" in text
-    assert "![Toy beside the best picture codec at the same number of bytes](rd_pictures.png)" in text
+    sides = "ST-LPIPS, other sides | " if measures_looks() else ""
+    assert f"| bytes for our best | {sides}SSIM box |" in text and "| **Toy** (what it reaches) | " in text
+    assert f"| BD-rate of Toy against | {sides}SSIM box |" in text and "| JPEG, plain |" in text
+    assert "![Toy beside the best picture codec at the same number of bytes](rd_pictures.jpg)" in text
     assert "rd_pictures" not in "\n".join(report_lines(result, "Against others", "rd.png", None))
 
 

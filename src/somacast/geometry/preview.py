@@ -117,3 +117,12 @@ def encode_png(image: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(to_bytes_image(image)).save(buffer, "PNG", optimize=False)
     return buffer.getvalue()
+
+
+def encode_jpeg(image: np.ndarray, quality: int = 85) -> bytes:
+    """The bytes of a JPEG file likewise: a tenth of a PNG's where many pictures stand side by side."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(to_bytes_image(image)).save(buffer, "JPEG", quality=quality, optimize=True)
+    return buffer.getvalue()

@@ -20,6 +20,7 @@ from somacast.systems.baselines.draco.textured import (
     pack_textured,
 )
 from somacast.systems.baselines.mesh.clustering import clustered, islands, welded
+from somacast.systems.baselines.mesh.place import PLACE_BYTES, pack_place, unpack_place
 from somacast.systems.baselines.mesh.search import LOOK_PX, MeshSearch
 from somacast.systems.baselines.obj.halves import ObjSearch, decode_text, encode_text
 from somacast.types import Mesh, Texture
@@ -99,6 +100,16 @@ def test_a_draco_file_with_a_texture_comes_back():
     for bad in (cut, data[: 4 + len(encode_shape(mesh, 10))], b"\0\0" + data[2:]):
         with pytest.raises(SomacastError):
             decode_textured(bad)
+
+
+def test_a_place_comes_back_from_six_bytes():
+    for place in ([0.1, -0.2, 4.0], [-3.0, 1.0, 0.9], [0.0, 0.0, 60.0]):
+        data = pack_place(np.array(place))
+        back = unpack_place(data + b"mesh")
+        assert len(data) == PLACE_BYTES and back is not None
+        assert np.abs(back - place).max() < 5e-4 * np.linalg.norm(place)
+    assert unpack_place(pack_place(None)) is None
+    assert unpack_place(pack_place(np.array([9.0, 0, 0.01]))) is not None  # beyond all steps, and yet a place
 
 
 def test_an_obj_file_comes_back():

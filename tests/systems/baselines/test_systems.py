@@ -246,8 +246,8 @@ def test_an_obj_file_of_a_budget_comes_back_without_joints(toy):
     assert got.joints is None and header["triangles"] == len(got.surface().faces) > 10
     with pytest.raises(SomacastError, match="a budget of 60 bytes is too small: obj needs"):
         sender.encode(capture(), 60)
-    for layers in ([b"nonsense"], [b""], [b"v", b"f"]):
-        with pytest.raises(BitstreamError, match="OBJ file"):
+    for layers in ([b"nonsense nonsense"], [b"123456"], [b"v", b"f"]):
+        with pytest.raises(BitstreamError, match="OBJ file|obj mesh"):
             Receiver().decode(pack(Payload("obj", b"\0\0\0", layers)))
 
 
@@ -283,6 +283,7 @@ def test_a_mesh_of_a_budget_comes_back_without_joints(toy):
     assert inspect.describe(small.data)["header"]["mesh_bytes"] < len(small.data)
     with pytest.raises(SomacastError, match="a budget of 60 bytes is too small: draco needs"):
         sender.encode(capture(), 60)
-    for layers in ([b"nonsense"], [b""], [b"DRACO", b"x"], [b"\0\x04\x50\0DRACO" + 90 * b"x"]):
+    assert got.pelvis_m is not None and np.allclose(got.pelvis_m, [0.1, 0.2, 4.0], rtol=3e-3)
+    for layers in ([b"nonsense"], [b""], [b"123456DRACO", b"x"], [b"123456\0\x04\x50\0DRACO" + 90 * b"x"]):
         with pytest.raises(BitstreamError, match="Draco mesh"):
             Receiver().decode(pack(Payload("draco", b"\0\0\0", layers)))

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from somacast.capture.cropping import SquareBox, square_crop
-from somacast.geometry.preview import to_bytes_image
+from somacast.geometry.preview import encode_jpeg, to_bytes_image
 from somacast.geometry.rasteriser import MID_GREY, level_camera
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.metrics.views import INPUT, person_window, sent_camera, zoomed
 from somacast.types import Camera, Frame
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 TILE_PX = (128, 96)  # height and width of a view
 VIEWS = {INPUT: "input camera", "45": "45 degrees", "90": "side", "180": "behind"}
@@ -59,8 +54,9 @@ class Stage:
     def picture(self, frame: Frame) -> np.ndarray:
         """What the window shows of the picture, uint8 of TILE_PX."""
         left, top, side = self.window
-        box = SquareBox(left + side / 2, top + side / 2, side)
-        return _small(square_crop(frame.image, box, _SUPERSAMPLE * TILE_PX[0]))
+        box, size = SquareBox(left + side / 2, top + side / 2, side), _SUPERSAMPLE * TILE_PX[0]
+        known = square_crop(np.pad(np.ones(frame.image.shape[:2], np.float32), 1), (box.cx + 1, box.cy + 1, side), size)
+        return _small(np.where(known[..., None] > 0.5, square_crop(frame.image, box, size), MID_GREY))
 
     def views(self, person: Reconstruction | None, placed: Reconstruction | None, lens: Camera | None) -> np.ndarray:
         """A person from VIEWS side by side, uint8: as `lens` saw it, if its place was sent, and from level cameras,
@@ -131,16 +127,16 @@ def sheet_bytes(rows: Sequence[Row], heads: Sequence[tuple[str, int]]) -> bytes:
         if row.mark:
             box = (2, y, gap - 4, y + _CAPTION_PX + height)
             draw.rectangle(box, fill=color)
-    return _jpeg(sheet)
+    return _within_limit(np.asarray(sheet))
 
 
-def _jpeg(sheet: Image.Image) -> bytes:
+def _within_limit(sheet: np.ndarray) -> bytes:
+    found = b""
     for quality in (88, 82, 76, 70, 60, 50):
-        buffer = io.BytesIO()
-        sheet.save(buffer, "JPEG", quality=quality, optimize=True)
-        if buffer.tell() <= MAX_BYTES:
+        found = encode_jpeg(sheet, quality)
+        if len(found) <= MAX_BYTES:
             break
-    return buffer.getvalue()
+    return found
 
 
 def chosen(values: Mapping[str, float], count: int) -> list[tuple[str, str]]:

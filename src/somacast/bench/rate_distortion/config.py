@@ -30,7 +30,7 @@ class RdConfig:
     """Measure quality against bytes: real files of every system, picture codecs followed by our own reconstruction and
     meshes among them, at the same budgets; delta rates, curves and pictures.
 
-    Writes the JSON, and beside it FILE.png and FILE_pictures.png. Minutes per person. Ctrl-C loses the people in work;
+    Writes the JSON, and beside it FILE.png and FILE_pictures.jpg. Minutes per person. Ctrl-C loses the people in work;
     with --cache the others are kept.
 
     Example: somacast bench rd --json results/stills/rd.json --people 8 --workers 2 --cache runs/rd
@@ -82,4 +82,4 @@ class RdConfig:
     @property
     def sheet_path(self) -> Path:
         """The pictures, beside the JSON."""
-        return self.json_path.with_name(self.json_path.stem + "_pictures.png")
+        return self.json_path.with_name(self.json_path.stem + "_pictures.jpg")

@@ -27,7 +27,7 @@ from somacast.bench.results import Result, describe_run, read_result, rounded, w
 from somacast.errors import SomacastError
 from somacast.extras import require
 from somacast.files import check_output_path, write_atomically
-from somacast.geometry.preview import encode_png
+from somacast.geometry.preview import encode_jpeg
 from somacast.synthetic.datasets.loaders import EvalItem, count_items, load_items
 from somacast.systems import registry
 from somacast.weights.threads import threads_each
@@ -209,7 +209,7 @@ def measure_rd(config: RdConfig) -> Result:
     if any(not person["fault"] for person in people):
         write_atomically(config.figure_path, draw_rd(result))
     if sheet is not None:
-        write_atomically(config.sheet_path, encode_png(sheet))
+        write_atomically(config.sheet_path, encode_jpeg(sheet))
     print_rd(result)
     return result
 

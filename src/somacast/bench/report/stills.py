@@ -125,7 +125,7 @@ def still_lines(results: Mapping[str, Committed], links: Callable[[Path], str]) 
             from somacast.bench.rate_distortion.figures import report_lines
 
             one = results[name]
-            figure, sheet = (one.path.with_name(f"{one.path.stem}{end}") for end in (".png", "_pictures.png"))
+            figure, sheet = (one.path.with_name(f"{one.path.stem}{end}") for end in (".png", "_pictures.jpg"))
             lines += report_lines(one.result, title, links(figure), links(sheet) or None)
             lines += ["", f"Command: `{one.command}`"]
     return lines

@@ -1,15 +1,14 @@
-"""Sender and receiver of the Draco system."""
+"""Sender and files of the Draco system."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from somacast.errors import BitstreamError, SomacastError
-from somacast.geometry.reconstruction import Reconstruction
+from somacast.errors import BitstreamError
 from somacast.systems.baselines.draco.config import DracoConfig
 from somacast.systems.baselines.draco.meshes import COLOR_BYTES, MAGIC, DracoSearch, decode_mesh
 from somacast.systems.baselines.draco.textured import TexturedSearch, decode_textured, is_textured
-from somacast.systems.baselines.mesh.encoder import MeshEncoder
+from somacast.systems.baselines.mesh.encoder import MeshEncoder, mesh_bytes
 from somacast.systems.baselines.mesh.search import MeshSearch
 from somacast.systems.baselines.picture.criterion import Criterion
 from somacast.types import Camera, Mesh, Payload
@@ -30,27 +29,14 @@ def draco_encoder(config: DracoConfig, device: str) -> MeshEncoder:
     return MeshEncoder(NAME, search, device)
 
 
-class DracoDecoder:
-    """Needs no network."""
-
-    def decode(self, payload: Payload) -> Reconstruction:
-        """The mesh, without joints; BitstreamError for layers that hold none."""
-        data = _data(payload)
-        try:
-            return Reconstruction(decode_textured(data) if is_textured(data) else decode_mesh(data))
-        except SomacastError as fault:
-            raise BitstreamError(str(fault)) from fault
-
-
-def _data(payload: Payload) -> bytes:
-    if len(payload.layers) != 1:
-        raise BitstreamError(f"expected one layer with a Draco mesh, got {len(payload.layers)} layers")
-    return payload.layers[0]
+def decode_draco(data: bytes) -> Mesh:
+    """The mesh in either kind of file; SomacastError for bytes that hold none."""
+    return decode_textured(data) if is_textured(data) else decode_mesh(data)
 
 
 def describe(payload: Payload) -> dict[str, Any]:
     """For `info`: bytes of the mesh, and what its colours are."""
-    data = _data(payload)
+    data = mesh_bytes(payload)
     if is_textured(data):
         return {"mesh_bytes": int.from_bytes(data[2:4], "little"), "colours": f"a texture of {8 * data[1]} px"}
     own = data.startswith(MAGIC)

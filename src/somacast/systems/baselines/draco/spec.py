@@ -8,8 +8,7 @@ from somacast.systems.baselines.draco.config import VARIANTS, DracoConfig
 from somacast.systems.spec import Inputs, Kind, SystemSpec
 
 if TYPE_CHECKING:
-    from somacast.systems.baselines.draco.halves import DracoDecoder
-    from somacast.systems.baselines.mesh.encoder import MeshEncoder
+    from somacast.systems.baselines.mesh.encoder import MeshDecoder, MeshEncoder
     from somacast.types import Payload
 
 
@@ -19,10 +18,11 @@ def _encoder(config: DracoConfig, device: str) -> MeshEncoder:
     return draco_encoder(config, device)
 
 
-def _decoder(config: DracoConfig, device: str) -> DracoDecoder:
-    from somacast.systems.baselines.draco.halves import DracoDecoder
+def _decoder(config: DracoConfig, device: str) -> MeshDecoder:
+    from somacast.systems.baselines.draco.halves import decode_draco
+    from somacast.systems.baselines.mesh.encoder import MeshDecoder
 
-    return DracoDecoder()
+    return MeshDecoder(decode_draco)
 
 
 def _describe(payload: Payload) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The sender of the mesh systems: the person is rebuilt by the sender, and the mesh is what travels."""
+"""Both ends of the mesh systems: the sender rebuilds the person, and a place and the mesh are what travels."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Callable
 import numpy as np
 
 from somacast.bitstream.container import packed_bytes
-from somacast.errors import SomacastError
+from somacast.errors import BitstreamError, SomacastError
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.metrics.image import structure_distance
 from somacast.systems.baselines.default_system import default_system
+from somacast.systems.baselines.mesh.place import PLACE_BYTES, pack_place, unpack_place
 from somacast.systems.baselines.mesh.search import MeshSearch, camera_before
 from somacast.systems.baselines.picture.criterion import Criterion
-from somacast.types import Camera, Capture, Encoded, Mesh
+from somacast.types import Camera, Capture, Encoded, Mesh, Payload
 
 BEST_BYTES = 20_000  # for the default system's person at the sender, which costs the mesh nothing
 Searches = Callable[[Mesh, Camera, Criterion], MeshSearch]
@@ -30,16 +31,16 @@ class MeshEncoder:
         self._last: tuple[np.ndarray, Camera | None, float | None, Reconstruction, Encoded] | None = None
 
     def encode(self, capture: Capture, budget_bytes: int | None = None, network_state: int = 0) -> Encoded:
-        """One layer: the mesh that the default system's decoder makes of what its encoder sees, at its best.
-        SomacastError if there is nobody, or no mesh is as small as the budget."""
+        """One layer: where the person stands, and the mesh that the default system's decoder makes of what its encoder
+        sees, at its best. SomacastError if there is nobody, or no mesh is as small as the budget."""
         human, found = self._rebuilt(capture)
         search = self._search_of(human, capture.frame.lens)
         file = search.whole() if budget_bytes is None else search.best(self._room(budget_bytes))
         if file is None:
-            smallest = packed_bytes(self.name, [search.smallest_bytes])
+            smallest = packed_bytes(self.name, [PLACE_BYTES + search.smallest_bytes])
             raise SomacastError(f"a budget of {budget_bytes} bytes is too small: {self.name} needs {smallest}")
         report = {k: v for k, v in found.report.items() if k != "stage_times_s"} | {"setting": file.setting}
-        return Encoded([file.data], report, found.maps)
+        return Encoded([pack_place(human.pelvis_m) + file.data], report, found.maps)
 
     def _rebuilt(self, capture: Capture) -> tuple[Reconstruction, Encoded]:
         """The person at their best, and what was found; the last one if the capture is of the same picture."""
@@ -53,16 +54,41 @@ class MeshEncoder:
 
     def _room(self, budget_bytes: int) -> int:
         """Bytes that are left for the mesh in a file of a budget."""
-        room = budget_bytes
-        while room > 0 and packed_bytes(self.name, [room]) > budget_bytes:
-            room -= 1
-        return room
+        layer = budget_bytes
+        while layer > 0 and packed_bytes(self.name, [layer]) > budget_bytes:
+            layer -= 1
+        return max(layer - PLACE_BYTES, 0)
 
     def _search_of(self, human: Reconstruction, lens: Camera) -> MeshSearch:
         mesh, last = human.surface(), self._search
         if last is None or last.criterion is not self.criterion or not _same(mesh, last.mesh):
             last = self._search = self.searches(mesh, camera_before(human, lens), self.criterion)
         return last
+
+
+def mesh_bytes(payload: Payload) -> bytes:
+    """The mesh behind its place; BitstreamError for layers that hold none."""
+    if len(payload.layers) != 1 or len(payload.layers[0]) <= PLACE_BYTES:
+        sizes = [len(layer) for layer in payload.layers]
+        raise BitstreamError(
+            f"expected one layer with a place and a {payload.system} mesh, got layers of {sizes} bytes"
+        )
+    return payload.layers[0][PLACE_BYTES:]
+
+
+class MeshDecoder:
+    """Needs no network. decode: from the bytes of a mesh to it."""
+
+    def __init__(self, decode: Callable[[bytes], Mesh]):
+        self._decode = decode
+
+    def decode(self, payload: Payload) -> Reconstruction:
+        """The mesh and where it stands, without joints; BitstreamError for layers that hold none."""
+        data = mesh_bytes(payload)
+        try:
+            return Reconstruction(self._decode(data), pelvis_m=unpack_place(payload.layers[0]))
+        except SomacastError as fault:
+            raise BitstreamError(str(fault)) from fault
 
 
 def _same(a: Mesh, b: Mesh) -> bool:

@@ -1,4 +1,4 @@
-"""Sender and receiver of the OBJ system: a text file of the person's mesh, colours behind the places by custom."""
+"""Sender and files of the OBJ system: a text file of the person's mesh, colours behind the places by custom."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from somacast.errors import BitstreamError
-from somacast.geometry.reconstruction import Reconstruction
-from somacast.systems.baselines.mesh.encoder import MeshEncoder
+from somacast.systems.baselines.mesh.encoder import MeshEncoder, mesh_bytes
 from somacast.systems.baselines.mesh.search import CELLS_M, MeshFile, MeshSearch
 from somacast.types import Mesh, Payload
 
@@ -90,20 +89,6 @@ class ObjSearch(MeshSearch):
         return self._files[cell, number]
 
 
-class ObjDecoder:
-    """Needs no network."""
-
-    def decode(self, payload: Payload) -> Reconstruction:
-        """The mesh, without joints; BitstreamError for layers that hold none."""
-        return Reconstruction(decode_text(_data(payload)))
-
-
-def _data(payload: Payload) -> bytes:
-    if len(payload.layers) != 1:
-        raise BitstreamError(f"expected one layer with an OBJ file, got {len(payload.layers)} layers")
-    return payload.layers[0]
-
-
 def obj_encoder(device: str) -> MeshEncoder:
     """The sender."""
     return MeshEncoder(NAME, ObjSearch, device)
@@ -111,6 +96,6 @@ def obj_encoder(device: str) -> MeshEncoder:
 
 def describe(payload: Payload) -> dict[str, Any]:
     """For `info`: bytes of the file, and how many lines of each kind it has."""
-    data = _data(payload)
+    data = mesh_bytes(payload)
     mesh = decode_text(data)
     return {"mesh_bytes": len(data), "vertices": len(mesh.vertices), "triangles": len(mesh.faces)}

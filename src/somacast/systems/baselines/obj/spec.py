@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from somacast.systems.spec import Inputs, Kind, SystemSpec
 
 if TYPE_CHECKING:
-    from somacast.systems.baselines.mesh.encoder import MeshEncoder
-    from somacast.systems.baselines.obj.halves import ObjDecoder
+    from somacast.systems.baselines.mesh.encoder import MeshDecoder, MeshEncoder
     from somacast.types import Payload
 
 
@@ -24,10 +23,11 @@ def _encoder(config: ObjConfig, device: str) -> MeshEncoder:
     return obj_encoder(device)
 
 
-def _decoder(config: ObjConfig, device: str) -> ObjDecoder:
-    from somacast.systems.baselines.obj.halves import ObjDecoder
+def _decoder(config: ObjConfig, device: str) -> MeshDecoder:
+    from somacast.systems.baselines.mesh.encoder import MeshDecoder
+    from somacast.systems.baselines.obj.halves import decode_text
 
-    return ObjDecoder()
+    return MeshDecoder(decode_text)
 
 
 def _describe(payload: Payload) -> dict[str, Any]:
