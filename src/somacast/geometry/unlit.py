@@ -41,11 +41,16 @@ def light_gain(image: np.ndarray, inside: np.ndarray, base: Rendering) -> np.nda
 
 
 def without_light(image: np.ndarray, inside: np.ndarray, base: Rendering) -> np.ndarray:
-    """The picture [H, W, 3] as it would look without light, float32 in [0, 1]: divided by `light_gain`, whose arguments
-    these are, and where that is not known by its mean."""
+    """The picture [H, W, 3] as it would look without light, float32 in [0, 1]: divided by `sure_gain`, whose arguments
+    these are."""
+    return np.clip(image / sure_gain(image, inside, base)[..., None], 0, 1).astype(np.float32)
+
+
+def sure_gain(image: np.ndarray, inside: np.ndarray, base: Rendering) -> np.ndarray:
+    """`light_gain`, whose arguments these are, within bounds; where it is not known its mean."""
     gain = light_gain(image, inside, base)
     known = inside & base.mask
     if not known.any():
-        return image
+        return gain
     gain[~known] = gain[known].mean()
-    return np.clip(image / np.clip(gain, _DARKEST, _BRIGHTEST)[..., None], 0, 1).astype(np.float32)
+    return np.clip(gain, _DARKEST, _BRIGHTEST)

@@ -19,10 +19,19 @@ from somacast.systems import registry
 from somacast.systems.aflsc.networks.loading import load_tables
 from somacast.systems.aflsc.picture_layer.canvas import Canvas, body_mesh, grid_places, sample
 from somacast.systems.aflsc.picture_layer.coding import best_picture, decode_picture
+from somacast.systems.aflsc.picture_layer.face import (
+    FACED_CANVAS_PX,
+    _face_vertices,
+    aspect_of,
+    face_box,
+    shows_face,
+    with_face,
+)
 from somacast.systems.aflsc.picture_layer.fit import FIT_PX, fit_warp
-from somacast.systems.aflsc.picture_layer.show import moved_onto
+from somacast.systems.aflsc.picture_layer.share import MIN_PICTURED_BYTES, label_state
+from somacast.systems.aflsc.picture_layer.show import Shown, moved_onto
 from somacast.systems.aflsc.picture_layer.warp import COLUMNS, REACH, ROWS, STEP, Warp, interpolated
-from somacast.types import Mesh, Payload
+from somacast.types import Capture, Frame, Mesh, Payload
 
 PELVIS_M = np.array([0.2, -0.1, 3.0])
 
@@ -157,7 +166,7 @@ def test_the_best_picture_fits_and_gets_better_with_room():
     for room in (80, 300, 1500):
         found = best_picture(picture, counts, room)
         assert found is not None and 0.85 * room < len(found) <= room
-        errors.append(float(np.abs(decode_picture(found, 160, 320) - picture)[counts].mean()))
+        errors.append(float(np.abs(decode_picture(found, 0.5) - picture)[counts].mean()))
     assert errors[0] > errors[1] > errors[2]
     assert best_picture(picture, counts, 4) is None
 
@@ -165,11 +174,41 @@ def test_the_best_picture_fits_and_gets_better_with_room():
 @pytest.mark.parametrize("data", [b"", b"\5\5", b"\0\5abc", b"\4\4" + b"x" * 30])
 def test_picture_layers_that_hold_none_are_refused(data):
     with pytest.raises(BitstreamError):
-        decode_picture(data, 64, 64)
+        decode_picture(data, 1.0)
 
 
 def test_places_of_a_grid_are_the_middles_of_pixels():
     assert grid_places(2, 4)[0].tolist() == [[0.25, 0.125], [0.75, 0.125]]
+
+
+# -- the face ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_box_of_the_face_lies_before_the_head(body):
+    canvas = Canvas.of(body.vertices, PELVIS_M)
+    low, high = face_box(body.vertices, canvas)
+    assert (low > 0).all() and (high < 1).all() and 0.08 < high[1] - low[1] < 0.2 and low[1] < 0.1
+    lower = canvas.places(body.vertices)[:, 1] > 0.5
+    assert not lower[_face_vertices()].any() and 1000 < len(_face_vertices()) < 4000
+    assert 0.6 < aspect_of(np.array([low, high]), canvas) < 1.2
+
+
+def test_a_face_lies_in_its_box_and_makes_the_canvas_finer():
+    picture, box = np.zeros((320, 160, 3), np.float32), np.array([[0.4, 0.1], [0.6, 0.2]])
+    face = np.ones((64, 64, 3), np.float32)
+    out = with_face(picture, face, box)
+    assert out.shape == (640, 320, 3)  # the box has as many pixels as the face
+    assert out[96, 160].min() == 1 and out[64:128, 128:192].mean() > 0.7
+    assert not out[:64].any() and not out[128:].any() and not out[:, :128].any() and not out[:, 192:].any()
+    same = with_face(picture, face[:8, :8], box)
+    assert same.shape == picture.shape and same[48, 80].min() == 1 and not picture.any()
+
+
+def test_faces_of_any_size_leave_the_canvas_bounded():
+    picture = np.zeros((320, 160, 3), np.float32)
+    for box in ([[0.4, 0.1], [0.6, 0.11]], [[0.0, 0.0], [1.0, 1.0]], [[0.5, 0.5], [0.501, 0.501]]):
+        out = with_face(picture, np.ones((2040, 8, 3), np.float32), np.array(box))
+        assert max(out.shape) <= FACED_CANVAS_PX and out.max() <= 1
 
 
 # -- through the real networks -----------------------------------------------------------------------------------------
@@ -184,6 +223,13 @@ def item() -> EvalItem:
 def sent(item) -> dict[int, SenderResult]:
     sender = Sender()
     return {budget: sender.encode(item.capture(), budget) for budget in (110, 400, 900)}
+
+
+@pytest.fixture(scope="module")
+def faced(item) -> bytes:
+    """A file with a face, from a picture of more pixels."""
+    fine = np.repeat(np.repeat(list(synthetic_test(3))[2].frame.image, 2, 0), 2, 1)
+    return Sender().encode(Capture([Frame(fine)]), 2000).data
 
 
 def test_budgets_are_kept_and_spent(sent):
@@ -260,7 +306,46 @@ def test_a_picture_layer_of_nonsense_is_refused(sent):
         Receiver().decode(pack(Payload(payload.system, payload.weights_digest, layers)))
 
 
-def test_info_tells_of_the_picture(sent):
+def test_info_tells_of_the_picture(sent, faced):
     described = registry.get("aflsc").spec.describe(unpack(sent[900].data)[0])
-    assert described["picture_bytes"] > 500 and described["picture"].endswith(" px")
-    assert "picture" not in registry.get("aflsc").spec.describe(unpack(sent[110].data)[0])
+    assert described["picture_bytes"] > 500 and described["picture"].endswith(" px") and "face" not in described
+    described = registry.get("aflsc").spec.describe(unpack(sent[110].data)[0])
+    assert "picture" not in described and "warp_bytes" not in described
+    described = registry.get("aflsc").spec.describe(unpack(faced)[0])
+    assert 200 < described["face_bytes"] < 500 < described["picture_bytes"] and described["face"].endswith(" px")
+
+
+def test_a_face_is_sent_once_more_and_may_be_lost(faced):
+    """What is lost with the face is only how fine it is."""
+    payload, _ = unpack(faced)
+    assert len(payload.layers) == 7 and 1850 < len(faced) <= 2000
+    space, codec = load_tables().space, load_tables().codec
+    symbols = codec.symbols(payload.layers)
+    state = space.state(space.vocabulary.dequantise(symbols[None])[0][0])
+    assert shows_face(state)
+    whole, without = (Shown.of(state, space, payload.layers[4:end]) for end in (7, 6))
+    assert whole.picture is not None and without.picture is not None
+    assert len(whole.picture) > len(without.picture)
+    cut, notes = unpack(faced[:-10])
+    assert len(cut.layers) == 6 and notes
+    assert np.array_equal(codec.symbols(cut.layers, cut.announced), symbols)
+
+
+def test_a_budget_without_room_for_a_picture_says_so(sent):
+    (note,) = [note for note in sent[110].report["notes"] if "sent without it" in note]
+    assert note.startswith("of a budget of 110 bytes the labels take ")
+    assert f"a file of {MIN_PICTURED_BYTES} or more" in note
+    assert not any("sent without it" in note for note in sent[400].report["notes"])
+
+
+def test_labels_before_a_picture_are_coarser_in_small_files():
+    assert label_state(MIN_PICTURED_BYTES - 1) is None
+    states = [label_state(budget) for budget in (MIN_PICTURED_BYTES, 400, 1000, 5000, 100_000)]
+    assert states == sorted(states, reverse=True) and states[0] > 100 and states[-1] == 0
+    assert label_state(5000, 200) == 200
+
+
+def test_layers_that_no_sender_makes_are_refused(sent):
+    payload, _ = unpack(sent[400].data)
+    with pytest.raises(BitstreamError, match="the file has 8 layers, expected 1 to 7"):
+        load_tables().codec.symbols([*payload.layers, b"", b""])

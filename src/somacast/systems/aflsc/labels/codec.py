@@ -22,6 +22,7 @@ from somacast.errors import BitstreamError
 from somacast.types import Payload
 
 SYSTEM = "aflsc"
+PICTURE_LAYERS = 3  # behind the labels: warp, picture, face
 LOOKS = ("appearance", "face")  # groups of labels of which little is sent where a picture tells them better
 PLACE = "camera"  # of which everything is sent where a picture must lie on the person
 
@@ -85,6 +86,9 @@ class LabelCodec:
         state = self.network_state(layers)
         if max(announced, len(layers)) <= self.label_layers:
             return decode_layers(given, state, self.vocabulary, self.tables)
+        most = self.label_layers + PICTURE_LAYERS
+        if len(layers) > most:
+            raise BitstreamError(f"the file has {len(layers)} layers, expected 1 to {most} for these weights")
         if any(given[1:]):
             raise BitstreamError("with a picture layer 0 holds all labels: expected layers 1 to 3 without bytes")
         return decode_layers(given[:1], state, self.vocabulary, self.tables, self.settled)

@@ -14,18 +14,16 @@ from somacast.types import Payload
 
 
 def describe(payload: Payload) -> dict[str, Any]:
-    """network_state; picture (its size), picture_bytes and warp_bytes, if there is one; groups (group, labels, sent,
-    levels_sent, levels, bits); labels (name, group, symbols, levels, bits, value), in coding order. BitstreamError for
-    layers that no encoder makes."""
+    """network_state; warp_bytes, picture and face (their sizes), picture_bytes and face_bytes, as far as they are
+    there; groups (group, labels, sent, levels_sent, levels, bits); labels (name, group, symbols, levels, bits, value),
+    in coding order. BitstreamError for layers that no encoder makes."""
     codec = load_tables().codec
     labels = _labels(codec.symbols(payload.layers, payload.announced), codec.vocabulary, codec.tables)
-    pictured = payload.layers[codec.label_layers :]
-    picture: dict[str, Any] = {}
-    if len(pictured) > 1:
-        width, height = picture_size(pictured[1])
-        picture = {
-            "picture": f"{width} x {height} px", "picture_bytes": len(pictured[1]), "warp_bytes": len(pictured[0]),
-        }  # fmt: skip
+    behind = payload.layers[codec.label_layers :]
+    picture: dict[str, Any] = {"warp_bytes": len(behind[0])} if behind else {}
+    for name, layer in zip(("picture", "face"), behind[1:], strict=False):
+        width, height = picture_size(layer)
+        picture |= {name: f"{width} x {height} px", f"{name}_bytes": len(layer)}
     return {
         "network_state": codec.network_state(payload.layers),
         **picture,

@@ -17,7 +17,8 @@ from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.receiver.assemble import displaced_body
 from somacast.types import Camera, Mesh
 
-CANVAS_PX = 320  # height at which the picture is cut out, compared, and laid over the person
+CANVAS_PX, MAX_CANVAS_PX = 320, 1024  # longer side at which the picture is cut out and laid over the person
+MIN_CANVAS_PX = 16  # shorter side
 MARGIN = 0.04  # around the body's box, of its longer side
 
 
@@ -45,6 +46,10 @@ class Canvas:
         width, height = self.high - self.low
         return float(width / height)
 
+    def size(self, longer_px: int) -> tuple[int, int]:
+        """Width and height in pixels of a picture of the canvas with that longer side."""
+        return size_of(self.aspect, longer_px)
+
     def camera(self, width: int, height: int) -> Camera:
         """The sender's camera, of which the canvas is the whole picture, of width x height pixels."""
         fx, fy = np.array([width, height]) / (self.high - self.low)
@@ -65,6 +70,13 @@ class Canvas:
         depth = self.pelvis_m[2] - points[:, 2:]
         across = by * (self.high - self.low) * depth
         return (points + np.concatenate([across * [1, -1], np.zeros_like(depth)], 1)).astype(np.float32)
+
+
+def size_of(aspect: float, longer_px: int, step_px: int = 1) -> tuple[int, int]:
+    """Width and height of a picture of an aspect, its sides multiples of a step that divides both limits."""
+    wide, high = min(aspect, 1.0), min(1 / aspect, 1.0)
+    width, height = (max(round(longer_px * share / step_px) * step_px, MIN_CANVAS_PX) for share in (wide, high))
+    return width, height
 
 
 def body_mesh(state: PersonState, space: LabelSpace) -> Mesh:

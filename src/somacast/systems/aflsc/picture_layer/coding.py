@@ -9,8 +9,9 @@ import numpy as np
 from somacast.coding.pictures import avif
 from somacast.errors import BitstreamError
 from somacast.geometry.preview import to_bytes_image
+from somacast.systems.aflsc.picture_layer.canvas import CANVAS_PX, MAX_CANVAS_PX, size_of
 
-HEIGHTS_PX = (32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768, 1024)  # of coded pictures
+SIDES_PX = (32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768, 1024)  # longer ones, as coded
 HEAD_BYTES = 2  # width and height, in steps of avif.STEP_PX
 BEST_BPP, WEIGHT = 0.4, 0.1  # bits a pixel that suit most pictures, and how much it weighs to be off, in log errors
 TRIED = 3  # sizes
@@ -31,12 +32,6 @@ class _Trial:
     error: float
 
 
-def size_of(height: int, aspect: float) -> tuple[int, int]:
-    """Width and height of a coded picture of a canvas."""
-    width = max(round(height * aspect / avif.STEP_PX), 2) * avif.STEP_PX
-    return min(width, avif.MAX_SIDE_PX), height
-
-
 def best_picture(picture: np.ndarray, counts: np.ndarray, room_bytes: int) -> bytes | None:
     """The best of all files of at most room_bytes, by the decoded picture where it counts; None if nothing fits.
 
@@ -52,12 +47,19 @@ def best_picture(picture: np.ndarray, counts: np.ndarray, room_bytes: int) -> by
 
 def sizes_tried(aspect: float, room_bytes: int) -> list[tuple[int, int]]:
     """The sizes whose bits a pixel lie nearest to the usual best ones for a room."""
-    sizes = [size_of(height, aspect) for height in HEIGHTS_PX]
+    sizes = [size_of(aspect, side, avif.STEP_PX) for side in SIDES_PX]
     return sorted(sizes, key=lambda size: _off(size, room_bytes))[:TRIED]
 
 
+def canvas_side(aspect: float, room_bytes: int, source_px: float) -> int:
+    """Longer side of the canvas on which a picture for a room is cut out: that of the largest size that may be tried,
+    as long as the source has as many pixels there."""
+    best = max(max(size) for size in sizes_tried(aspect, room_bytes))
+    return int(np.clip(min(best, source_px), CANVAS_PX, MAX_CANVAS_PX))
+
+
 def _off(size: tuple[int, int], room_bytes: int) -> float:
-    return abs(np.log(8 * room_bytes / (size[0] * size[1]) / BEST_BPP))
+    return abs(np.log(8 * max(room_bytes, 1) / (size[0] * size[1]) / BEST_BPP))
 
 
 def _trials(picture: np.ndarray, counts: np.ndarray, room_bytes: int) -> list[_Trial]:
@@ -68,6 +70,8 @@ def _trials(picture: np.ndarray, counts: np.ndarray, room_bytes: int) -> list[_T
     wanted = resized(picture, *half)
     found, bytes_, pixels, quality = [], *_USUAL
     for size in sizes_tried(width / height, room_bytes):
+        if max(size) > max(width, height) and found:
+            continue
         small = to_bytes_image(resized(picture, *size))
         room = max(room_bytes - HEAD_BYTES, 1)
         expected = np.log2(bytes_) + _PER_PIXEL * np.log2(size[0] * size[1] / pixels)
@@ -102,11 +106,17 @@ def _largest(pixels: np.ndarray, room_bytes: int, quality: int) -> bytes | None:
     return best
 
 
-def decode_picture(data: bytes, width: int, height: int) -> np.ndarray:
-    """The picture of a layer, enlarged or reduced to [height, width, 3] float32 in [0, 1]. BitstreamError for a layer
-    that holds none."""
-    pixels = avif.decode(data[HEAD_BYTES:], *picture_size(data))
-    return np.clip(resized(pixels.astype(np.float32) / 255, width, height), 0, 1)
+def decode_picture(data: bytes, aspect: float) -> np.ndarray:
+    """The picture of a layer on a canvas of an aspect, [H, W, 3] float32 in [0, 1], as fine as it was coded but for
+    the limits of a canvas. BitstreamError for a layer that holds none."""
+    pixels = decode_pixels(data)
+    size = size_of(aspect, int(np.clip(max(pixels.shape), CANVAS_PX, MAX_CANVAS_PX)))
+    return np.clip(resized(pixels, *size), 0, 1)
+
+
+def decode_pixels(data: bytes) -> np.ndarray:
+    """The picture of a layer as it was coded, [H, W, 3] float32 in [0, 1]; BitstreamError if it holds none."""
+    return avif.decode(data[HEAD_BYTES:], *picture_size(data)).astype(np.float32) / 255
 
 
 def picture_size(data: bytes) -> tuple[int, int]:

@@ -16,25 +16,27 @@ OWN = 0.95  # of the mask: the person's own colours
 # mask is in doubt and where it is certain.
 DOUBTED, BELIEVED = 0.7, 0.4
 ALIKE = 0.1  # distance of colours under which they tell nothing
-EDGE_PX = 1  # pixels along the edge, which are mixtures
-_COARSE = 4  # pixels in which colours around are looked at
+EDGE_PX = 1  # pixels of the usual size along the edge, which are mixtures
+_COARSE = 4  # pixels of the usual size in which colours around are looked at
 _REACHES_PX = (1.0, 4.0, 16.0)  # how far they are carried on, in those
 
 
-def surely_person(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Pixels [H, W] bool of a picture [H, W, 3] in [0, 1] that show the person, by a mask [H, W] in [0, 1]."""
-    pixels, weight = (plane[_COARSE // 2 :: _COARSE, _COARSE // 2 :: _COARSE] for plane in (picture, mask))
+def surely_person(picture: np.ndarray, mask: np.ndarray, scale: float = 1.0) -> np.ndarray:
+    """Pixels [H, W] bool of a picture [H, W, 3] in [0, 1] that show the person, by a mask [H, W] in [0, 1]; scale:
+    pixels for one of the usual size."""
+    coarse, edge = round(_COARSE * scale), round(EDGE_PX * scale)
+    pixels, weight = (plane[coarse // 2 :: coarse, coarse // 2 :: coarse] for plane in (picture, mask))
     if min(weight.shape) < 1:
-        return ~grown(mask <= INSIDE, EDGE_PX)
+        return ~grown(mask <= INSIDE, edge)
     around, around_known = carried_on(pixels, weight < OUTSIDE, 1.0, _REACHES_PX)
     own, own_known = carried_on(pixels, ~grown(weight <= OWN, 1), 1.0, _REACHES_PX)
-    around, own, known = (_enlarged(plane, mask.shape) for plane in (around, own, around_known & own_known))
+    around, own, known = (_enlarged(plane, mask.shape, coarse) for plane in (around, own, around_known & own_known))
     way = np.linalg.norm(own - around, axis=-1)
     share = np.where(mask < CERTAIN, DOUBTED, BELIEVED)
     background = known & (way > ALIKE) & (np.linalg.norm(picture - around, axis=-1) < share * way)
-    return ~grown((mask <= INSIDE) | background, EDGE_PX)
+    return ~grown((mask <= INSIDE) | background, edge)
 
 
-def _enlarged(plane: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    rows, columns = (np.minimum(np.arange(n) // _COARSE, m - 1) for n, m in zip(shape, plane.shape, strict=False))
+def _enlarged(plane: np.ndarray, shape: tuple[int, ...], times: int) -> np.ndarray:
+    rows, columns = (np.minimum(np.arange(n) // times, m - 1) for n, m in zip(shape, plane.shape, strict=False))
     return plane[rows[:, None], columns]

@@ -2,65 +2,146 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from somacast.capture.cropping import square_crop
+from somacast.bitstream.container import layer_room
+from somacast.capture.cropping import SquareBox, square_crop
 from somacast.geometry.harmonic import harmonic
 from somacast.geometry.projection import carried_on, grown
 from somacast.geometry.rasteriser import render_camera
-from somacast.geometry.unlit import without_light
+from somacast.geometry.unlit import sure_gain
+from somacast.systems.aflsc.labels.codec import SYSTEM
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.picture_layer.canvas import CANVAS_PX, Canvas, body_mesh, grid_places, sample
+from somacast.systems.aflsc.picture_layer.coding import best_picture, canvas_side, sizes_tried
 from somacast.systems.aflsc.picture_layer.cutout import surely_person
+from somacast.systems.aflsc.picture_layer.face import aspect_of, face_box, face_places, shows_face
 from somacast.systems.aflsc.picture_layer.fit import FIT_PX, fit_warp
 from somacast.systems.aflsc.picture_layer.warp import Warp
 from somacast.systems.aflsc.receiver.assemble import pelvis_place, skinned_mesh
 from somacast.systems.aflsc.sender.look import Look
 from somacast.types import Frame, Mesh
 
-CROP_PX = 512  # side of the crop that it is cut from: a finer one than the canvas
-BESIDE = 0.003  # how far the mean of near colours reaches along the silhouette, in heights of the canvas
+FINER = 1.6  # than the canvas is the crop that it is cut from
+BESIDE = 0.003  # how far the mean of near colours reaches along the silhouette, in sides of the canvas
+BODY_EDGE = 0.006  # how far around the body the picture is seen, likewise
+FULL_BPP = 2.0  # bits a pixel beyond which a face gains nothing
+FACE_PX = 16  # of a face: fewer show none
+FACE_FINER = 1.3  # how much finer than in the picture the source must show the face for it to be sent once more
 
 
 @dataclass(frozen=True)
 class CanvasPicture:
     """picture [H, W, 3] float32: the person without light on the canvas, colours carried on beyond the edges; counts
-    [H, W] bool: where the person is shown; warp: what brings the body onto it."""
+    [H, W] bool: where the person is shown; warp: what brings the body onto it; face [h, w, 3] float32: of its part
+    of the canvas alone, finer, if that is worth anything."""
 
     picture: np.ndarray
     counts: np.ndarray
     warp: Warp
+    face: np.ndarray | None = None
 
 
 def picture_on_canvas(
-    frame: Frame, look: Look, space: LabelSpace, values: np.ndarray, sent: PersonState
-) -> CanvasPicture:
-    """The person of a frame on the canvas of what is sent of them; values [L]: all that the sender knows."""
+    frame: Frame, look: Look, space: LabelSpace, values: np.ndarray, sent: PersonState, room_bytes: int = 0,
+    face_bytes: int = 0,
+) -> CanvasPicture:  # fmt: skip
+    """The person of a frame on the canvas of what is sent of them, as fine as a room for it can hold, and the face
+    alone if there is room for it too; values [L]: all that the sender knows."""
     mesh = body_mesh(sent, space)
     canvas = Canvas.of(mesh.vertices, pelvis_place(sent))
-    crop = square_crop(frame.image, look.box, CROP_PX)
-    mask = look.silhouette_at(CROP_PX)
-    lens = frame.lens
-
-    def in_crop(places: np.ndarray) -> np.ndarray:
-        tangents = canvas.tangents(places)
-        return look.box.to_crop(tangents * [lens.fx, lens.fy] + [lens.cx, lens.cy], CROP_PX)
-
+    source = _Source(frame, look, canvas)
     small = grid_places(max(round(FIT_PX * canvas.aspect), 8), FIT_PX)
-    warp = Warp.nearest(fit_warp(mesh, canvas, sample(mask, in_crop(small))))
+    warp = Warp.nearest(fit_warp(mesh, canvas, source.silhouette(small)))
 
-    width = max(round(CANVAS_PX * canvas.aspect), 16)
-    places = grid_places(width, CANVAS_PX)
-    pixels = in_crop(places + warp.moves(places, canvas.aspect))
-    picture, inside = sample(crop, pixels), sample(mask, pixels)
+    side = canvas_side(canvas.aspect, room_bytes, source.px)
+    places = grid_places(*canvas.size(side))
+    moved = places + warp.moves(places, canvas.aspect)
+    picture, inside = source.colors(moved), source.silhouette(moved)
     known = space.state(values)
     colored = skinned_mesh(sent, *space.appearance.chart_maps(known.codes))
-    base = render_camera(Mesh(mesh.vertices, mesh.faces, colored.colors), canvas.camera(width, CANVAS_PX))
-    sure = surely_person(picture, inside)
-    unlit = without_light(picture, (inside > 0.5) & base.mask, base)
+    base = render_camera(Mesh(mesh.vertices, mesh.faces, colored.colors), canvas.camera(*canvas.size(side)))
+    sure = surely_person(picture, inside, side / CANVAS_PX)
+    gain = sure_gain(picture, (inside > 0.5) & base.mask, base)
+    counts = grown(base.mask, round(BODY_EDGE * side))
+    shown = CanvasPicture(_continued(picture, gain, sure, BESIDE * side), counts, warp)
+    if not face_bytes or not shows_face(sent):
+        return shown
+
+    box = face_box(mesh.vertices, canvas)
+    tall = float(box[1, 1] - box[0, 1])
+    aspect = aspect_of(box, canvas)
+    largest, usual = sizes_tried(aspect, face_bytes), sizes_tried(canvas.aspect, room_bytes)
+    high = min(max(height for _, height in largest), source.px_high * tall)
+    if high < max(FACE_PX, FACE_FINER * tall * usual[0][1]):
+        return shown
+    places = face_places(box, max(round(high * aspect), 1), round(high))
+    at = places * [*canvas.size(side)]
+    face = source.colors(places + warp.moves(places, canvas.aspect))
+    near = sample(np.stack([gain, sure], -1).astype(np.float32), at)
+    return replace(shown, face=_continued(face, near[..., 0], near[..., 1] > 0.5, BESIDE * high / tall))
+
+
+def picture_layers(
+    shown: CanvasPicture, before: Sequence[int], budget_bytes: int, face_bytes: int = 0
+) -> list[bytes] | None:
+    """The layers of warp, picture and face, behind others of given lengths in a file of at most budget_bytes; None if
+    there is no room for a picture."""
+    layers, more = [shown.warp.encode()], []
+    if shown.face is not None:
+        everywhere = np.ones(shown.face.shape[:2], bool)
+        face = best_picture(shown.face, everywhere, min(face_bytes, round(FULL_BPP / 8 * everywhere.size)))
+        more = [] if face is None else [face]
+    room = layer_room(SYSTEM, [*before, *map(len, layers + more)], budget_bytes)
+    picture = best_picture(shown.picture, shown.counts, room)
+    return None if picture is None else [*layers, picture, *more]
+
+
+def _continued(picture: np.ndarray, gain: np.ndarray, sure: np.ndarray, beside_px: float) -> np.ndarray:
+    """A picture [H, W, 3] without the light that brightens it by a gain [H, W], continued beyond what is `sure`, [H, W]
+    bool."""
+    unlit = np.clip(picture / gain[..., None], 0, 1).astype(np.float32)
     # Beside the silhouette the mean of near colours, as single pixels there are doubtful; beyond, the smoothest.
-    beside = carried_on(unlit, sure, BESIDE * CANVAS_PX, (1.0,))
-    return CanvasPicture(harmonic(*beside), grown(base.mask, 2), warp)
+    near, known = carried_on(unlit, sure, beside_px, (1.0,))
+    return harmonic(near, known)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a frame shows at places of a canvas."""
+
+    frame: Frame
+    look: Look
+    canvas: Canvas
+
+    @property
+    def px_high(self) -> float:
+        """Height of the canvas in pixels of the frame."""
+        return float((self.canvas.high - self.canvas.low)[1] * self.frame.lens.fy)
+
+    @property
+    def px(self) -> float:
+        """Longer side of the canvas in pixels of the frame."""
+        return self.px_high * max(1.0, self.canvas.aspect)
+
+    def _pixels(self, places: np.ndarray) -> np.ndarray:
+        lens = self.frame.lens
+        return self.canvas.tangents(places) * [lens.fx, lens.fy] + [lens.cx, lens.cy]
+
+    def silhouette(self, places: np.ndarray) -> np.ndarray:
+        """The mask [H, W] float32 in [0, 1] at places [H, W, 2]."""
+        mask = self.look.mask
+        return sample(mask, self.look.box.to_crop(self._pixels(places), len(mask)))
+
+    def colors(self, places: np.ndarray) -> np.ndarray:
+        """Colours [H, W, 3] at places [H, W, 2] of a grid; means of areas where the frame is finer."""
+        pixels = self._pixels(places)
+        low, high = pixels.min((0, 1)), pixels.max((0, 1))
+        middle = (low + high) / 2
+        box = SquareBox(float(middle[0]), float(middle[1]), float((high - low).max()) + 2)
+        size = min(int(np.ceil(box.side)), round(FINER * max(places.shape)))
+        return sample(square_crop(self.frame.image, box, size), box.to_crop(pixels, size))

@@ -8,6 +8,8 @@ network were in a worse state: what coarser labels leave of the outline costs th
 from __future__ import annotations
 
 MIN_PICTURED_BYTES = 170  # of a file: below, appearance codes show more than a picture does
+MIN_FACED_BYTES, FACE_SHARE = 1000, 0.22  # of a file from which on the face goes once more, and how much of the room
+USUAL_WARP_BYTES = 32  # what is left for the picture is not known before its warp
 _STATE, _STATE_BYTES = 128, 500  # the network state of a small file, and from which size on labels become finer
 
 
@@ -17,3 +19,8 @@ def label_state(budget_bytes: int, network_state: int = 0) -> int | None:
     if budget_bytes < MIN_PICTURED_BYTES:
         return None
     return max(network_state, min(_STATE, _STATE * _STATE_BYTES // budget_bytes))
+
+
+def face_room(budget_bytes: int, room_bytes: int) -> int:
+    """How many of the bytes that a picture may have are for the face alone; 0: none."""
+    return round(FACE_SHARE * room_bytes) if budget_bytes >= MIN_FACED_BYTES else 0

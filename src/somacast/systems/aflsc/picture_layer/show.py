@@ -12,8 +12,9 @@ from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.texturing.completion import completed
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.labels.state import PersonState
-from somacast.systems.aflsc.picture_layer.canvas import CANVAS_PX, Canvas, body_mesh
-from somacast.systems.aflsc.picture_layer.coding import decode_picture
+from somacast.systems.aflsc.picture_layer.canvas import Canvas, body_mesh
+from somacast.systems.aflsc.picture_layer.coding import decode_picture, decode_pixels
+from somacast.systems.aflsc.picture_layer.face import face_box, with_face
 from somacast.systems.aflsc.picture_layer.warp import Warp
 from somacast.systems.aflsc.receiver.assemble import pelvis_place
 from somacast.timing import stage
@@ -31,13 +32,16 @@ class Shown:
 
     @classmethod
     def of(cls, state: PersonState, space: LabelSpace, layers: Sequence[bytes]) -> Shown:
-        """layers: warp, then the picture if it came; BitstreamError for layers that no sender makes."""
-        canvas = Canvas.of(body_mesh(state, space).vertices, pelvis_place(state))
+        """layers: warp, then the picture if it came, then the face; BitstreamError for layers that no sender makes."""
+        vertices = body_mesh(state, space).vertices
+        canvas = Canvas.of(vertices, pelvis_place(state))
         warp = Warp.decode(layers[0])
         if len(layers) < 2:
             return cls(canvas, warp, None)
         with stage("picture"):
-            picture = decode_picture(layers[1], max(round(CANVAS_PX * canvas.aspect), 16), CANVAS_PX)
+            picture = decode_picture(layers[1], canvas.aspect)
+            if len(layers) > 2:
+                picture = with_face(picture, decode_pixels(layers[2]), face_box(vertices, canvas))
         return cls(canvas, warp, picture)
 
     def on(self, human: Reconstruction) -> Reconstruction:

@@ -21,7 +21,7 @@ from somacast.systems.aflsc.labels.schema import SHAPE_LABELS
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.networks.loading import CODED, EXTRACTED, load_fast_sender, load_sender, load_tables
-from somacast.systems.aflsc.picture_layer.share import MIN_PICTURED_BYTES, label_state
+from somacast.systems.aflsc.picture_layer.share import MIN_PICTURED_BYTES, USUAL_WARP_BYTES, face_room, label_state
 from somacast.systems.aflsc.sender.appearance import read_appearance
 from somacast.systems.aflsc.sender.detection import Sighting, locate
 from somacast.systems.aflsc.sender.evidence import POINTS_STD_M, Evidence, evidence_of
@@ -100,12 +100,11 @@ class Encoder:
         if budget_bytes is not None and self.config.picture:
             pictured = self.pictured(capture.frame, look, values, budget_bytes, network_state)
         encoded.layers = pictured or self.labelled(capture.frame, look, values, budget_bytes, network_state)
-        if budget_bytes is not None and self.config.picture and pictured is None:
-            symbols = self.symbols(capture.frame, look, values, network_state)
-            whole = packed_bytes(SYSTEM, [*map(len, self.codec.layers(symbols, None, network_state))])
-            if whole <= budget_bytes:
-                note = _NO_PICTURE.format(budget_bytes, whole, MIN_PICTURED_BYTES)
-                encoded.report["notes"] = [*encoded.report["notes"], note]
+        finest = self.codec.network_state(encoded.layers) == network_state
+        if budget_bytes is not None and self.config.picture and pictured is None and finest:
+            taken = packed_bytes(SYSTEM, [*map(len, encoded.layers)])
+            note = _NO_PICTURE.format(budget_bytes, taken, MIN_PICTURED_BYTES)
+            encoded.report["notes"] = [*encoded.report["notes"], note]
         return encoded
 
     def pictured(
@@ -117,16 +116,16 @@ class Encoder:
         if state is None:
             return None
         layers = self.codec.layers_before_picture(self.symbols(frame, look, values, state, True), state)
-        from somacast.systems.aflsc.picture_layer.coding import best_picture
-        from somacast.systems.aflsc.picture_layer.send import picture_on_canvas
+        from somacast.systems.aflsc.picture_layer.send import picture_layers, picture_on_canvas
 
         sent = self.space.state(self.space.vocabulary.dequantise(self.codec.symbols(layers, 255)[None])[0][0])
+        room = layer_room(SYSTEM, [*map(len, layers), USUAL_WARP_BYTES], budget_bytes)
+        faced = face_room(budget_bytes, room)
         with stage("canvas"):
-            shown = picture_on_canvas(frame, look, self.space, values, sent)
-        layers.append(shown.warp.encode())
+            shown = picture_on_canvas(frame, look, self.space, values, sent, room - faced, faced)
         with stage("picture"):
-            picture = best_picture(shown.picture, shown.counts, layer_room(SYSTEM, [*map(len, layers)], budget_bytes))
-        return None if picture is None else [*layers, picture]
+            more = picture_layers(shown, [*map(len, layers)], budget_bytes, faced)
+        return None if more is None else [*layers, *more]
 
     def labelled(
         self, frame: Frame, look: Look, values: np.ndarray, budget_bytes: int | None, network_state: int
