@@ -11,7 +11,7 @@ from somacast.geometry.nearest import PointTree
 from somacast.geometry.rasteriser import level_camera, render_camera, sample_texel
 from somacast.geometry.surface import SurfaceConfig, closed_surface, connected_parts
 from somacast.geometry.texturing.baking import View, colors_from_texture, look, look_reference
-from somacast.geometry.texturing.seams import SEAM_PX, enlarged, seam_map
+from somacast.geometry.texturing.seams import SEAM_PX, _enlarge, enlarge_reference, enlarged, seam_map
 from somacast.geometry.texturing.sizes import check_texture_px
 from somacast.geometry.texturing.texels import fill_texels, padded, texels_of
 from somacast.geometry.texturing.unwrap import (
@@ -162,6 +162,16 @@ def test_islands_that_lie_near_each_other_are_not_mixed():
     on = (large >= 0) & inner & (outer_islands() & ~body.inner_faces)[large]
     red = got[..., 0].astype(int) - got[..., 2]
     assert red[on & trunk[large]].min() > 100 and red[on & ~trunk[large]].max() < -100
+
+
+@pytest.mark.parametrize("size", [24, 32, 64])
+def test_a_square_enlarged_equals_the_reference(size):
+    rng = np.random.default_rng(7)
+    on, off = rng.integers(0, 256, (2, 16, 16, 3)).astype(np.uint8)
+    trunk = rng.random((32, 32)) < 0.5
+    got = np.empty((size, size, 3), np.uint8)
+    _enlarge(on, off, trunk, got)
+    assert np.abs(got - enlarge_reference(on, off, trunk, size)).max() < 0.51
 
 
 def test_slopes_equal_the_reference(skin):

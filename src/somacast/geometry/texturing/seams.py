@@ -15,6 +15,7 @@ from somacast.body.table import BODY_VERTICES, load_body, vertex_normals
 from somacast.geometry.nearest import PointTree
 from somacast.geometry.texturing.texels import padded, texels_of
 from somacast.geometry.texturing.unwrap import body_corners, islands, outer_islands
+from somacast.kernels import compiled
 
 SEAM_PX = 256  # side of the square in which colours are carried over cuts
 REACH_PX = 5  # how far beyond an island
@@ -78,8 +79,6 @@ def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def enlarged(image: np.ndarray, size: int) -> np.ndarray:
     """A picture [SEAM_PX, SEAM_PX, 3] uint8 in the body's UV square at size x size texels, smooth within islands.
     Around them its colours are carried on, across the cuts next to them; what inner faces show is left out."""
-    from PIL import Image
-
     if image.shape[:2] != (SEAM_PX, SEAM_PX):
         raise ValueError(f"expected a picture of {SEAM_PX} x {SEAM_PX}, got {image.shape}")
     found = seam_map()
@@ -91,9 +90,47 @@ def enlarged(image: np.ndarray, size: int) -> np.ndarray:
     trunk = islands().trunk
     step = len(trunk) // SEAM_PX
     # Where an island comes near the trunk's, neither is mixed with the other.
-    layers = [
-        np.asarray(Image.fromarray(padded(carried, known & own)).resize((size, size), Image.Resampling.BILINEAR))
-        for own in (trunk[::step, ::step], ~trunk[::step, ::step])
-    ]
-    on_trunk = trunk.repeat(max(size // len(trunk), 1), 0).repeat(max(size // len(trunk), 1), 1)
-    return np.where(on_trunk[..., None], layers[0], layers[1])
+    layers = [padded(carried, known & own) for own in (trunk[::step, ::step], ~trunk[::step, ::step])]
+    out = np.empty((size, size, image.shape[2]), np.uint8)
+    _enlarge(layers[0], layers[1], trunk, out)
+    return out
+
+
+@compiled(fastmath=True, nogil=True)
+def _enlarge(on, off, trunk, out):
+    """Between the pixels of `on` [S, S, 3] where trunk [B, B] says so, else of `off`: fills out [T, T, 3] uint8."""
+    size, small = out.shape[0], on.shape[0]
+    left, share, block = np.empty(size, np.int64), np.empty(size, np.float32), np.empty(size, np.int64)
+    for x in range(size):
+        u = min(max((x + 0.5) * small / size - 0.5, 0.0), small - 1.0)
+        left[x] = min(int(u), small - 2)
+        share[x] = u - left[x]
+        block[x] = x * trunk.shape[0] // size
+    rows = np.empty((2, small, 3), np.float32)
+    for y in range(size):
+        top, v = left[y], share[y]
+        for x in range(small):
+            for k in range(3):
+                rows[0, x, k] = (1 - v) * off[top, x, k] + v * off[top + 1, x, k] + np.float32(0.5)
+                rows[1, x, k] = (1 - v) * on[top, x, k] + v * on[top + 1, x, k] + np.float32(0.5)
+        for x in range(size):
+            layer = int(trunk[block[y], block[x]])
+            a, u = left[x], share[x]
+            for k in range(3):
+                out[y, x, k] = np.uint8((1 - u) * rows[layer, a, k] + u * rows[layer, a + 1, k])
+
+
+def enlarge_reference(on, off, trunk, size):
+    """Readable twin of `_enlarge`: float [T, T, 3]."""
+    small, blocks = len(on), len(trunk)
+    place = np.clip((np.arange(size) + 0.5) * small / size - 0.5, 0, small - 1)
+    first = place.astype(int)
+    second, share = np.minimum(first + 1, small - 1), (place - first)[:, None, None]
+
+    def between(image: np.ndarray) -> np.ndarray:
+        rows = image[first] * (1 - share) + image[second] * share
+        rows = rows.transpose(1, 0, 2)
+        return (rows[first] * (1 - share) + rows[second] * share).transpose(1, 0, 2)
+
+    block = np.arange(size) * blocks // size
+    return np.where(trunk[block][:, block, None], between(on), between(off))

@@ -20,7 +20,7 @@ from somacast.geometry.surface import connected_parts
 from somacast.geometry.texturing.texels import padded, texels_of
 from somacast.kernels import compiled
 
-NEIGHBOURS = 6  # of a vertex among the points of the body
+NEIGHBOURS = 4  # of a vertex among the points of the body
 CLOSE_M = 1e-3  # distances below it make no difference between neighbours
 MIN_FACING = 0.2  # cosine between normals of neighbours that lie on the same limb
 MAX_SLOPE = 4.0  # of the body's own map there are none above it

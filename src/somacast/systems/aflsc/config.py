@@ -28,7 +28,7 @@ class DecoderConfig:
     sample: bool = False
     seed: int = 0
     literal: bool = False
-    resolution: int = 160
+    resolution: int = 144
     texture_px: int = DEFAULT_TEXTURE_PX
 
     def __post_init__(self):
