@@ -19,7 +19,16 @@ from somacast.geometry.texturing.completion import (
     reduce_texels,
     reduce_texels_reference,
 )
-from somacast.geometry.texturing.limbs import HEAD, LEFT_ARM, LIMBS_PX, RIGHT_ARM, TRUNK, limb_texels
+from somacast.geometry.texturing.limbs import (
+    HEAD,
+    LEFT_ARM,
+    LEFT_LEG,
+    LIMBS_PX,
+    RIGHT_ARM,
+    RIGHT_LEG,
+    TRUNK,
+    limb_texels,
+)
 from somacast.geometry.texturing.texels import texels_of
 from somacast.geometry.texturing.unwrap import body_corners, outer_islands
 from somacast.types import Mesh, Texture
@@ -75,15 +84,17 @@ def test_stripes_of_a_shirt_seen_from_the_front_go_around(square):
     assert error < 0.12 and error < 0.4 * np.abs(base[back] - shirt[back]).mean()
 
 
-def test_a_waist_line_goes_around(square):
-    height = square.point[..., 1]
-    waist = float(np.quantile(height[square.limb == TRUNK], 0.3))
+@pytest.mark.parametrize("hem_m", [pytest.param(0.2, id="waist"), pytest.param(0.045, id="hips")])
+def test_a_hem_goes_around(square, hem_m):
+    """Also where the legs begin beside the trunk."""
+    over = square.point[..., 1] - hem_m
     dressed = picture(square, LINE)
-    dressed[height < waist] = SHIRT
+    dressed[over < 0] = SHIRT
     out = completed(dressed, square.front, picture(square))
-    back = (square.limb == TRUNK) & square.behind & (np.abs(height - waist) > 0.04)
+    back = np.isin(square.limb, (TRUNK, LEFT_LEG, RIGHT_LEG)) & square.behind
+    back &= (np.abs(over) > 0.015) & (np.abs(over) < 0.05)
     error = np.abs(out[back] - dressed[back])
-    assert np.quantile(error, 0.98) < 0.1 and error.mean() < 0.02
+    assert np.quantile(error, 0.95) < 0.2 and error.mean() < 0.04
 
 
 def test_an_emblem_in_the_middle_of_the_chest_is_on_the_front_alone(square):
@@ -161,10 +172,10 @@ def test_twins_lie_opposite():
     place = (skin[body.faces[face.ravel()[texels.at]]] * bary.reshape(-1, 3)[texels.at][..., None]).sum(1)
     has = texels.left_right >= 0
     apart = place[has] * [-1, 1, 1] - place[texels.left_right[has]]
-    assert np.linalg.norm(apart, axis=1).max() < 0.02 and has.mean() > 0.9
+    assert np.linalg.norm(apart, axis=1).max() < 0.03 and has.mean() > 0.9
     has = texels.front_back >= 0
     apart = place[has] - place[texels.front_back[has]]
-    assert np.abs(np.median(apart[:, :2], 0)).max() < 0.01 and np.quantile(np.abs(apart[:, :2]), 0.9) < 0.03
+    assert np.abs(np.median(apart[:, :2], 0)).max() < 0.01 and np.quantile(np.abs(apart[:, :2]), 0.99) < 0.01
     assert not (texels.front_back[texels.limb == HEAD] >= 0).any()
 
 

@@ -51,7 +51,7 @@ BEFORE = (((TRUNK,), (LEFT_ARM, RIGHT_ARM, ENDS)), ((LEFT_LEG, RIGHT_LEG), (ENDS
 OWN = (0.15, 0.5)
 FEW_SAMPLES = 100
 SAMPLES = 300  # texels of a middle or of its sides that stand for all
-UNKNOWN = 0.01  # mean trust in the sides at a height below which nothing is known of them
+SIDES = 0.3  # share of the middle that the sides must have at a height, for anything to be known of them
 # Rings and sectors in which colours are carried around a limb: height and number, how fast they fade.
 RING_M, RINGS, SECTORS, FADE = 0.015, 80, 16, 0.125
 TWIN_LIMB = 0.25  # what the other arm or leg counts for
@@ -168,7 +168,7 @@ def _only_common(
         near_ones(places[middle], places[chosen], trust[chosen], alike[number], level[number])
     rare = alike[0] * level[1]  # the middle's share of like colours, times what the sides' is divided by
     share = _ramp(alike[1] * level[0] / np.maximum(rare, 1e-9), COMMON)
-    share[level[1] < UNKNOWN] = 1
+    share[level[1] * len(side) < SIDES * level[0] * len(middle)] = 1
     usual[middle] = 1 - (1 - beside[middle]) * (1 - share)
 
 

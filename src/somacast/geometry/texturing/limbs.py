@@ -22,6 +22,7 @@ LIMBS = 6  # the first ones, which cloth goes around
 _STEP_M = 0.02  # rings in which the middle of a limb is looked for
 _TWIN_FACING_M = 0.03  # how far apart two points are taken to be whose normals are at right angles
 _NEAREST = 4
+_DEPTH = 0.25  # what a metre of depth counts beside one across or up: fronts are no mirror images of backs
 _TWIN_M = 0.06  # what lies farther from its reflection has no twin
 # Where hair usually ends: degrees from the crown, by degrees from the front.
 _AZIMUTHS, _HAIRLINE = (0, 38, 58, 74, 100, 128, 180), (54, 55, 73, 92, 90, 117, 119)
@@ -64,7 +65,8 @@ def limb_texels() -> LimbTexels:
     along, around, depth = _places(point, limb)
 
     outer = np.flatnonzero(outer_islands()[face])
-    tree = PointTree(point[outer])
+    flat = point * np.array([1, 1, _DEPTH], np.float32)
+    tree = PointTree(flat[outer])
 
     def twins(who: np.ndarray, reflected: np.ndarray, turn: np.ndarray) -> np.ndarray:
         """Who of the outer ones lies nearest to reflections, and looks the same way."""
@@ -77,9 +79,9 @@ def limb_texels() -> LimbTexels:
 
     left_right, front_back = np.full(len(at), -1), np.full(len(at), -1)
     flip = np.array([-1, 1, 1])
-    left_right[outer] = twins(outer, point[outer] * flip, flip)
+    left_right[outer] = twins(outer, flat[outer] * flip, flip)
     whole = outer[limb[outer] < LIMBS]
-    through = np.stack([point[whole, 0], point[whole, 1], 2 * depth[whole] - point[whole, 2]], 1)
+    through = np.stack([point[whole, 0], point[whole, 1], _DEPTH * (2 * depth[whole] - point[whole, 2])], 1)
     front_back[whole] = twins(whole, through, np.array([1, 1, -1]))
     scalp = _scalp(body, np.einsum("nkc,nk->nc", body.shape_mean[corner], bary), limb)
     numbers = (along, around, scalp)
