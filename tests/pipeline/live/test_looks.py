@@ -283,7 +283,7 @@ def test_the_first_frame_is_sent_and_then_only_better_ones() -> None:
     of, out = looks()
     offer(of, (0.0, 0.4), (0.5, 0.41), (1.0, 0.3), (1.5, 0.4 * BETTER + 0.01), (2.0, 0.2))
     assert out == [b"0.4 100", b"0.47 100"]
-    offer(of, (200.0, 0.2))  # the one before has faded
+    offer(of, (900.0, 0.2))  # the one before has faded
     assert out[-1] == b"0.2 100"
 
 

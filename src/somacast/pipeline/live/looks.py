@@ -16,7 +16,7 @@ from somacast.systems.spec import PicturingTracker
 OFFER_S = 0.2  # between frames that are looked at for it
 BETTER = 1.15  # times as good: worth the bytes
 END_S = 10.0  # how long the end of a session waits for one that is being made
-FADE_S = 60.0  # in which a look counts ever less: clothes, light and people change
+FADE_S = 240.0  # in which a look counts half: clothes and light change
 
 
 @dataclass

@@ -18,7 +18,7 @@ NEWS_S = 0.15  # beside round trips, until a report has told of a part
 NOBODY_TRIP_S = 0.1  # taken for a round trip before there is one
 TRIES = 6  # of a part that nobody reports: then somebody is there who cannot
 LOOK_BYTES, LOOK_S = (450, 1600, 5400), 4.0  # of looks, coarse first; how long a finer one may take
-AGAIN_S = 30.0  # a part that all are known to have, once more: for receivers whose reports do not count
+AGAIN_S = 60.0  # a part that all are known to have, once more: for receivers whose reports do not count
 _REMEMBERED = 256  # packets
 _OPEN = 2  # things in parts that a receiver collects at a time
 

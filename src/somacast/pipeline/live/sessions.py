@@ -70,7 +70,7 @@ class SendSession:
         self._reported, self._reported_s = 0, -1e9
         self._learnt_s, self._first_s = -1e9, None
         self._picture_s = self._seen_s = -1e9
-        self._note = ""
+        self._note, self._ended = "", False
         self.looks: Looks | None = None
         if options.looks and isinstance(tracker, PicturingTracker):
             self.looks = Looks(tracker, system, self._send_look)
@@ -88,9 +88,10 @@ class SendSession:
         finally:
             done.set()
             service.join(2.0)
-            if self.looks is not None:
+            if self.looks is not None and not stop.is_set():
                 self.looks.end()
             with self._lock:
+                self._ended = True
                 self.sender.end(time.monotonic())
 
     def _frame(self, taken: SourceFrame) -> None:
@@ -132,7 +133,8 @@ class SendSession:
 
     def _send_look(self, container: bytes, room_bytes: int) -> None:
         with self._lock:
-            self.sender.look(time.monotonic(), container, room_bytes)
+            if not self._ended:
+                self.sender.look(time.monotonic(), container, room_bytes)
 
     def _serve(self, done: threading.Event, tell: Tell | None) -> None:
         reported_s = 0.0
