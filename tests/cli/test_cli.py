@@ -251,7 +251,8 @@ def test_demo_writes_everything(person):
 @needs_weights
 def test_encode_decode_info(person, tmp_path, capsys):
     soma, report = tmp_path / "p.soma", tmp_path / "r.json"
-    assert cli.main(["encode", str(person / "input.png"), "-o", str(soma), "--report", str(report)]) == 0
+    given = ["encode", str(person / "input.png"), "-o", str(soma), "--report", str(report), "--budget-bytes", "600"]
+    assert cli.main(given) == 0
     assert soma.read_bytes() == (person / "person.soma").read_bytes()
     found = json.loads(report.read_text())
     assert found["bytes"] == soma.stat().st_size and found["stage_times_s"]
@@ -268,9 +269,10 @@ def test_encode_decode_info(person, tmp_path, capsys):
     assert cli.main(["info", str(soma), "--json"]) == 0
     inside = json.loads(capsys.readouterr().out)
     assert inside["header"]["system"] == "aflsc" and inside["header"]["bytes"] == soma.stat().st_size
-    payload_bits = 8 * sum(layer["bytes"] for layer in inside["layers"])
+    labels, *_, warp, picture = (layer["bytes"] for layer in inside["layers"])
     group_bits = sum(group["bits"] for group in inside["groups"])
-    assert 0.7 * payload_bits < group_bits <= payload_bits + 1
+    assert 0.7 * 8 * labels < group_bits <= 8 * labels + 1
+    assert (inside["header"]["warp_bytes"], inside["header"]["picture_bytes"]) == (warp, picture)
     assert cli.main(["info", str(soma)]) == 0
 
 
@@ -305,7 +307,8 @@ def test_no_person(capsys, tmp_path, picture):
 def test_python_interface(person):
     with Image.open(person / "input.png") as image:
         pixels = np.asarray(image.convert("RGB"))
-    data = somacast.encode(pixels)
-    assert data == somacast.encode(str(person / "input.png")) == (person / "person.soma").read_bytes()
+    data = somacast.encode(pixels, budget_bytes=600)
+    whole = somacast.encode(str(person / "input.png"), budget_bytes=600)
+    assert data == whole == (person / "person.soma").read_bytes()
     human = somacast.decode(data)
     assert human.mesh is not None and np.isfinite(human.mesh.vertices).all()

@@ -214,12 +214,13 @@ def test_demo(toy, picture, tmp_path):
     out = tmp_path / "made" / "here"
     result = demo.run_demo(picture, out)
     assert {p.name for p in out.iterdir()} == {"person.soma", "person.glb", "contact_sheet.png"}
-    assert result["soma_bytes"] == (out / "person.soma").stat().st_size
+    assert result["soma_bytes"] == (out / "person.soma").stat().st_size <= demo.BUDGET_BYTES
+    assert result["plain_bytes"] == len(somacast.encode(picture))
     assert result["picture"]["bytes"] == picture.stat().st_size
     assert [baseline.name for baseline in result["baselines"]] == ["Toy"] * 3
     assert {"load", "sender: semantics", "receiver: human"} <= set(result["stage_times_s"])
     with Image.open(out / "contact_sheet.png") as sheet:
-        assert sheet.width > 4 * demo.TILE_PX and sheet.height > 2 * demo.TILE_PX
+        assert sheet.width > 4 * demo.TILE_PX and sheet.height > 3 * demo.TILE_PX
     blocked = tmp_path / "file"
     blocked.write_text("")
     with pytest.raises(SomacastError, match="cannot be made"):

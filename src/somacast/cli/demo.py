@@ -16,7 +16,8 @@ from somacast.systems.registry import DEFAULT
 class Arguments:
     """Send one person through the whole chain and write the results.
 
-    Without --image a synthetic person is used. Written are person.soma, person.glb and contact_sheet.png.
+    Without --image a synthetic person is used. Written are person.soma of at most 600 bytes, which holds the picture
+    itself, person.glb and contact_sheet.png, which shows beside it what the system sends without a budget.
 
     Example: somacast demo --image person.jpg --out runs/demo
     """
@@ -57,7 +58,12 @@ def show(result: dict[str, Any]) -> None:
     sizes = Table(title="The same person, sent as", title_justify="left")
     for name, justify in (("what", "left"), ("bytes", "right"), ("times ours", "right"), ("remark", "left")):
         sizes.add_column(name, justify=justify)  # type: ignore[arg-type]
-    sizes.add_row("[bold].soma file[/bold]", f"[bold]{soma_bytes:,}[/bold]", "1", "a coloured 3D person")
+    sizes.add_row(
+        "[bold].soma file[/bold]", f"[bold]{soma_bytes:,}[/bold]", "1", "a 3D person with the picture on them"
+    )
+    plain_bytes = result["plain_bytes"]
+    plain = [f"[bold]{text}[/bold]" for text in (".soma file without a budget", f"{plain_bytes:,}")]
+    sizes.add_row(*plain, f"{plain_bytes / soma_bytes:.1f}", "a coloured 3D person")
     picture = result["picture"]
     rows = [(f"picture {picture['path'].name}", picture["bytes"], "the file as it is")]
     rows += [(baseline.name, baseline.size_bytes, baseline.remark) for baseline in result["baselines"]]

@@ -24,6 +24,7 @@ from somacast.types import Capture
 
 BUILT_IN_SEED = 11
 BUILT_IN_SIZE_PX = 384
+BUDGET_BYTES = 600  # of the file that is written: enough for the picture itself on the person
 TILE_PX = 320
 
 
@@ -41,13 +42,14 @@ def run_demo(
 ) -> dict[str, Any]:
     """Send one person through the whole chain and write everything into the folder `out` (made if needed).
 
-    Writes person.soma, person.glb, contact_sheet.png and, for the built-in person, input.png. texture_px: side of the
-    texture, None for the system's own.
+    Writes person.soma of at most BUDGET_BYTES, person.glb, contact_sheet.png and, for the built-in person, input.png.
+    texture_px: side of the texture, None for the system's own.
 
     Returns
     -------
-    dict with `soma_bytes`, `picture` (file and bytes), `baselines` (list of Baseline), `stage_times_s`, `files` (name
-    -> path), `notes` and `report` (as `encode --report`).
+    dict with `soma_bytes`, `plain_bytes` (without a budget: what the system sends unasked), `picture` (file and bytes),
+    `baselines` (list of Baseline), `stage_times_s`, `files` (name -> path), `notes` and `report` (as `encode
+    --report`).
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -63,18 +65,20 @@ def run_demo(
     with clock.stage("load"):
         sender, receiver = Sender(system, device), Receiver(device, texture_px=texture_px)
         receiver.load(sender.system.spec.name)
-    sent = sender.encode(capture)
-    got = receiver.decode(sent.data)
+    plain = sender.encode(capture)
+    sent = sender.encode(capture, BUDGET_BYTES)
+    plainer, got = receiver.decode(plain.data), receiver.decode(sent.data)
     got.stage_times_s.pop("load", None)
 
     files |= {"soma": out / "person.soma", "glb": out / "person.glb", "contact_sheet": out / "contact_sheet.png"}
     write_atomically(files["soma"], sent.data)
     save_person(got.human, files["glb"])
-    write_atomically(files["contact_sheet"], encode_png(contact_sheet(sent, got)))
+    write_atomically(files["contact_sheet"], encode_png(contact_sheet(sent, got, len(plain.data), plainer)))
     times_s = clock.times_s | {f"sender: {k}": v for k, v in sent.report["stage_times_s"].items()}
     times_s |= {f"receiver: {k}": v for k, v in got.stage_times_s.items()}
     return {
         "soma_bytes": len(sent.data),
+        "plain_bytes": len(plain.data),
         "picture": {"path": image, "bytes": image.stat().st_size},
         "baselines": baselines(capture, device),
         "stage_times_s": times_s,
@@ -115,8 +119,9 @@ def _resized(plane: np.ndarray, size_px: int) -> np.ndarray:
     return square_crop(plane, SquareBox(plane.shape[1] / 2, plane.shape[0] / 2, plane.shape[0]), size_px)
 
 
-def contact_sheet(sent: SenderResult, got: ReceiverResult) -> np.ndarray:
-    """Input, silhouette, depth, keypoints and four views of the result on one sheet, [H, W, 3] float32."""
+def contact_sheet(sent: SenderResult, got: ReceiverResult, plain_bytes: int, plainer: ReceiverResult) -> np.ndarray:
+    """Input, silhouette, depth, keypoints, four views of the result, and four of what fewer bytes give, on one sheet,
+    [H, W, 3] float32."""
     tiles = [("input", _fitted(sent.capture.frame.image, TILE_PX))]
     maps = sent.maps
     if "silhouette" in maps:
@@ -125,9 +130,11 @@ def contact_sheet(sent: SenderResult, got: ReceiverResult) -> np.ndarray:
         tiles.append(("depth", depth_picture(_nearest(maps["depth_m"], TILE_PX))))
     if "joints_px" in maps and "image" in maps:
         tiles.append(("keypoints", keypoint_picture(np.asarray(maps["image"]), np.asarray(maps["joints_px"]))))
-    views = turntable(got.mesh(), size=TILE_PX)
-    for i, name in enumerate(("result, front", "from its left", "from behind", "from its right")):
-        tiles.append((name, views[:, i * TILE_PX : (i + 1) * TILE_PX]))
+    sides = ("front", "from its left", "from behind", "from its right")
+    for size_bytes, result in ((len(sent.data), got), (plain_bytes, plainer)):
+        views = turntable(result.mesh(), size=TILE_PX)
+        for i, name in enumerate((f"{size_bytes} bytes, {sides[0]}", *sides[1:])):
+            tiles.append((name, views[:, i * TILE_PX : (i + 1) * TILE_PX]))
     return lay_out(tiles, columns=4)
 
 
