@@ -13,7 +13,7 @@ from somacast.geometry.surface import SurfaceConfig, closed_surface, connected_p
 from somacast.geometry.texturing.baking import View, colors_from_texture, look, look_reference
 from somacast.geometry.texturing.seams import SEAM_PX, _enlarge, enlarge_reference, enlarged, seam_map
 from somacast.geometry.texturing.sizes import check_texture_px
-from somacast.geometry.texturing.texels import fill_texels, padded, texels_of
+from somacast.geometry.texturing.texels import claim_texels, fill_texels, padded, texels_of
 from somacast.geometry.texturing.unwrap import (
     BodyPoints,
     body_corners,
@@ -207,6 +207,15 @@ def test_the_last_of_overlapping_triangles_counts():
         face = np.full((8, 8), -1, np.int32)
         fill_texels(corners, np.array(order), face, np.zeros((8, 8, 3), np.float32))
         assert face[0, 0] == expected and face[7, 7] == -1
+
+
+def test_a_triangle_between_the_middles_of_texels_gets_one_that_is_free():
+    tiny = np.array([[0.3, 0.3], [0.31, 0.3], [0.3, 0.31]])
+    corners = np.array([[[0, 0], [0.5, 0], [0, 0.5]], tiny + 0.32, tiny - 0.18], np.float32)
+    face, bary = texels_of(corners, 8)
+    assert set(face.ravel()) == {-1, 0}
+    claim_texels(corners, face, bary)
+    assert face[4, 4] == 1 and bary[4, 4] == pytest.approx(1 / 3) and set(face.ravel()) == {-1, 0, 1}
 
 
 def test_padding_takes_the_nearest_colour_and_leaves_nothing_black():

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from somacast.geometry.rasteriser import sample_texel
-from somacast.geometry.texturing.texels import padded, texels_of
+from somacast.geometry.texturing.texels import claim_texels, padded, texels_of
 from somacast.kernels import compiled
 from somacast.types import Camera, Mesh, Texture
 
@@ -195,6 +195,7 @@ def bake(mesh: Mesh, view: View, normals: np.ndarray, seen: np.ndarray, tone: np
     faces = np.ascontiguousarray(mesh.faces, np.int32)
     looked_at = np.any(seen[faces], axis=1)
     face, bary = texels_of(texture.corners, size, np.argsort(looked_at, kind="stable"))
+    claim_texels(texture.corners, face, bary)
     base = np.empty((size, size, 3), np.float32)
     _move_base(texture.image, np.ascontiguousarray(tone, np.float32), faces, face, bary, base)
     surface = np.concatenate([mesh.vertices, normals], 1).astype(np.float32)

@@ -45,6 +45,25 @@ def fill_texels(corners, order, face, bary):
                     bary[y, x, 2] = v
 
 
+@compiled(nogil=True)
+def claim_texels(corners, face, bary):
+    """Gives triangles [F, 3, 2] that lie under the middle of no texel the one in which they lie, if nobody has it: face
+    and bary as of `fill_texels`, which came before."""
+    size = face.shape[0]
+    shown = np.zeros(len(corners), np.bool_)
+    for y in range(size):
+        for x in range(size):
+            if face[y, x] >= 0:
+                shown[face[y, x]] = True
+    for t in range(len(corners)):
+        if not shown[t]:
+            x = min(int((corners[t, 0, 0] + corners[t, 1, 0] + corners[t, 2, 0]) / 3 * size), size - 1)
+            y = min(int((corners[t, 0, 1] + corners[t, 1, 1] + corners[t, 2, 1]) / 3 * size), size - 1)
+            if face[y, x] < 0:
+                face[y, x] = t
+                bary[y, x] = 1 / 3
+
+
 def padded(image: np.ndarray, known: np.ndarray) -> np.ndarray:
     """A picture [H, W, C] whose colours are carried on from where they are known [H, W] bool over all else, each place
     as the nearest that is known: reduced sizes show nothing else. A picture of which nothing is known comes back as it
