@@ -19,6 +19,7 @@ from somacast.geometry.texturing.completion import (
     reduce_texels,
     reduce_texels_reference,
 )
+from somacast.geometry.texturing.islands import body_corners, outer_islands
 from somacast.geometry.texturing.limbs import (
     HEAD,
     LEFT_ARM,
@@ -30,7 +31,6 @@ from somacast.geometry.texturing.limbs import (
     limb_texels,
 )
 from somacast.geometry.texturing.texels import texels_of
-from somacast.geometry.texturing.unwrap import body_corners, outer_islands
 from somacast.types import Mesh, Texture
 
 SIDE = 512

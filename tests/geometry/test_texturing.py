@@ -11,19 +11,11 @@ from somacast.geometry.nearest import PointTree
 from somacast.geometry.rasteriser import level_camera, render_camera, sample_texel
 from somacast.geometry.surface import SurfaceConfig, closed_surface, connected_parts
 from somacast.geometry.texturing.baking import View, colors_from_texture, look, look_reference
+from somacast.geometry.texturing.islands import body_corners, islands, outer_islands
 from somacast.geometry.texturing.seams import SEAM_PX, _enlarge, enlarge_reference, enlarged, seam_map
 from somacast.geometry.texturing.sizes import check_texture_px
 from somacast.geometry.texturing.texels import claim_texels, fill_texels, padded, texels_of
-from somacast.geometry.texturing.unwrap import (
-    BodyPoints,
-    body_corners,
-    islands,
-    outer_islands,
-    smoothed_head,
-    unwrap,
-    uv_slopes,
-    uv_slopes_reference,
-)
+from somacast.geometry.texturing.unwrap import BodyPoints, smoothed_head, unwrap, uv_slopes, uv_slopes_reference
 from somacast.types import Mesh, PointCloud, Texture
 
 SIDE = 128

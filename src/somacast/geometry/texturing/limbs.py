@@ -13,8 +13,8 @@ import numpy as np
 from somacast.body.skeleton import CANONICAL_JOINTS, JOINT_COUNT
 from somacast.body.table import TPOSE, Body, load_body, vertex_normals
 from somacast.geometry.nearest import PointTree
+from somacast.geometry.texturing.islands import body_corners, outer_islands
 from somacast.geometry.texturing.texels import texels_of
-from somacast.geometry.texturing.unwrap import body_corners, outer_islands
 
 LIMBS_PX = 256
 TRUNK, LEFT_ARM, RIGHT_ARM, LEFT_LEG, RIGHT_LEG, NECK, HEAD, ENDS = range(8)  # ends: hands and feet

@@ -13,8 +13,8 @@ import numpy as np
 
 from somacast.body.table import BODY_VERTICES, load_body, vertex_normals
 from somacast.geometry.nearest import PointTree
+from somacast.geometry.texturing.islands import body_corners, islands, outer_islands
 from somacast.geometry.texturing.texels import padded, texels_of
-from somacast.geometry.texturing.unwrap import body_corners, islands, outer_islands
 from somacast.kernels import compiled
 
 SEAM_PX = 256  # side of the square in which colours are carried over cuts

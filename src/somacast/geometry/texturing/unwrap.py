@@ -16,8 +16,7 @@ import numpy as np
 from somacast.body.skeleton import CANONICAL_JOINTS
 from somacast.body.table import BODY_VERTICES, load_body, vertex_normals
 from somacast.geometry.nearest import PointTree
-from somacast.geometry.surface import connected_parts
-from somacast.geometry.texturing.texels import padded, texels_of
+from somacast.geometry.texturing.islands import island_texel, islands, outer_islands
 from somacast.kernels import compiled
 
 NEIGHBOURS = 4  # of a vertex among the points of the body
@@ -28,10 +27,8 @@ MAX_STRETCH = 2.5  # how much larger a way in the square may be than on the body
 NEAR = 0.02  # in the square: what lies so near each other there is on no two sides of a cut that matters
 FLAT = 0.1  # of its area on the surface, in the square: a triangle with less is folded
 UNFOLDING = 20  # rounds
-BORDER_PX = 512  # side of the square in which distances from edges of islands are known
 MIN_SHARE_OF_EDGE = 0.1
 SMOOTHING = 8  # rounds in which the head is smoothed
-MIN_SHARE = 0.5  # of an island's faces that can be seen from outside: mouth cavity and eyeballs are none of a surface's
 
 
 @dataclass(frozen=True)
@@ -43,32 +40,6 @@ class BodyPoints:
     normals: np.ndarray
     uvs: np.ndarray
     slopes: np.ndarray
-
-
-def body_corners() -> np.ndarray:
-    """Corners [F, 3, 2] float32 of the body's faces in its UV square, u to the right, v down."""
-    body = load_body()
-    return _downwards(body.uvs)[body.face_uvs]
-
-
-def _downwards(uvs: np.ndarray) -> np.ndarray:
-    return np.stack([uvs[:, 0], 1 - uvs[:, 1]], 1).astype(np.float32)
-
-
-def _island_of_faces() -> np.ndarray:
-    """A number for each island of the body's UV square, by face [F]."""
-    body = load_body()
-    part = np.arange(len(body.uvs))
-    connected_parts(body.face_uvs, part)
-    return part[body.face_uvs[:, 0]]
-
-
-@lru_cache(maxsize=1)
-def outer_islands() -> np.ndarray:
-    """Faces of the body [F] bool that lie on islands of its UV square of which most can be seen from outside."""
-    island = _island_of_faces()
-    seen = np.bincount(island, ~load_body().inner_faces) / np.maximum(np.bincount(island), 1)
-    return (seen >= MIN_SHARE)[island]
 
 
 def uv_slopes(vertices: np.ndarray, faces: np.ndarray, corners: np.ndarray) -> np.ndarray:
@@ -153,16 +124,6 @@ def _smooth(vertices, chosen, first, neighbours, rounds):
                 vertices[chosen[n], k] = moved[n, k]
 
 
-class Islands(NamedTuple):
-    """Of a square of texels, holes within islands (eyes) taken as parts of them: distance [S, S] float32 from what lies
-    around the islands, as a share of the square's side, 0 there; inside [S, S, 2] float32: the nearest place on one;
-    trunk [S, S] bool: where that is the trunk's, the largest."""
-
-    distance: np.ndarray
-    inside: np.ndarray
-    trunk: np.ndarray
-
-
 class Unwrapped(NamedTuple):
     """A surface, split where a cut of the body's UV square crosses it: vertices [V, 3] float32, the given ones first,
     faces [F, 3] int32, and their corners [F, 3, 2] float32 in [0, 1] in the square, u to the right, v down."""
@@ -186,10 +147,20 @@ def unwrap(vertices: np.ndarray, faces: np.ndarray, body: BodyPoints) -> Unwrapp
     whole = ~cut.any(1)
     added, parts, corners = _split(vertices, faces[~whole], cut[~whole], uv, slope)
     corners = np.concatenate([uv[faces[whole]], corners])
-    # Beyond an island lies another one.
-    texel = _texel(corners)
-    corners = np.where(islands().distance[texel][..., None] > 0, corners, islands().inside[texel])
+    corners = _onto_islands(corners)
     return Unwrapped(np.concatenate([vertices, added]), np.concatenate([faces[whole], parts]), corners)
+
+
+def _onto_islands(corners: np.ndarray) -> np.ndarray:
+    """Corners [F, 3, 2] that lie beyond an island, where another one may be, on its edge; where that is another one's,
+    on another corner of the triangle."""
+    texel = island_texel(corners)
+    within = islands().distance[texel] > 0
+    out = np.where(within[..., None], corners, islands().inside[texel])
+    side = islands().trunk[island_texel(out)]
+    first = within.argmax(1)[:, None]
+    other = side != np.take_along_axis(side, first, 1)
+    return np.where(other[..., None], np.take_along_axis(out, first[..., None], 1), out)
 
 
 def _split(
@@ -228,37 +199,9 @@ def _crossing(uv: np.ndarray, slope: np.ndarray, a: np.ndarray, b: np.ndarray) -
     """Where a cut crosses edges from vertices a [E] to b [E], as shares of their length: the one lies as near to the
     edge of its island as the other."""
     scale = np.sqrt((slope**2).sum((1, 2)) / 2)
-    metres = islands().distance[_texel(uv)] / np.maximum(scale, 1e-3)
+    metres = islands().distance[island_texel(uv)] / np.maximum(scale, 1e-3)
     share = metres[a] / np.maximum(metres[a] + metres[b], 1e-6)
     return np.clip(share, MIN_SHARE_OF_EDGE, 1 - MIN_SHARE_OF_EDGE)
-
-
-def _texel(uv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column in the square of BORDER_PX of places [..., 2]."""
-    texel = np.clip((uv * BORDER_PX).astype(int), 0, BORDER_PX - 1)
-    return texel[..., 1], texel[..., 0]
-
-
-@lru_cache(maxsize=1)
-def islands() -> Islands:
-    """The islands of the body's UV square, at BORDER_PX texels a side."""
-    size = BORDER_PX
-    face, _ = texels_of(body_corners(), size)
-    empty = face.ravel() < 0
-    number = np.arange(size * size).reshape(size, size)
-    pairs = np.concatenate([np.stack([number[:, :-1], number[:, 1:]], -1).reshape(-1, 2),
-                            np.stack([number[:-1], number[1:]], -1).reshape(-1, 2)])  # fmt: skip
-    pairs = pairs[empty[pairs].all(1)]
-    part = number.ravel().copy()
-    connected_parts(pairs[:, [0, 1, 0]], part)
-    beyond = (empty & (part == part[0])).reshape(size, size)
-    rows, columns = np.divmod(number, size)
-    out, home = (padded(np.stack([columns, rows], -1), known) for known in (beyond, ~beyond))
-    distance = np.hypot(*np.moveaxis(out - np.stack([columns, rows], -1), -1, 0)) / size
-    island = _island_of_faces()
-    trunk = island == np.bincount(island).argmax()
-    on_trunk = padded(trunk[face][..., None], face >= 0)[..., 0]
-    return Islands(distance.astype(np.float32), ((home + 0.5) / size).astype(np.float32), on_trunk)
 
 
 def _followed(body: BodyPoints, places: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

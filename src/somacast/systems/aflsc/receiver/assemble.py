@@ -13,10 +13,11 @@ from somacast.geometry.preview import to_bytes_image
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.surface import SurfaceConfig, closed_surface
 from somacast.geometry.texturing.baking import colors_from_texture
+from somacast.geometry.texturing.islands import body_corners, outer_islands
 from somacast.geometry.texturing.seams import SEAM_PX, enlarged
 from somacast.geometry.texturing.sizes import DEFAULT_TEXTURE_PX
 from somacast.geometry.texturing.texels import padded
-from somacast.geometry.texturing.unwrap import BodyPoints, body_corners, outer_islands, smoothed_head, unwrap, uv_slopes
+from somacast.geometry.texturing.unwrap import BodyPoints, smoothed_head, unwrap, uv_slopes
 from somacast.systems.aflsc.labels.chart import OFFSET_HIGH_M, OFFSET_LOW_M, load_chart
 from somacast.systems.aflsc.labels.state import PersonState
 from somacast.timing import stage
