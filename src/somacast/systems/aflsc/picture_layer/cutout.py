@@ -1,7 +1,8 @@
 """Sender: what of a picture is the person for sure. Nothing else of it is sent.
 
-The mask alone errs at its edge and in gaps between limbs. There the picture itself decides: whether a pixel has the
-colours of what is around the person or of the person nearby. Chosen on people of the training split (docs/log.md).
+The mask alone errs at its edge and in gaps between limbs. There, where nothing of a room may leave it, the picture
+itself decides: whether a pixel has the colours of what is around the person or of the person nearby. That costs some of
+the person too, pale skin before a pale wall. Chosen on people of the training split (docs/log.md).
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ _COARSE = 4  # pixels of the usual size in which colours around are looked at
 _REACHES_PX = (1.0, 4.0, 16.0)  # how far they are carried on, in those
 
 
-def surely_person(picture: np.ndarray, mask: np.ndarray, scale: float = 1.0) -> np.ndarray:
+def surely_person(picture: np.ndarray, mask: np.ndarray, scale: float = 1.0, strict: bool = True) -> np.ndarray:
     """Pixels [H, W] bool of a picture [H, W, 3] in [0, 1] that show the person, by a mask [H, W] in [0, 1]; scale:
-    pixels for one of the usual size."""
+    pixels for one of the usual size; strict: by colours, too."""
     coarse, edge = round(_COARSE * scale), round(EDGE_PX * scale)
+    if not strict:
+        return ~grown(mask <= INSIDE, edge)
     pixels, weight = (plane[coarse // 2 :: coarse, coarse // 2 :: coarse] for plane in (picture, mask))
     if min(weight.shape) < 1:
         return ~grown(mask <= INSIDE, edge)

@@ -48,10 +48,11 @@ class CanvasPicture:
 
 def picture_on_canvas(
     frame: Frame, look: Look, space: LabelSpace, values: np.ndarray, sent: PersonState, room_bytes: int = 0,
-    face_bytes: int = 0,
+    face_bytes: int = 0, strict: bool = False,
 ) -> CanvasPicture:  # fmt: skip
     """The person of a frame on the canvas of what is sent of them, as fine as a room for it can hold, and the face
-    alone if there is room for it too; values [L]: all that the sender knows."""
+    alone if there is room for it too; values [L]: all that the sender knows; strict: rather less of the person than
+    anything of what is around."""
     mesh = body_mesh(sent, space)
     canvas = Canvas.of(mesh.vertices, pelvis_place(sent))
     source = _Source(frame, look, canvas)
@@ -65,7 +66,7 @@ def picture_on_canvas(
     known = space.state(values)
     colored = skinned_mesh(sent, *space.appearance.chart_maps(known.codes))
     base = render_camera(Mesh(mesh.vertices, mesh.faces, colored.colors), canvas.camera(*canvas.size(side)))
-    sure = surely_person(picture, inside, side / CANVAS_PX)
+    sure = surely_person(picture, inside, side / CANVAS_PX, strict)
     gain = sure_gain(picture, (inside > 0.5) & base.mask, base)
     counts = grown(base.mask, round(BODY_EDGE * side))
     shown = CanvasPicture(_continued(picture, gain, sure, BESIDE * side), counts, warp)

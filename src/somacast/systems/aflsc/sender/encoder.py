@@ -108,10 +108,10 @@ class Encoder:
         return encoded
 
     def pictured(
-        self, frame: Frame, look: Look, values: np.ndarray, budget_bytes: int, network_state: int
+        self, frame: Frame, look: Look, values: np.ndarray, budget_bytes: int, network_state: int, strict: bool = False
     ) -> list[bytes] | None:
         """Layers of labels and picture in a file of at most budget_bytes; None if the labels alone show more of the
-        person in as many bytes."""
+        person in as many bytes. strict: see `picture_on_canvas`."""
         state = label_state(budget_bytes, network_state)
         if state is None:
             return None
@@ -122,7 +122,7 @@ class Encoder:
         room = layer_room(SYSTEM, [*map(len, layers), USUAL_WARP_BYTES], budget_bytes)
         faced = face_room(budget_bytes, room)
         with stage("canvas"):
-            shown = picture_on_canvas(frame, look, self.space, values, sent, room - faced, faced)
+            shown = picture_on_canvas(frame, look, self.space, values, sent, room - faced, faced, strict)
         with stage("picture"):
             more = picture_layers(shown, [*map(len, layers)], budget_bytes, faced)
         return None if more is None else [*layers, *more]
