@@ -5,7 +5,7 @@ labels --restore--> chart;   labels, warp, picture --body in its pose, seen from
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -48,10 +48,10 @@ def _pictured(decoder: Decoder, layers: tuple[bytes, ...]) -> Skin:
     sent = space.state(space.vocabulary.dequantise(symbols[None])[0][0])
     shown = Shown.of(sent, space, layers[decoder.codec.label_layers :])
     assert shown.picture is not None
-    state, color, offset = decoder.restore(symbols, read_codes(space, sent, shown.canvas, shown.picture))
+    state, color, offset = decoder.restore(symbols, read_codes(space, shown.body, shown.picture))
     body = skinned_mesh(state, color, offset, decoder.config.texture_px)
     height, width = shown.picture.shape[:2]
-    camera = shown.canvas.camera(width, height)
-    baked = project_picture(body, shown.picture, camera, complete=completed)
+    camera = shown.body.canvas.camera(width, height)
+    baked = project_picture(replace(body, vertices=shown.body.skin.vertices), shown.picture, camera, complete=completed)
     assert baked.texture is not None
     return Skin(state, color, offset, baked.texture.image)

@@ -1,7 +1,7 @@
-"""Where the picture of a person lies over the body that the labels say: the same rectangle at both ends.
+"""Where the picture of a person lies over a body that both ends know: the same rectangle there.
 
-The canvas is what the sender's camera sees of the decoded body, its box with a margin; places in it are shares of its
-width and height, 0 at the upper left. Nothing of it is sent: it follows from the labels.
+The canvas is what the sender's camera sees of the body, its box with a margin; places in it are shares of its width and
+height, 0 at the upper left. Nothing of it is sent: it follows from labels and warp.
 """
 
 from __future__ import annotations
@@ -10,12 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from somacast.body.table import load_body
 from somacast.metrics.views import VIEW_AXES, view_camera
-from somacast.systems.aflsc.labels.space import LabelSpace
-from somacast.systems.aflsc.labels.state import PersonState
-from somacast.systems.aflsc.receiver.assemble import displaced_body
-from somacast.types import Camera, Mesh
+from somacast.types import Camera
 
 CANVAS_PX, MAX_CANVAS_PX = 320, 1024  # longer side at which the picture is cut out and laid over the person
 MIN_CANVAS_PX = 16  # shorter side
@@ -79,31 +75,10 @@ def size_of(aspect: float, longer_px: int, step_px: int = 1) -> tuple[int, int]:
     return width, height
 
 
-def body_mesh(state: PersonState, space: LabelSpace) -> Mesh:
-    """The body that a canvas lies around at both ends, without colours: of the labels that are sent, no networks."""
-    vertices, _, _ = displaced_body(state, space.appearance.offset_map(state.codes))
-    body = load_body()
-    return Mesh(vertices, body.faces[~body.inner_faces])
-
-
 def grid_places(width: int, height: int) -> np.ndarray:
     """Places [height, width, 2] of the middles of a picture's pixels."""
     x, y = (np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height
     return np.stack(np.meshgrid(x, y), -1)
-
-
-def sample(image: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """An image [H, W] or [H, W, C] between its pixels, at pixels [..., 2] (x, y; middles at .5); beyond its border the
-    border goes on."""
-    height, width = image.shape[:2]
-    x, y = np.clip(pixels[..., 0] - 0.5, 0, width - 1), np.clip(pixels[..., 1] - 0.5, 0, height - 1)
-    left, top = np.minimum(x.astype(int), width - 2), np.minimum(y.astype(int), height - 2)
-    right, down = x - left, y - top
-    if image.ndim == 3:
-        right, down = right[..., None], down[..., None]
-    upper = image[top, left] * (1 - right) + image[top, left + 1] * right
-    lower = image[top + 1, left] * (1 - right) + image[top + 1, left + 1] * right
-    return (upper * (1 - down) + lower * down).astype(np.float32)
 
 
 def _tangents(points: np.ndarray, pelvis_m: np.ndarray) -> np.ndarray:

@@ -8,8 +8,9 @@ import numpy as np
 
 from somacast.body.skeleton import CANONICAL_JOINTS
 from somacast.body.table import BODY_VERTICES, load_body
+from somacast.geometry.silhouette import sample
 from somacast.systems.aflsc.labels.state import PersonState
-from somacast.systems.aflsc.picture_layer.canvas import Canvas, grid_places, sample, size_of
+from somacast.systems.aflsc.picture_layer.canvas import Canvas, grid_places, size_of
 from somacast.systems.aflsc.picture_layer.coding import resized
 
 MARGIN = 0.08  # around the face, of its sides

@@ -1,86 +1,132 @@
-"""Sender: the warp that brings the outline of the decoded body onto the silhouette in the picture."""
+"""Sender: the warp that brings the edge of the body onto that of the silhouette in the picture.
+
+Rounds: the body is rendered, the gap between its edge and the silhouette's is measured along the edge's normals, and
+numbers that close it are found by least squares; in the last rounds they are rounded, few bits weighed against them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 
-from somacast.geometry.gaussian import gaussian_filter
-from somacast.geometry.rasteriser import render_camera
-from somacast.systems.aflsc.picture_layer.canvas import Canvas, sample
-from somacast.systems.aflsc.picture_layer.warp import COLUMNS, ROWS, corner_weights, interpolated
-from somacast.types import Mesh
+from somacast.body.table import load_body
+from somacast.geometry.rasteriser import rasterize
+from somacast.geometry.silhouette import edge_gaps, edge_points
+from somacast.kernels import compiled
+from somacast.metrics.image import iou
+from somacast.systems.aflsc.picture_layer.aligned import PosedBody
+from somacast.systems.aflsc.picture_layer.limbs import Limbs
+from somacast.systems.aflsc.picture_layer.warp import NO_WARP, REACH, STEPS, UNIT, Warp, tables
 
-FIT_PX = 160  # height of the canvas in which outlines are compared
-ROUNDS = 6
-SMOOTH, SMALL = 0.06, 0.01  # how firmly neighbouring corners are held together, and each at its place
-REACH = 0.07  # how far from the body's outline the silhouette's is looked for, in heights of the canvas
-FAR = 0.02  # a gap beyond this counts ever less: it may be another limb's
-_STEP_PX = 0.5
+FIT_PX = 192  # height of the canvas in which silhouettes are compared
+PAD_PX = 12  # around it: limbs may move beyond the canvas
+ROUNDS, ROUNDED = 5, 3
+EDGE = 0.1  # how far from the body's edge the silhouette's is looked for, in heights of the canvas
+FAR = (0.02, 0.01)  # a gap beyond this counts ever less, as it may be another limb's: in the first round, in the last
+HELD = 3e-4  # what the square of a number costs beside that of a gap
+# What a bit costs, beside squares of gaps in heights and beside overlap, by fineness.
+BIT = (1e-7, 5e-8, 2e-8, 1e-8, 5e-9)
+BIT_OVERLAP = 2e-5
+MIN_POINTS = 40  # of the edge that have a silhouette within reach: else there is nothing to fit to
 
 
-def fit_warp(mesh: Mesh, canvas: Canvas, silhouette: np.ndarray) -> np.ndarray:
-    """The field [ROWS, COLUMNS, 2], in heights of the canvas, that brings the outline of a mesh of the view frame onto
-    that of a silhouette [H, W] in [0, 1] over the canvas, H = FIT_PX."""
-    height, width = silhouette.shape
-    camera, aspect = canvas.camera(width, height), canvas.aspect
-    places = canvas.places(mesh.vertices)
-    field = np.zeros((ROWS, COLUMNS, 2))
-    neighbours = _neighbours()
-    count = ROWS * COLUMNS
-    for _ in range(ROUNDS):
-        moved = canvas.moved(mesh.vertices, interpolated(field, places) / [aspect, 1])
-        covered = render_camera(Mesh(moved, mesh.faces), camera).mask
-        point, normal = border_points(covered)
-        gap, found = gaps(point, normal, silhouette, REACH * height)
-        if found.sum() < 2 * count // 10:
+@dataclass(frozen=True)
+class _Target:
+    """What the body is fitted to: nearness [13380] float32 of its skin, the silhouette [H, W] in [0, 1] over the canvas
+    and PAD_PX around it."""
+
+    limbs: Limbs
+    nearness: np.ndarray
+    silhouette: np.ndarray
+    faces: np.ndarray
+
+    def look(self, numbers: np.ndarray, far: float) -> tuple[np.ndarray, np.ndarray, float] | None:
+        """With the body moved by numbers [105]: matrix [105, 105] and right side [105] of the normal equations of those
+        that close the gaps, mean over the edge; and how much body and silhouette overlap. None without an edge."""
+        shape = self.silhouette.shape
+        screen = np.empty((len(self.nearness), 3), np.float32)
+        screen[:, :2] = (self.limbs.places + self.limbs.moves(numbers)) * FIT_PX + PAD_PX
+        screen[:, 2] = self.nearness
+        near, triangle = np.empty(shape, np.float32), np.empty(shape, np.int32)
+        weights = np.zeros((*shape, 2), np.float32)
+        rasterize(screen, self.faces, True, near, triangle, weights)
+        covered = triangle >= 0
+        pixels, points, normals = edge_points(covered)
+        gaps = edge_gaps(points, normals, self.silhouette, EDGE * FIT_PX, covered) / FIT_PX
+        found = ~np.isnan(gaps)
+        if found.sum() < MIN_POINTS:
+            return None
+        at, normal, gap = tuple(pixels[found].T), normals[found], gaps[found]
+        shares = np.concatenate([1 - weights[at].sum(1, keepdims=True), weights[at]], 1)
+        slopes = self.limbs.slopes(self.faces[triangle[at]], shares, normal)
+        weighted = slopes / ((1 + np.square(gap / far)) * len(gap))[:, None]
+        matrix = slopes.T @ weighted + HELD * np.eye(slopes.shape[1])
+        return matrix, weighted.T @ (gap + slopes @ numbers), iou(covered, self.silhouette > 0.5)
+
+
+def fit_warp(body: PosedBody, silhouette: Callable[[np.ndarray], np.ndarray], fineness: int) -> Warp:
+    """The warp that brings the edge of a body onto that of a silhouette, which gives values [H, W] in [0, 1] for places
+    [H, W, 2] on the body's canvas."""
+    faces, canvas = load_body().faces[~load_body().inner_faces], body.canvas
+    width = max(round(FIT_PX * canvas.aspect), 8)
+    x, y = (np.arange(n + 2 * PAD_PX) + 0.5 - PAD_PX for n in (width, FIT_PX))
+    seen = silhouette(np.stack(np.meshgrid(x / (FIT_PX * canvas.aspect), y / FIT_PX), -1))
+    nearness = (1 / (canvas.pelvis_m[2] - body.skin.vertices[:, 2])).astype(np.float32)
+    target = _Target(body.limbs, nearness, seen, np.ascontiguousarray(faces))
+
+    numbers, best, overlap = np.zeros(len(NO_WARP.steps)), None, -1.0
+    for far in np.linspace(*FAR, ROUNDS + 1):
+        looked = target.look(numbers, far)
+        if looked is None:
             break
-        point, normal, gap = point[found], normal[found], gap[found] / height
-        corners, weights = corner_weights(point / [width, height])
-        design = np.zeros((len(point), count))
-        np.put_along_axis(design, corners, weights, 1)
-        weight = np.sqrt(1 / (1 + (gap / FAR) ** 2))[:, None]
-        rows = np.concatenate([design * normal[:, :1], design * normal[:, 1:]], 1) * weight
-        wanted = (gap + (normal * (design @ field.reshape(count, 2))).sum(1)) * weight[:, 0]
-        matrix = rows.T @ rows
-        hold = (SMOOTH * neighbours + SMALL * np.eye(count)) * (len(point) / count)
-        matrix[:count, :count] += hold
-        matrix[count:, count:] += hold
-        found_field = np.linalg.solve(matrix, rows.T @ wanted)
-        field = np.stack([found_field[:count], found_field[count:]], 1).reshape(ROWS, COLUMNS, 2)
-    return field
+        if looked[2] > overlap:
+            best, overlap = looked, looked[2]
+        numbers = np.linalg.solve(*looked[:2])
+    if best is None:
+        return NO_WARP
+    found, worth = NO_WARP, -1.0
+    step, bits = STEPS[fineness] * UNIT, _bits(fineness)
+    for _ in range(ROUNDED):
+        steps = rounded(*best[:2], step, bits, BIT[fineness])
+        best = target.look(steps * step, FAR[1])
+        if best is None:
+            break
+        spent = bits[np.arange(len(steps)), steps + REACH].sum()
+        if best[2] - BIT_OVERLAP * spent > worth:
+            found, worth = Warp(fineness, steps), best[2] - BIT_OVERLAP * spent
+    return found
 
 
-def _neighbours() -> np.ndarray:
-    """What differences between neighbouring corners cost, as a matrix [N, N]."""
-    number = np.arange(ROWS * COLUMNS).reshape(ROWS, COLUMNS)
-    out = np.zeros((number.size, number.size))
-    for a, b in ((number[:, :-1], number[:, 1:]), (number[:-1], number[1:])):
-        for i, j in zip(a.ravel(), b.ravel(), strict=True):
-            out[[i, j], [i, j]] += 1
-            out[[i, j], [j, i]] -= 1
+def _bits(fineness: int) -> np.ndarray:
+    """What each step of each number costs, [105, 2 * REACH + 1]."""
+    return np.log2(4096 / np.diff(np.array(tables(fineness), np.float64), axis=1))
+
+
+def rounded(matrix: np.ndarray, right: np.ndarray, step: float, bits: np.ndarray, bit: float) -> np.ndarray:
+    """Whole steps [105] int64 of numbers n that cost little, n'Mn - 2 n'r and the bits together: one after the other,
+    the first first, each at the value that is best if those behind it may still be anything."""
+    backwards = np.linalg.cholesky(matrix[::-1, ::-1]).T[::-1, ::-1]
+    out = np.zeros(len(right), np.int64)
+    _round(np.ascontiguousarray(backwards), np.linalg.solve(matrix, right), step, bits, bit, out)
     return out
 
 
-def border_points(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Points [N, 2] on the border of a mask [H, W], in pixels, and the normals [N, 2] that point out of it."""
-    padded = np.pad(mask, 1)
-    inner = padded[1:-1, :-2] & padded[1:-1, 2:] & padded[:-2, 1:-1] & padded[2:, 1:-1]
-    rows, columns = np.nonzero(mask & ~inner)
-    down, right = np.gradient(gaussian_filter(mask.astype(np.float32), 1.2, 4, (0, 1)))
-    normal = -np.stack([right[rows, columns], down[rows, columns]], 1)
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
-    return np.stack([columns, rows], 1) + 0.5 + 0.5 * normal, normal
-
-
-def gaps(
-    point: np.ndarray, normal: np.ndarray, silhouette: np.ndarray, reach_px: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """How far from points [N, 2] along their normals the nearest border of a silhouette lies, [N] in pixels, and at
-    which of them there is one within reach, [N] bool."""
-    steps = np.arange(-reach_px, reach_px + 1e-6, _STEP_PX)
-    seen = sample(silhouette, point[:, None] + steps[:, None] * normal[:, None])
-    falls = (seen[:, :-1] >= 0.5) & (seen[:, 1:] < 0.5)
-    drop = np.maximum(seen[:, :-1] - seen[:, 1:], 1e-6)
-    where = steps[:-1] + (seen[:, :-1] - 0.5) / drop * _STEP_PX
-    nearest = np.where(falls, np.abs(where), np.inf).argmin(1)
-    return where[np.arange(len(point)), nearest], np.any(falls, axis=1)
+@compiled(nogil=True)
+def _round(lower, wanted, step, bits, bit, out):
+    """lower [N, N], triangular: |lower (n - wanted)|^2 is what numbers n cost beside the least."""
+    reach = bits.shape[1] // 2
+    off = np.zeros(len(wanted))
+    for k in range(len(wanted)):
+        middle = wanted[k]
+        for j in range(k):
+            middle -= lower[k, j] / lower[k, k] * off[j]
+        least = np.inf
+        first, last = int(np.floor(min(middle / step, 0.0))), int(np.ceil(max(middle / step, 0.0)))
+        for steps in range(max(first, -reach), min(last, reach) + 1):
+            cost = (lower[k, k] * (steps * step - middle)) ** 2 + bit * bits[k, steps + reach]
+            if cost < least:
+                least = cost
+                out[k] = steps
+        off[k] = out[k] * step - wanted[k]

@@ -12,19 +12,22 @@ from somacast.capture.cropping import SquareBox, square_crop
 from somacast.geometry.harmonic import harmonic
 from somacast.geometry.projection import carried_on, grown
 from somacast.geometry.rasteriser import render_camera
+from somacast.geometry.silhouette import sample
 from somacast.geometry.unlit import sure_gain
 from somacast.systems.aflsc.labels.codec import SYSTEM
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.labels.state import PersonState
-from somacast.systems.aflsc.picture_layer.canvas import CANVAS_PX, Canvas, body_mesh, grid_places, sample
+from somacast.systems.aflsc.picture_layer.aligned import PosedBody
+from somacast.systems.aflsc.picture_layer.canvas import CANVAS_PX, Canvas, grid_places
 from somacast.systems.aflsc.picture_layer.coding import best_picture, canvas_side, sizes_tried
 from somacast.systems.aflsc.picture_layer.cutout import surely_person
 from somacast.systems.aflsc.picture_layer.face import aspect_of, face_box, face_places, shows_face
-from somacast.systems.aflsc.picture_layer.fit import FIT_PX, fit_warp
+from somacast.systems.aflsc.picture_layer.fit import fit_warp
+from somacast.systems.aflsc.picture_layer.share import Share
 from somacast.systems.aflsc.picture_layer.warp import Warp
-from somacast.systems.aflsc.receiver.assemble import pelvis_place, skinned_mesh
+from somacast.systems.aflsc.receiver.assemble import skinned_mesh
 from somacast.systems.aflsc.sender.look import Look
-from somacast.types import Frame, Mesh
+from somacast.types import Frame
 
 FINER = 1.6  # than the canvas is the crop that it is cut from
 BESIDE = 0.003  # how far the mean of near colours reaches along the silhouette, in sides of the canvas
@@ -47,25 +50,25 @@ class CanvasPicture:
 
 
 def picture_on_canvas(
-    frame: Frame, look: Look, space: LabelSpace, values: np.ndarray, sent: PersonState, room_bytes: int = 0,
-    face_bytes: int = 0, strict: bool = False,
+    frame: Frame, look: Look, space: LabelSpace, values: np.ndarray, sent: PersonState, share: Share | None = None,
+    strict: bool = False,
 ) -> CanvasPicture:  # fmt: skip
-    """The person of a frame on the canvas of what is sent of them, as fine as a room for it can hold, and the face
-    alone if there is room for it too; values [L]: all that the sender knows; strict: rather less of the person than
-    anything of what is around."""
-    mesh = body_mesh(sent, space)
-    canvas = Canvas.of(mesh.vertices, pelvis_place(sent))
+    """The person of a frame on the canvas of what is sent of them, as fine as the share of a budget for it can hold,
+    and the face alone if there is room for it too; values [L]: all that the sender knows; strict: rather less of the
+    person than anything of what is around."""
+    fineness, room_bytes, face_bytes = share or Share()
+    posed = PosedBody.of(sent, space)
+    warp = fit_warp(posed, _Source(frame, look, posed.canvas).silhouette, fineness)
+    body = posed.aligned(warp)
+    canvas = body.canvas
     source = _Source(frame, look, canvas)
-    small = grid_places(max(round(FIT_PX * canvas.aspect), 8), FIT_PX)
-    warp = Warp.nearest(fit_warp(mesh, canvas, source.silhouette(small)))
 
     side = canvas_side(canvas.aspect, room_bytes, source.px)
     places = grid_places(*canvas.size(side))
-    moved = places + warp.moves(places, canvas.aspect)
-    picture, inside = source.colors(moved), source.silhouette(moved)
+    picture, inside = source.colors(places), source.silhouette(places)
     known = space.state(values)
     colored = skinned_mesh(sent, *space.appearance.chart_maps(known.codes))
-    base = render_camera(Mesh(mesh.vertices, mesh.faces, colored.colors), canvas.camera(*canvas.size(side)))
+    base = render_camera(replace(body.mesh, colors=colored.colors), canvas.camera(*canvas.size(side)))
     sure = surely_person(picture, inside, side / CANVAS_PX, strict)
     gain = sure_gain(picture, (inside > 0.5) & base.mask, base)
     counts = grown(base.mask, round(BODY_EDGE * side))
@@ -73,7 +76,7 @@ def picture_on_canvas(
     if not face_bytes or not shows_face(sent):
         return shown
 
-    box = face_box(mesh.vertices, canvas)
+    box = face_box(body.skin.vertices, canvas)
     tall = float(box[1, 1] - box[0, 1])
     aspect = aspect_of(box, canvas)
     largest, usual = sizes_tried(aspect, face_bytes), sizes_tried(canvas.aspect, room_bytes)
@@ -82,7 +85,7 @@ def picture_on_canvas(
         return shown
     places = face_places(box, max(round(high * aspect), 1), round(high))
     at = places * [*canvas.size(side)]
-    face = source.colors(places + warp.moves(places, canvas.aspect))
+    face = source.colors(places)
     near = sample(np.stack([gain, sure], -1).astype(np.float32), at)
     return replace(shown, face=_continued(face, near[..., 0], near[..., 1] > 0.5, BESIDE * high / tall))
 

@@ -1,87 +1,90 @@
-"""A small smooth warp across the view that brings the decoded body onto the picture where labels cannot.
+"""How the body is moved across the view onto the picture where labels cannot bring it, as bytes.
 
-grid of steps [ROWS, COLUMNS, 2] --predicted from neighbours, range coder--> bytes, the same steps on every machine
+    numbers of 21 joints [21, 5], whole steps --range coder--> bytes, the same steps on every machine
+
+What the numbers move: limbs.py.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
+from somacast.body.skeleton import CANONICAL_JOINTS, JOINT_COUNT
 from somacast.entropy.range_coder import RangeDecoder, encode_symbols
 from somacast.entropy.tables import cumulative_table
 from somacast.errors import BitstreamError
 
-ROWS, COLUMNS = 12, 8
-STEP = 1 / 80  # of the canvas' height: what one step moves
-REACH = 15  # differences to the prediction of -15 .. 15 steps; nothing moves farther from its neighbours
-# How often a difference has each size, of either sign: counted on training people, the rare ones held at one.
-_COUNTS = (2784, 558, 44, 6, *[1] * (REACH - 3))
-_TABLE = cumulative_table([*_COUNTS[:0:-1], *_COUNTS]).tolist()
+NUMBERS = 5  # of a joint
+UNIT = 1 / 20000  # of the canvas' height
+STEPS = (160, 120, 80, 60, 40)  # units that one step moves, from coarse to fine
+REACH = 31  # numbers of -31 .. 31 steps
+FARTHEST = 120_000  # units: no numbers of one person come to more together
+# How large each number usually is, in units, of limbs of either side: counted on training people.
+USUAL = {
+    "pelvis": (153, 102, 82, 134, 114),
+    "spine": (43, 88, 84, 113, 108),
+    "chest": (43, 88, 84, 113, 108),
+    "neck": (89, 88, 64, 41, 116),
+    "head": (89, 88, 64, 41, 116),
+    "clavicle": (1, 3, 41, 61, 108),
+    "upper_arm": (63, 89, 86, 97, 76),
+    "lower_arm": (63, 89, 86, 97, 76),
+    "hand": (57, 70, 87, 119, 55),
+    "upper_leg": (99, 157, 157, 153, 122),
+    "lower_leg": (148, 169, 124, 174, 109),
+    "foot": (176, 163, 116, 137, 81),
+    "toe": (22, 38, 58, 94, 75),
+}
+_SIZES = np.array([USUAL[name.removeprefix("l_").removeprefix("r_")] for name in CANONICAL_JOINTS]).reshape(-1)
+_MAX_COUNT, _MIN_COUNT = 1 << 20, 64  # counts of 0, and of what hardly ever comes
+
+
+@cache
+def tables(fineness: int) -> tuple[list[int], ...]:
+    """Table of each of the 105 numbers: the count of |d| + 1 is that of |d| times r / 256, as far as it is above the
+    least, with r = 256 * 4 u // (4 u + 5 s) of the usual size u and the step s."""
+    found = {}
+    for usual in set(_SIZES.tolist()):
+        ratio, counts = 1024 * usual // (4 * usual + 5 * STEPS[fineness]), [_MAX_COUNT]
+        for _ in range(REACH):
+            counts.append(max(counts[-1] * ratio >> 8, _MIN_COUNT))
+        found[usual] = cumulative_table([*counts[:0:-1], *counts]).tolist()
+    return tuple(found[usual] for usual in _SIZES.tolist())
+
+
+_FINENESS_TABLE = cumulative_table([1] * len(STEPS)).tolist()
 
 
 @dataclass(frozen=True)
 class Warp:
-    """steps [ROWS, COLUMNS, 2] int64: how far each corner of a grid over the canvas moves to the right and down."""
+    """fineness: number of one of STEPS; steps [105] int64: so many of them, NUMBERS of each joint."""
 
+    fineness: int
     steps: np.ndarray
 
-    @classmethod
-    def nearest(cls, field: np.ndarray) -> Warp:
-        """To a field [ROWS, COLUMNS, 2] in heights of the canvas; differences beyond REACH are cut."""
-        steps = np.rint(field / STEP).astype(np.int64)
-        flat = steps.reshape(-1, 2)
-        for number in range(len(flat)):
-            guess = _guess(flat, number)
-            flat[number] = guess + np.clip(flat[number] - guess, -REACH, REACH)
-        return cls(steps)
-
-    def moves(self, places: np.ndarray, aspect: float) -> np.ndarray:
-        """How far places [..., 2] of a canvas move [..., 2], in places; aspect: the canvas' width over its height."""
-        return interpolated(self.steps * STEP, places) / [aspect, 1]
+    @property
+    def heights(self) -> np.ndarray:
+        """The numbers [105] in heights of the canvas."""
+        return self.steps * (STEPS[self.fineness] * UNIT)
 
     def encode(self) -> bytes:
-        """The bytes of the warp; few if it is smooth."""
-        flat = self.steps.reshape(-1, 2)
-        symbols = [int(s) for n in range(len(flat)) for s in flat[n] - _guess(flat, n) + REACH]
-        return encode_symbols(symbols, [_TABLE] * len(symbols))
+        """The bytes of the warp; few if it is small."""
+        symbols = [self.fineness, *(int(s) + REACH for s in self.steps)]
+        return encode_symbols(symbols, [_FINENESS_TABLE, *tables(self.fineness)])
 
     @classmethod
     def decode(cls, data: bytes) -> Warp:
-        """Inverse of `encode`; BitstreamError for bytes that belong to no symbol."""
-        reader, flat = RangeDecoder(data), np.zeros((ROWS * COLUMNS, 2), np.int64)
-        for number in range(len(flat)):
-            guess = _guess(flat, number)
-            flat[number] = guess + [reader.decode(_TABLE) - REACH for _ in range(2)]
+        """Inverse of `encode`; BitstreamError for bytes that no sender makes."""
+        reader = RangeDecoder(data)
+        fineness = reader.decode(_FINENESS_TABLE)
+        steps = np.array([reader.decode(table) - REACH for table in tables(fineness)], np.int64)
         reader.finish()
-        if np.abs(flat).max() * STEP > 1:
-            raise BitstreamError("damaged warp: it moves farther than the canvas is high")
-        return cls(flat.reshape(ROWS, COLUMNS, 2))
+        if np.abs(steps).sum() * STEPS[fineness] > FARTHEST:
+            raise BitstreamError("damaged warp: it moves the body farther than the picture is high")
+        return cls(fineness, steps)
 
 
-def _guess(flat: np.ndarray, number: int) -> np.ndarray:
-    """What the neighbours above and to the left let one expect of a corner, [2] whole steps."""
-    row, column = divmod(number, COLUMNS)
-    if row and column:
-        return (flat[number - 1] + flat[number - COLUMNS]) >> 1
-    return flat[number - COLUMNS] if row else flat[number - 1] if column else np.zeros(2, np.int64)
-
-
-def corner_weights(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The four corners of the grid around each of places [N, 2], numbers [N, 4], and their weights [N, 4]."""
-    x = np.clip(places[:, 0], 0, 1) * (COLUMNS - 1)
-    y = np.clip(places[:, 1], 0, 1) * (ROWS - 1)
-    left, top = np.minimum(x.astype(int), COLUMNS - 2), np.minimum(y.astype(int), ROWS - 2)
-    right, down = x - left, y - top
-    first = top * COLUMNS + left
-    corners = np.stack([first, first + 1, first + COLUMNS, first + COLUMNS + 1], 1)
-    weights = [(1 - right) * (1 - down), right * (1 - down), (1 - right) * down, right * down]
-    return corners, np.stack(weights, 1)
-
-
-def interpolated(field: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """A field [ROWS, COLUMNS, 2] at places [..., 2]."""
-    corners, weights = corner_weights(places.reshape(-1, 2))
-    found = (field.reshape(-1, 2)[corners] * weights[..., None]).sum(1)
-    return found.reshape(*places.shape[:-1], 2)
+NO_WARP = Warp(0, np.zeros(JOINT_COUNT * NUMBERS, np.int64))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -73,8 +74,16 @@ def texel_of_vertex(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows[vertices], columns[vertices]
 
 
-def displaced_body(state: PersonState, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Posed skin moved out by the chart's offsets: vertices [13380, 3], vertex normals, joints [21, 3], pelvis at 0."""
+class PosedSkin(NamedTuple):
+    """Vertices [13380, 3] and their normals, joints [21, 3]; view frame, metres, the pelvis at the origin."""
+
+    vertices: np.ndarray
+    normals: np.ndarray
+    joints: np.ndarray
+
+
+def displaced_body(state: PersonState, offset: np.ndarray) -> PosedSkin:
+    """Posed skin moved out by the chart's offsets."""
     body = load_body()
     rest, bones = body.rest(state.shape)
     normal = np.empty_like(rest)
@@ -87,7 +96,7 @@ def displaced_body(state: PersonState, offset: np.ndarray) -> tuple[np.ndarray, 
     skin_vertices(moved, body.skin_index[:BODY_VERTICES], body.skin_weight[:BODY_VERTICES], transform, out)
     out -= joints[0]
     vertex_normals(out, body.faces, normal)
-    return out, normal, joints - joints[0]
+    return PosedSkin(out, normal, joints - joints[0])
 
 
 def point_cloud(vertices: np.ndarray, normals: np.ndarray, color: np.ndarray) -> PointCloud:
@@ -143,10 +152,12 @@ def build_human(
     offset: np.ndarray,
     surface: SurfaceConfig | None = None,
     texture_px: int = DEFAULT_TEXTURE_PX,
+    posed: PosedSkin | None = None,
 ) -> Reconstruction:
-    """The person as a watertight mesh with the chart's colours as a texture, with cloud, joints and rotations."""
+    """The person as a watertight mesh with the chart's colours as a texture, with cloud, joints and rotations; posed:
+    where the skin is, if it is not where state and offset say."""
     with stage("cloud"):
-        vertices, normals, joints = displaced_body(state, offset)
+        vertices, normals, joints = posed or displaced_body(state, offset)
         cloud = point_cloud(vertices, normals, color)
     with stage("surface"):
         mesh = closed_surface(cloud, surface or SurfaceConfig())

@@ -15,7 +15,7 @@ from somacast.systems.aflsc.labels.chart import OFFSET_UNIT_M, load_chart
 from somacast.systems.aflsc.labels.codec import label_inputs
 from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.networks.loading import load_fast_receiver, load_receiver, load_tables
-from somacast.systems.aflsc.receiver.assemble import build_human
+from somacast.systems.aflsc.receiver.assemble import PosedSkin, build_human
 from somacast.timing import stage
 from somacast.types import Payload
 from somacast.weights.sessions import onnx_runs_on
@@ -96,14 +96,17 @@ class Decoder:
         sent = self.space.state(self.space.vocabulary.dequantise(symbols[None])[0][0])
         shown = Shown.of(sent, self.space, behind)
         with stage("appearance"):
-            codes = None if shown.picture is None else read_codes(self.space, sent, shown.canvas, shown.picture)
-        return shown.on(self.rebuild(symbols, codes))
+            codes = None if shown.picture is None else read_codes(self.space, shown.body, shown.picture)
+        return shown.on(self.rebuild(symbols, codes, shown.body.skin))
 
-    def rebuild(self, symbols: np.ndarray, codes: np.ndarray | None = None) -> Reconstruction:
-        """The person that symbols [L, levels] say; codes [K]: of appearance, where they are known better."""
+    def rebuild(
+        self, symbols: np.ndarray, codes: np.ndarray | None = None, skin: PosedSkin | None = None
+    ) -> Reconstruction:
+        """The person that symbols [L, levels] say; codes [K] of appearance and the posed skin: where they are known
+        better."""
         with stage("labels to chart"):
             state, color, offset = self.restore(symbols, codes)
         surface = SurfaceConfig(resolution=self.config.resolution)
-        human = build_human(state, color, offset, surface, self.config.texture_px)
+        human = build_human(state, color, offset, surface, self.config.texture_px, skin)
         human.info = {"attributes": state.attributes, "missing_labels": int((~state.present).sum())}
         return human

@@ -21,7 +21,7 @@ from somacast.systems.aflsc.labels.schema import SHAPE_LABELS
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.networks.loading import CODED, EXTRACTED, load_fast_sender, load_sender, load_tables
-from somacast.systems.aflsc.picture_layer.share import MIN_PICTURED_BYTES, USUAL_WARP_BYTES, face_room, label_state
+from somacast.systems.aflsc.picture_layer.share import MIN_PICTURED_BYTES, USUAL_WARP_BYTES, label_state, share_of
 from somacast.systems.aflsc.sender.appearance import read_appearance
 from somacast.systems.aflsc.sender.detection import Sighting, locate
 from somacast.systems.aflsc.sender.evidence import POINTS_STD_M, Evidence, evidence_of
@@ -120,11 +120,11 @@ class Encoder:
 
         sent = self.space.state(self.space.vocabulary.dequantise(self.codec.symbols(layers, 255)[None])[0][0])
         room = layer_room(SYSTEM, [*map(len, layers), USUAL_WARP_BYTES], budget_bytes)
-        faced = face_room(budget_bytes, room)
+        share = share_of(budget_bytes, room)
         with stage("canvas"):
-            shown = picture_on_canvas(frame, look, self.space, values, sent, room - faced, faced, strict)
+            shown = picture_on_canvas(frame, look, self.space, values, sent, share, strict)
         with stage("picture"):
-            more = picture_layers(shown, [*map(len, layers)], budget_bytes, faced)
+            more = picture_layers(shown, [*map(len, layers)], budget_bytes, share.face_bytes)
         return None if more is None else [*layers, *more]
 
     def labelled(
