@@ -20,16 +20,16 @@ from somacast.systems.aflsc.picture_layer.aligned import PosedBody
 from somacast.systems.aflsc.picture_layer.limbs import Limbs
 from somacast.systems.aflsc.picture_layer.warp import NO_WARP, REACH, STEPS, UNIT, Warp, tables
 
-FIT_PX = 192  # height of the canvas in which silhouettes are compared
-PAD_PX = 12  # around it: limbs may move beyond the canvas
-ROUNDS, ROUNDED = 5, 3
+FIT_PX = 224  # height of the canvas in which silhouettes are compared
+PAD_PX = 14  # around it: limbs may move beyond the canvas
+ROUNDS, ROUNDED = 4, 4
 EDGE = 0.1  # how far from the body's edge the silhouette's is looked for, in heights of the canvas
 FAR = (0.02, 0.01)  # a gap beyond this counts ever less, as it may be another limb's: in the first round, in the last
-HELD = 3e-4  # what the square of a number costs beside that of a gap
+HELD = 6e-4  # what the square of a number costs beside that of a gap
 # What a bit costs, beside squares of gaps in heights and beside overlap, by fineness.
 BIT = (1e-7, 5e-8, 2e-8, 1e-8, 5e-9)
 BIT_OVERLAP = 2e-5
-MIN_POINTS = 40  # of the edge that have a silhouette within reach: else there is nothing to fit to
+MIN_POINTS = 40  # of the edge, within reach of the silhouette's: fewer say nothing
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from somacast.systems.aflsc.picture_layer.face import aspect_of, face_box, face_
 from somacast.systems.aflsc.picture_layer.fit import fit_warp
 from somacast.systems.aflsc.picture_layer.share import Share
 from somacast.systems.aflsc.picture_layer.warp import Warp
-from somacast.systems.aflsc.receiver.assemble import skinned_mesh
+from somacast.systems.aflsc.receiver.assemble import skin_colors
 from somacast.systems.aflsc.sender.look import Look
 from somacast.types import Frame
 
@@ -67,8 +67,8 @@ def picture_on_canvas(
     places = grid_places(*canvas.size(side))
     picture, inside = source.colors(places), source.silhouette(places)
     known = space.state(values)
-    colored = skinned_mesh(sent, *space.appearance.chart_maps(known.codes))
-    base = render_camera(replace(body.mesh, colors=colored.colors), canvas.camera(*canvas.size(side)))
+    colored = replace(body.mesh, colors=skin_colors(space.appearance.chart_maps(known.codes)[0]))
+    base = render_camera(colored, canvas.camera(*canvas.size(side)))
     sure = surely_person(picture, inside, side / CANVAS_PX, strict)
     gain = sure_gain(picture, (inside > 0.5) & base.mask, base)
     counts = grown(base.mask, round(BODY_EDGE * side))

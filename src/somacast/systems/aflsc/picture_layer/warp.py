@@ -24,19 +24,19 @@ REACH = 31  # numbers of -31 .. 31 steps
 FARTHEST = 120_000  # units: no numbers of one person come to more together
 # How large each number usually is, in units, of limbs of either side: counted on training people.
 USUAL = {
-    "pelvis": (153, 102, 82, 134, 114),
-    "spine": (43, 88, 84, 113, 108),
-    "chest": (43, 88, 84, 113, 108),
-    "neck": (89, 88, 64, 41, 116),
-    "head": (89, 88, 64, 41, 116),
-    "clavicle": (1, 3, 41, 61, 108),
-    "upper_arm": (63, 89, 86, 97, 76),
-    "lower_arm": (63, 89, 86, 97, 76),
-    "hand": (57, 70, 87, 119, 55),
-    "upper_leg": (99, 157, 157, 153, 122),
-    "lower_leg": (148, 169, 124, 174, 109),
-    "foot": (176, 163, 116, 137, 81),
-    "toe": (22, 38, 58, 94, 75),
+    "pelvis": (110, 68, 50, 86, 92),
+    "spine": (19, 50, 56, 74, 92),
+    "chest": (19, 50, 56, 74, 92),
+    "neck": (56, 56, 38, 38, 92),
+    "head": (56, 56, 38, 38, 92),
+    "clavicle": (1, 1, 32, 38, 56),
+    "upper_arm": (32, 50, 62, 56, 62),
+    "lower_arm": (32, 50, 62, 56, 62),
+    "hand": (26, 44, 62, 86, 38),
+    "upper_leg": (50, 92, 134, 110, 98),
+    "lower_leg": (74, 122, 98, 116, 92),
+    "foot": (128, 104, 104, 110, 68),
+    "toe": (15, 19, 38, 68, 50),
 }
 _SIZES = np.array([USUAL[name.removeprefix("l_").removeprefix("r_")] for name in CANONICAL_JOINTS]).reshape(-1)
 _MAX_COUNT, _MIN_COUNT = 1 << 20, 64  # counts of 0, and of what hardly ever comes

@@ -142,8 +142,12 @@ def skinned_mesh(state: PersonState, color: np.ndarray, offset: np.ndarray, text
     texture = None
     if texture_px is not None:
         texture = Texture(chart_texture(color, texture_px), body_corners()[outside])
-    colors = np.clip(color[_layout().vertex_texel], 0, 1).astype(np.float32)
-    return Mesh(vertices, body.faces[outside], colors, texture)
+    return Mesh(vertices, body.faces[outside], skin_colors(color), texture)
+
+
+def skin_colors(color: np.ndarray) -> np.ndarray:
+    """The chart's colours [H, W, 3] at the skin's vertices, [13380, 3] float32 in [0, 1]."""
+    return np.clip(color[_layout().vertex_texel], 0, 1).astype(np.float32)
 
 
 def build_human(

@@ -7,25 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 from somacast.body.table import BODY_VERTICES, load_body
+from somacast.geometry.silhouette import edge_gaps, sample
 from somacast.systems.aflsc.sender.evidence import SilhouetteAlignment
 from somacast.systems.aflsc.sender.kinematics import PosedJoints
 from somacast.systems.aflsc.sender.rendered_body import RenderedBody
 
 REACH = 0.07  # how far from the body's edge the silhouette's is looked for, in crop sides
-_STEP_PX = 0.5
 _SIDEWAYS = 0.35  # cosine to the line of sight under which skin can be on the edge
 _CELL = 1 / 64  # one point of the edge in each cell of this side, in crop sides
-
-
-def _at(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """image [S, S] at crop places [..., 2] in crop sides from the centre, between pixels; outside the edge goes on."""
-    size = len(image)
-    place = np.clip((points + 0.5) * size - 0.5, 0, size - 1.001)
-    low = place.astype(np.int64)
-    fx, fy = (place - low)[..., 0], (place - low)[..., 1]
-    x, y = low[..., 0], low[..., 1]
-    top = image[y, x] * (1 - fx) + image[y, x + 1] * fx
-    return top * (1 - fy) + (image[y + 1, x] * (1 - fx) + image[y + 1, x + 1] * fx) * fy
 
 
 class _EdgePoints(NamedTuple):
@@ -48,22 +37,16 @@ def _edge_points(rendered: RenderedBody, silhouette: np.ndarray) -> _EdgePoints:
     point = camera.project(vertices[side])
     line = normals[side, :2] * [1, -1]
     line /= np.maximum(np.linalg.norm(line, axis=1, keepdims=True), 1e-6)
-    pixel = 1 / size
-    free = _at(own, point + 2 * pixel * line) < 0.5
-    free &= (_at(own, point - 1.5 * pixel * line) > 0.5) & (np.abs(point) < 0.5 - pixel).all(1)
+    pixels = (point + 0.5) * size
+    free = sample(own, pixels + 2 * line) < 0.5
+    free &= (sample(own, pixels - 1.5 * line) > 0.5) & (np.abs(point) < 0.5 - 1 / size).all(1)
     cell = ((point + 0.5) / _CELL).astype(np.int64)
     order = np.flatnonzero(free)
     keep = order[np.unique(cell[order, 0] * 4096 + cell[order, 1], return_index=True)[1]]
-    point, line, vertex = point[keep], line[keep], side[keep]
-    t = np.arange(-REACH, REACH + 1e-9, _STEP_PX * pixel)
-    seen = _at(silhouette, point[:, None] + t[:, None] * line[:, None])  # [M, T] from inside to outside
-    falls = (seen[:, :-1] >= 0.5) & (seen[:, 1:] < 0.5)
-    drop = np.maximum(seen[:, :-1] - seen[:, 1:], 1e-6)
-    where = t[:-1] + (seen[:, :-1] - 0.5) / drop * (t[1] - t[0])
-    nearest = np.where(falls, np.abs(where), np.inf).argmin(1)
-    found = np.flatnonzero(falls.any(1))
-    vertex = vertex[found]
-    return _EdgePoints(vertex, vertices[vertex], point[found], line[found], where[found, nearest[found]])
+    gap = edge_gaps(pixels[keep], line[keep], silhouette, REACH * size) / size
+    found = keep[~np.isnan(gap)]
+    vertex = side[found]
+    return _EdgePoints(vertex, vertices[vertex], point[found], line[found], gap[~np.isnan(gap)])
 
 
 def align_silhouette(rendered: RenderedBody, silhouette: np.ndarray, posed: PosedJoints) -> SilhouetteAlignment:
