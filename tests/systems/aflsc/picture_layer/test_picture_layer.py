@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ from somacast.synthetic.datasets.loaders import EvalItem, synthetic_test
 from somacast.systems import registry
 from somacast.systems.aflsc.networks.loading import load_tables
 from somacast.systems.aflsc.picture_layer.aligned import PosedBody
-from somacast.systems.aflsc.picture_layer.canvas import Canvas, grid_places
+from somacast.systems.aflsc.picture_layer.canvas import MAX_CANVAS_PX, Canvas, grid_places
 from somacast.systems.aflsc.picture_layer.coding import best_picture, decode_picture
 from somacast.systems.aflsc.picture_layer.face import (
     FACED_CANVAS_PX,
@@ -25,9 +27,11 @@ from somacast.systems.aflsc.picture_layer.face import (
     shows_face,
     with_face,
 )
+from somacast.systems.aflsc.picture_layer.send import CanvasPicture, picture_on_canvas
 from somacast.systems.aflsc.picture_layer.share import MIN_PICTURED_BYTES, label_state
 from somacast.systems.aflsc.picture_layer.show import Shown
 from somacast.systems.aflsc.picture_layer.warp import NO_WARP
+from somacast.systems.aflsc.receiver.assemble import skinned_mesh
 from somacast.types import Capture, Frame, Mesh, Payload
 
 PELVIS_M = np.array([0.2, -0.1, 3.0])
@@ -231,6 +235,50 @@ def test_info_tells_of_the_picture(sent, faced):
     assert "picture" not in described and "warp_bytes" not in described
     described = registry.get("aflsc").spec.describe(unpack(faced)[0])
     assert 200 < described["face_bytes"] < 500 < described["picture_bytes"] and described["face"].endswith(" px")
+
+
+def test_what_the_picture_does_not_show_has_the_colours_of_the_labels(item):
+    """Of somebody whose legs are hidden the picture says nothing there: what goes on from the hips is no trousers."""
+    encoder = Sender().encoder
+    values, _, look = encoder.see(item.capture())
+    state = encoder.space.state(values)
+    mask = look.mask.copy()
+    rows = np.flatnonzero((mask > 0.5).any(1))
+    mask[(rows[0] + rows[-1]) // 2 :] = 0
+    half = replace(look, mask=mask)
+    whole, cut = (picture_on_canvas(item.frame, one, encoder.space, values, state) for one in (look, half))
+    colored = skinned_mesh(state, *encoder.space.appearance.chart_maps(state.codes))
+
+    def off(shown: CanvasPicture) -> float:
+        """How far the picture is from the labels' colours at the legs."""
+        body = PosedBody.of(state, encoder.space).aligned(shown.warp)
+        height, width = shown.counts.shape
+        base = render_camera(replace(body.mesh, colors=colored.colors), body.canvas.camera(width, height))
+        legs = base.mask & (np.arange(height) > 0.75 * height)[:, None]
+        return float(np.abs(shown.picture - base.rgb)[legs].mean())
+
+    assert off(cut) < 0.03 < off(whole)
+
+
+def test_changed_picture_layers_are_refused_or_bounded(faced):
+    payload, _ = unpack(faced)
+    space, codec = load_tables().space, load_tables().codec
+    state = space.state(space.vocabulary.dequantise(codec.symbols(payload.layers)[None])[0][0])
+    rng, refused = np.random.default_rng(5), 0
+    for number in range(120):
+        layers = [bytearray(layer) for layer in payload.layers[4:]]
+        layer = layers[1 + number % 2]
+        for _ in range(1 + number % 3):
+            layer[int(rng.integers(len(layer) if number % 4 else 2))] = int(rng.integers(256))
+        if number % 5 == 0:
+            del layer[int(rng.integers(len(layer))) :]
+        try:
+            picture = Shown.of(state, space, [bytes(one) for one in layers]).picture
+        except BitstreamError:
+            refused += 1
+            continue
+        assert picture is not None and max(picture.shape) <= MAX_CANVAS_PX and 0 <= picture.min() <= picture.max() <= 1
+    assert 10 < refused < 120
 
 
 def test_a_face_is_sent_once_more_and_may_be_lost(faced):

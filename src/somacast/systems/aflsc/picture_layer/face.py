@@ -57,9 +57,10 @@ def face_places(box: np.ndarray, width: int, height: int) -> np.ndarray:
 def with_face(picture: np.ndarray, face: np.ndarray, box: np.ndarray) -> np.ndarray:
     """A canvas' picture [H, W, 3] with the picture of a face [h, w, 3] in its box; finer if the face is."""
     height, width = picture.shape[:2]
-    finer = max(1.0, float(face.shape[0] / ((box[1, 1] - box[0, 1]) * height)))
-    side = min(round(max(height, width) * finer), max(FACED_CANVAS_PX, height, width))
-    out = resized(picture, *size_of(width / height, side)) if side > max(height, width) else picture.copy()
+    wanted = max(1.0, float(face.shape[0] / ((box[1, 1] - box[0, 1]) * height)))
+    side = min(round(max(height, width) * wanted), max(FACED_CANVAS_PX, height, width))
+    finer = side > max(height, width)
+    out = np.clip(resized(picture, *size_of(width / height, side)), 0, 1) if finer else picture.copy()
     size = np.array(out.shape[1::-1])
     (left, top), (right, down) = np.rint(box * size).astype(int)
     share = (np.stack(np.meshgrid(np.arange(left, right), np.arange(top, down)), -1) + 0.5) / size

@@ -31,6 +31,7 @@ from somacast.types import Frame
 
 FINER = 1.6  # than the canvas is the crop that it is cut from
 BESIDE = 0.003  # how far the mean of near colours reaches along the silhouette, in sides of the canvas
+HIDDEN = 0.04  # as far from the person that is seen, likewise, the body has the colours that labels say
 BODY_EDGE = 0.006  # how far around the body the picture is seen, likewise
 FULL_BPP = 2.0  # bits a pixel beyond which a face gains nothing
 FACE_PX = 16  # of a face: fewer show none
@@ -71,6 +72,8 @@ def picture_on_canvas(
     base = render_camera(colored, canvas.camera(*canvas.size(side)))
     sure = surely_person(picture, inside, side / CANVAS_PX, strict)
     gain = sure_gain(picture, (inside > 0.5) & base.mask, base)
+    hidden = base.mask & ~_around(inside > 0.5, round(HIDDEN * side))
+    picture[hidden], sure[hidden] = (base.rgb * gain[..., None])[hidden], True
     counts = grown(base.mask, round(BODY_EDGE * side))
     shown = CanvasPicture(_continued(picture, gain, sure, BESIDE * side), counts, warp)
     if not face_bytes or not shows_face(sent):
@@ -103,6 +106,14 @@ def picture_layers(
     room = layer_room(SYSTEM, [*before, *map(len, layers + more)], budget_bytes)
     picture = best_picture(shown.picture, shown.counts, room)
     return None if picture is None else [*layers, picture, *more]
+
+
+def _around(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """A mask [H, W] bool widened by about so many pixels."""
+    step = max(pixels // 4, 1)
+    wide = grown(mask[step // 2 :: step, step // 2 :: step], 4)
+    rows, columns = (np.minimum(np.arange(n) // step, m - 1) for n, m in zip(mask.shape, wide.shape, strict=True))
+    return wide[rows[:, None], columns] | mask
 
 
 def _continued(picture: np.ndarray, gain: np.ndarray, sure: np.ndarray, beside_px: float) -> np.ndarray:
