@@ -26,7 +26,8 @@ from somacast.types import Camera, Mesh
 
 COUNT = JOINT_COUNT * NUMBERS
 PELVIS = np.array([0.07, -0.03, np.log(3.0)])
-KNEE, FOOT, CHEST = (CANONICAL_JOINTS.index(name) for name in ("l_lower_leg", "l_foot", "chest"))
+KNEE, FOOT = (CANONICAL_JOINTS.index(name) for name in ("l_lower_leg", "l_foot"))
+LEGS = [k for k, name in enumerate(CANONICAL_JOINTS) if name[2:] in ("upper_leg", "lower_leg", "foot", "toe")]
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +223,29 @@ def test_the_warp_brings_the_body_onto_another_edge(body: PosedBody, kind: str, 
     assert len(warp.encode()) < 45
     coarse = fit_warp(body, silhouette, 0)
     assert len(coarse.encode()) <= len(warp.encode())
+
+
+def test_what_the_picture_does_not_show_stays_where_the_labels_say(body: PosedBody):
+    """Somebody cut at the hips by the picture's edge, and one behind a table: legs are not made shorter."""
+    mesh = body.aligned(NO_WARP).mesh
+    camera = wide_camera(body.canvas, body.canvas.pelvis_m)
+    wanted = render_camera(Mesh(mesh.vertices + np.float32([0.03, 0, 0]), mesh.faces), camera).mask
+    hips = body.canvas.places(body.skin.joints)[LEGS[0], 1]
+
+    def silhouette(places: np.ndarray, beyond: float) -> np.ndarray:
+        at = np.clip((places + 0.1) / 1.2 * SIZE, 0, SIZE - 1).astype(int)
+        return np.where(places[..., 1] < hips, wanted[at[..., 1], at[..., 0]], beyond).astype(np.float32)
+
+    unseen = np.zeros(JOINT_COUNT, bool)
+    unseen[LEGS] = True
+    cut = fit_warp(body, lambda places: silhouette(places, np.nan), 2)
+    behind = fit_warp(body, lambda places: silhouette(places, 0.0), 2, unseen)
+    blind = fit_warp(body, lambda places: silhouette(places, 0.0), 2)
+    legs = body_joint_weights()[:, LEGS].sum(1) > 0.99
+    shift = 0.03 / body.canvas.pelvis_m[2] / np.diff([body.canvas.low[1], body.canvas.high[1]])[0]
+    moved = [np.linalg.norm(body.limbs.moves(warp.heights)[legs] - [shift, 0], axis=1).mean()
+             for warp in (cut, behind, blind)]  # fmt: skip
+    assert max(moved[:2]) < 0.012 and moved[2] > 2 * max(moved[:2])
 
 
 def test_nothing_to_fit_to_moves_nothing(body: PosedBody):

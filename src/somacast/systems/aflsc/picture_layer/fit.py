@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from somacast.body.skeleton import JOINT_COUNT
 from somacast.body.table import load_body
 from somacast.geometry.rasteriser import rasterize
+from somacast.geometry.rig import body_joint_weights
 from somacast.geometry.silhouette import edge_gaps, edge_points
 from somacast.kernels import compiled
 from somacast.metrics.image import iou
@@ -35,12 +37,13 @@ MIN_POINTS = 40  # of the edge, within reach of the silhouette's: fewer say noth
 @dataclass(frozen=True)
 class _Target:
     """What the body is fitted to: nearness [13380] float32 of its skin, the silhouette [H, W] in [0, 1] over the canvas
-    and PAD_PX around it."""
+    and PAD_PX around it, NaN where nobody knows; shown [13380] bool: skin that nothing hides."""
 
     limbs: Limbs
     nearness: np.ndarray
     silhouette: np.ndarray
     faces: np.ndarray
+    shown: np.ndarray
 
     def look(self, numbers: np.ndarray, far: float) -> tuple[np.ndarray, np.ndarray, float] | None:
         """With the body moved by numbers [105]: matrix [105, 105] and right side [105] of the normal equations of those
@@ -55,7 +58,7 @@ class _Target:
         covered = triangle >= 0
         pixels, points, normals = edge_points(covered)
         gaps = edge_gaps(points, normals, self.silhouette, EDGE * FIT_PX, covered) / FIT_PX
-        found = ~np.isnan(gaps)
+        found = ~np.isnan(gaps) & self.shown[self.faces[triangle[tuple(pixels.T)], 0]]
         if found.sum() < MIN_POINTS:
             return None
         at, normal, gap = tuple(pixels[found].T), normals[found], gaps[found]
@@ -63,18 +66,23 @@ class _Target:
         slopes = self.limbs.slopes(self.faces[triangle[at]], shares, normal)
         weighted = slopes / ((1 + np.square(gap / far)) * len(gap))[:, None]
         matrix = slopes.T @ weighted + HELD * np.eye(slopes.shape[1])
-        return matrix, weighted.T @ (gap + slopes @ numbers), iou(covered, self.silhouette > 0.5)
+        overlap = iou(covered & ~np.isnan(self.silhouette), self.silhouette > 0.5)
+        return matrix, weighted.T @ (gap + slopes @ numbers), overlap
 
 
-def fit_warp(body: PosedBody, silhouette: Callable[[np.ndarray], np.ndarray], fineness: int) -> Warp:
+def fit_warp(
+    body: PosedBody, silhouette: Callable[[np.ndarray], np.ndarray], fineness: int, unseen: np.ndarray | None = None
+) -> Warp:
     """The warp that brings the edge of a body onto that of a silhouette, which gives values [H, W] in [0, 1] for places
-    [H, W, 2] on the body's canvas."""
+    [H, W, 2] on the body's canvas, NaN beyond the picture; unseen [21] bool: joints whose skin is not to be seen."""
     faces, canvas = load_body().faces[~load_body().inner_faces], body.canvas
     width = max(round(FIT_PX * canvas.aspect), 8)
     x, y = (np.arange(n + 2 * PAD_PX) + 0.5 - PAD_PX for n in (width, FIT_PX))
     seen = silhouette(np.stack(np.meshgrid(x / (FIT_PX * canvas.aspect), y / FIT_PX), -1))
     nearness = (1 / (canvas.pelvis_m[2] - body.skin.vertices[:, 2])).astype(np.float32)
-    target = _Target(body.limbs, nearness, seen, np.ascontiguousarray(faces))
+    hidden = np.zeros(JOINT_COUNT, bool) if unseen is None else unseen
+    shown = body_joint_weights()[:, hidden].sum(1) < 0.5
+    target = _Target(body.limbs, nearness, seen, np.ascontiguousarray(faces), shown)
 
     numbers, best, overlap = np.zeros(len(NO_WARP.steps)), None, -1.0
     for far in np.linspace(*FAR, ROUNDS + 1):

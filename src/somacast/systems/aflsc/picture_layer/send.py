@@ -33,6 +33,7 @@ FINER = 1.6  # than the canvas is the crop that it is cut from
 BESIDE = 0.003  # how far the mean of near colours reaches along the silhouette, in sides of the canvas
 HIDDEN = 0.04  # as far from the person that is seen, likewise, the body has the colours that labels say
 BODY_EDGE = 0.006  # how far around the body the picture is seen, likewise
+BORDER = 1.5  # pixels of the mask along the frame's border in which it ends without an edge of the person
 FULL_BPP = 2.0  # bits a pixel beyond which a face gains nothing
 FACE_PX = 16  # of a face: fewer show none
 FACE_FINER = 1.3  # how much finer than in the picture the source must show the face for it to be sent once more
@@ -59,7 +60,8 @@ def picture_on_canvas(
     person than anything of what is around."""
     fineness, room_bytes, face_bytes = share or Share()
     posed = PosedBody.of(sent, space)
-    warp = fit_warp(posed, _Source(frame, look, posed.canvas).silhouette, fineness)
+    silhouette = _Source(frame, look, posed.canvas).known_silhouette
+    warp = fit_warp(posed, silhouette, fineness, look.unseen.joints)
     body = posed.aligned(warp)
     canvas = body.canvas
     source = _Source(frame, look, canvas)
@@ -151,6 +153,13 @@ class _Source:
         """The mask [H, W] float32 in [0, 1] at places [H, W, 2]."""
         mask = self.look.mask
         return sample(mask, self.look.box.to_crop(self._pixels(places), len(mask)))
+
+    def known_silhouette(self, places: np.ndarray) -> np.ndarray:
+        """The mask at places [H, W, 2], NaN beyond the frame and along its border: the person goes on there."""
+        pixels, (height, width) = self._pixels(places), self.frame.image.shape[:2]
+        edge = BORDER * self.look.box.side / len(self.look.mask)
+        inside = ((pixels > edge) & (pixels < [width - edge, height - edge])).all(-1)
+        return np.where(inside, self.silhouette(places), np.float32(np.nan))
 
     def colors(self, places: np.ndarray) -> np.ndarray:
         """Colours [H, W, 3] at places [H, W, 2] of a grid; means of areas where the frame is finer."""
