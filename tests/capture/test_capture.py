@@ -13,7 +13,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from somacast.capture import cropping
 from somacast.capture import pictures as images
-from somacast.capture.cropping import SquareBox, box_of_mask, square_crop
+from somacast.capture.cropping import SquareBox, box_of_mask, rectangle_crop, square_crop
 from somacast.capture.pictures import frame_from_array, read_image
 from somacast.errors import SomacastError
 
@@ -305,6 +305,17 @@ def test_crop_kernel_matches_products_of_matrices(box):
         matrices.append(matrix)
     expected = np.einsum("yr,xc,rck->yxk", *matrices, image)
     np.testing.assert_allclose(square_crop(image, box, size), expected, atol=1e-5)
+
+
+def test_rectangles_are_parts_of_squares():
+    image = np.random.default_rng(4).random((60, 80, 3)).astype(np.float32)
+    square = square_crop(image, SquareBox(40, 30, 48), 24)  # from (16, 6)
+    part = rectangle_crop(image, np.array([20.0, 6.0]), np.array([40.0, 24.0]), 20, 12)
+    np.testing.assert_allclose(part, square[:12, 2:22], atol=1e-5)
+    assert rectangle_crop(image[..., 0], np.array([-4.0, 50.0]), np.array([7.3, 33.1]), 5, 9).shape == (9, 5)
+    for sides, size in (([0.0, 4.0], (3, 3)), ([4.0, 4.0], (3, 0))):
+        with pytest.raises(ValueError, match="expected positive sides"):
+            rectangle_crop(image, np.zeros(2), np.array(sides), *size)
 
 
 def test_crop_continues_the_edges():

@@ -64,18 +64,23 @@ def square_crop(image: np.ndarray, box: SquareBox | tuple[float, float, float], 
     """
     if not isinstance(box, SquareBox):
         box = SquareBox(*box)
-    if not box.side > 0 or size_px < 1:
-        raise ValueError(f"square_crop: expected a positive side and size, got {box.side} and {size_px}")
+    return rectangle_crop(image, box.corner, np.array([box.side, box.side]), size_px, size_px)
+
+
+def rectangle_crop(image: np.ndarray, corner: np.ndarray, sides: np.ndarray, width: int, height: int) -> np.ndarray:
+    """`square_crop` of any rectangle: its left upper corner [2] and its sides [2] in pixels of the picture, to
+    [height, width] or [height, width, C] float32."""
+    if not min(sides) > 0 or width < 1 or height < 1:
+        raise ValueError(f"crop: expected positive sides and sizes, got {sides} and {width} x {height}")
     planes = image if image.ndim == 3 else image[..., None]
-    height, width, channels = planes.shape
-    left, top = box.corner
-    row, down, rows = _axis_weights(float(top), box.side, size_px, height)
-    column, across, columns = _axis_weights(float(left), box.side, size_px, width)
+    channels = planes.shape[2]
+    row, down, rows = _axis_weights(float(corner[1]), float(sides[1]), height, planes.shape[0])
+    column, across, columns = _axis_weights(float(corner[0]), float(sides[0]), width, planes.shape[1])
     part = planes[rows, columns].astype(np.float32, copy=False)
-    lines = np.empty((1, size_px, part.shape[1] * channels), np.float32)
+    lines = np.empty((1, height, part.shape[1] * channels), np.float32)
     _resample(np.ascontiguousarray(part).reshape(1, part.shape[0], -1), row, down, lines)
-    crop = np.empty((size_px, size_px, channels), np.float32)
-    _resample(lines.reshape(size_px, part.shape[1], channels), column, across, crop)
+    crop = np.empty((height, width, channels), np.float32)
+    _resample(lines.reshape(height, part.shape[1], channels), column, across, crop)
     return crop if image.ndim == 3 else crop[..., 0]
 
 

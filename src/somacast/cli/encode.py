@@ -46,8 +46,8 @@ class Arguments:
     system: SystemName = registry.DEFAULT
     """which system makes the file"""
     budget_bytes: int | None = None
-    """the most bytes the file may have: 60 for a pose in coarse colours, from 180 on the picture itself lies on the
-    person, 600 show who it is, from 1000 on the face is finer, more than 20000 show nothing more; all labels and no
+    """the most bytes the file may have: 60 for a pose in coarse colours, from 160 on the picture itself lies on the
+    person, 600 show who it is, from 1200 on the face is finer, more than 20000 show nothing more; all labels and no
     picture, about 100 bytes, if not given; of a video what who it is may have, motion aside"""
     mask: Annotated[Path | None, Existing("a mask")] = None
     """picture of the same size, white where the person is; found by ourselves if not given"""

@@ -18,19 +18,37 @@ def harmonic(image: np.ndarray, known: np.ndarray, rounds: int = ROUNDS) -> np.n
         coarse = harmonic(*_halved(image, known), rounds)
         fine = coarse.repeat(2, 0).repeat(2, 1)[: known.shape[0], : known.shape[1]]
         filled = np.where(known[..., None], image, fine)
-    free = ~known[..., None]
+    filled, free = filled.astype(np.float32), (~known[..., None]).astype(np.float32)
     for _ in range(rounds):
-        padded = np.pad(filled, ((1, 1), (1, 1), (0, 0)), "edge")
-        mean = (padded[2:, 1:-1] + padded[:-2, 1:-1] + padded[1:-1, 2:] + padded[1:-1, :-2]) / 4
-        np.copyto(filled, mean, where=free)
-    return filled.astype(np.float32)
+        change = _mean_of_neighbours(filled)
+        change -= filled
+        change *= free
+        filled += change
+    return filled
+
+
+def _mean_of_neighbours(image: np.ndarray) -> np.ndarray:
+    """Of the four beside each pixel of an image [H, W, C]; the border goes on."""
+    total = np.empty_like(image)
+    total[1:], total[:1] = image[:-1], image[:1]
+    total[:-1] += image[1:]
+    total[-1:] += image[-1:]
+    total[:, 1:] += image[:, :-1]
+    total[:, :1] += image[:, :1]
+    total[:, :-1] += image[:, 1:]
+    total[:, -1:] += image[:, -1:]
+    total *= 0.25
+    return total
 
 
 def _halved(image: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Half of the size: the mean of what is known in two by two pixels, and where there is any."""
-    odd = [(0, side % 2) for side in known.shape]
-    weight = np.pad(known, odd).astype(np.float32)[..., None]
-    sums = np.pad(image, [*odd, (0, 0)]) * weight
-    height, width = weight.shape[0] // 2, weight.shape[1] // 2
-    sums, weight = (a.reshape(height, 2, width, 2, -1).sum((1, 3)) for a in (sums, weight))
-    return (sums / np.maximum(weight, 1)).astype(np.float32), weight[..., 0] > 0
+    height, width = ((side + 1) // 2 for side in known.shape)
+    sums, weight = np.zeros((height, width, image.shape[2]), np.float32), np.zeros((height, width, 1), np.float32)
+    for corner in np.ndindex(2, 2):
+        part = (slice(corner[0], None, 2), slice(corner[1], None, 2))
+        there = known[part][..., None]
+        rows, columns = there.shape[:2]
+        sums[:rows, :columns] += image[part] * there
+        weight[:rows, :columns] += there
+    return sums / np.maximum(weight, 1), weight[..., 0] > 0

@@ -10,7 +10,7 @@ from somacast.body.skeleton import CANONICAL_JOINTS
 from somacast.body.table import BODY_VERTICES, load_body
 from somacast.geometry.silhouette import sample
 from somacast.systems.aflsc.labels.state import PersonState
-from somacast.systems.aflsc.picture_layer.canvas import Canvas, grid_places, size_of
+from somacast.systems.aflsc.picture_layer.canvas import Canvas, size_of
 from somacast.systems.aflsc.picture_layer.coding import resized
 
 MARGIN = 0.08  # around the face, of its sides
@@ -47,11 +47,6 @@ def aspect_of(box: np.ndarray, canvas: Canvas) -> float:
     """Width of a box over its height, as they are seen."""
     width, height = box[1] - box[0]
     return float(width / height * canvas.aspect)
-
-
-def face_places(box: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Places [height, width, 2] on the canvas of the pixels of a face's picture."""
-    return box[0] + grid_places(width, height) * (box[1] - box[0])
 
 
 def with_face(picture: np.ndarray, face: np.ndarray, box: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from somacast.bitstream.container import layer_room
-from somacast.capture.cropping import SquareBox, square_crop
+from somacast.capture.cropping import rectangle_crop
 from somacast.geometry.harmonic import harmonic
 from somacast.geometry.projection import carried_on, grown
 from somacast.geometry.rasteriser import render_camera
@@ -21,7 +21,7 @@ from somacast.systems.aflsc.picture_layer.aligned import PosedBody
 from somacast.systems.aflsc.picture_layer.canvas import CANVAS_PX, Canvas, grid_places
 from somacast.systems.aflsc.picture_layer.coding import best_picture, canvas_side, sizes_tried
 from somacast.systems.aflsc.picture_layer.cutout import surely_person
-from somacast.systems.aflsc.picture_layer.face import aspect_of, face_box, face_places, shows_face
+from somacast.systems.aflsc.picture_layer.face import aspect_of, face_box, shows_face
 from somacast.systems.aflsc.picture_layer.fit import fit_warp
 from somacast.systems.aflsc.picture_layer.share import Share
 from somacast.systems.aflsc.picture_layer.warp import Warp
@@ -29,7 +29,6 @@ from somacast.systems.aflsc.receiver.assemble import skin_colors
 from somacast.systems.aflsc.sender.look import Look
 from somacast.types import Frame
 
-FINER = 1.6  # than the canvas is the crop that it is cut from
 BESIDE = 0.003  # how far the mean of near colours reaches along the silhouette, in sides of the canvas
 HIDDEN = 0.04  # as far from the person that is seen, likewise, the body has the colours that labels say
 BODY_EDGE = 0.006  # how far around the body the picture is seen, likewise
@@ -68,7 +67,7 @@ def picture_on_canvas(
 
     side = canvas_side(canvas.aspect, room_bytes, source.px)
     places = grid_places(*canvas.size(side))
-    picture, inside = source.colors(places), source.silhouette(places)
+    picture, inside = source.colors(canvas.size(side)), source.silhouette(places)
     known = space.state(values)
     colored = replace(body.mesh, colors=skin_colors(space.appearance.chart_maps(known.codes)[0]))
     base = render_camera(colored, canvas.camera(*canvas.size(side)))
@@ -88,11 +87,11 @@ def picture_on_canvas(
     high = min(max(height for _, height in largest), source.px_high * tall)
     if high < max(FACE_PX, FACE_FINER * tall * usual[0][1]):
         return shown
-    places = face_places(box, max(round(high * aspect), 1), round(high))
-    at = places * [*canvas.size(side)]
-    face = source.colors(places)
-    near = sample(np.stack([gain, sure], -1).astype(np.float32), at)
-    return replace(shown, face=_continued(face, near[..., 0], near[..., 1] > 0.5, BESIDE * high / tall))
+    size, scale = (max(round(high * aspect), 1), round(high)), np.array(canvas.size(side))
+    plane = np.stack([gain, sure], -1).astype(np.float32)
+    near = rectangle_crop(plane, box[0] * scale, (box[1] - box[0]) * scale, *size)
+    face = _continued(source.colors(size, box), near[..., 0], near[..., 1] > 0.5, BESIDE * high / tall)
+    return replace(shown, face=face)
 
 
 def picture_layers(
@@ -161,11 +160,8 @@ class _Source:
         inside = ((pixels > edge) & (pixels < [width - edge, height - edge])).all(-1)
         return np.where(inside, self.silhouette(places), np.float32(np.nan))
 
-    def colors(self, places: np.ndarray) -> np.ndarray:
-        """Colours [H, W, 3] at places [H, W, 2] of a grid; means of areas where the frame is finer."""
-        pixels = self._pixels(places)
-        low, high = pixels.min((0, 1)), pixels.max((0, 1))
-        middle = (low + high) / 2
-        box = SquareBox(float(middle[0]), float(middle[1]), float((high - low).max()) + 2)
-        size = min(int(np.ceil(box.side)), round(FINER * max(places.shape)))
-        return sample(square_crop(self.frame.image, box, size), box.to_crop(pixels, size))
+    def colors(self, size: tuple[int, int], box: np.ndarray | None = None) -> np.ndarray:
+        """Colours [H, W, 3] of a picture of a size, width and height, of the canvas or of a box [2, 2] of it; means of
+        areas where the frame is finer."""
+        low, high = self._pixels(np.array([[0.0, 0.0], [1.0, 1.0]]) if box is None else box)
+        return rectangle_crop(self.frame.image, low, high - low, *size)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-MIN_PICTURED_BYTES = 180  # of a file: below, appearance codes show more than a picture does
-MIN_FACED_BYTES, FACE_SHARE = 1000, 0.22  # of a file from which on the face goes once more, and how much of the room
+MIN_PICTURED_BYTES = 160  # of a file: below, appearance codes show more than a picture does
+MIN_FACED_BYTES, FACE_SHARE = 1200, 0.2  # of a file from which on the face goes once more, and how much of the room
 USUAL_WARP_BYTES = 32  # what is left for the picture is not known before its warp
 _FINER_WARP_BYTES = (220, 300, 500, 800)  # of a file from which on the warp has the next finer steps
 _STATE, _STATE_BYTES = 128, 500  # the network state of a small file, and from which size on labels become finer
