@@ -6,7 +6,7 @@ from somacast.bench.network.live_stage import Stage, coder, container, moving
 from somacast.bitstream.container import packed_bytes, unpack
 from somacast.systems import registry
 from somacast.systems.aflsc.networks.loading import load_tables
-from somacast.systems.aflsc.picture_layer.warp import COLUMNS, ROWS, Warp
+from somacast.systems.aflsc.picture_layer.warp import NO_WARP
 
 SYSTEM = registry.get(registry.DEFAULT)
 
@@ -19,7 +19,7 @@ def look_container(size_bytes: int = 1500, seed: int = 0) -> bytes:
     codec = load_tables().codec
     symbols = codec.symbols(unpack(container())[0].layers)
     layers = codec.layers_before_picture(symbols)
-    warp = Warp.nearest(np.zeros((ROWS, COLUMNS, 2))).encode()
+    warp = NO_WARP.encode()
     rest = next(
         n for n in range(size_bytes) if packed_bytes(SYSTEM.name, [*map(len, layers), len(warp), n]) == size_bytes
     )
