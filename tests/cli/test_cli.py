@@ -25,7 +25,8 @@ needs_weights = pytest.mark.skipif(not TRAINED, reason="no trained weights of af
 VERBS = [prog.split()[1:] for prog, _ in verbs_of()]
 NETWORKS = {  # verbs that load networks
     "demo", "encode", "decode", "send", "receive", "view", "evaluate", "train aflsc", "train aflsc ablations",
-    "bench speed", "bench detector", "bench rd", "bench study aflsc", "bench study aflsc ablations",
+    "bench speed", "bench detector", "bench rd", "bench sheet", "bench likeness",
+    "bench study aflsc", "bench study aflsc ablations",
 }  # fmt: skip
 
 

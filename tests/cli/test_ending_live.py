@@ -73,13 +73,16 @@ def test_a_terminal_that_has_gone_ends_nothing(monkeypatch: pytest.MonkeyPatch, 
 
 STATUS = {
     "fps": 0.0, "kbit_s": 0.0, "network_state": 0, "rate_bps": None, "peers": 0, "round_trip_s": None, "loss": 0.0,
-    "encode_ms": None, "alive": False, "bytes_per_frame": None, "missing": {},
+    "encode_ms": None, "alive": False, "bytes_per_frame": None, "missing": {}, "looks": True,
+    "look_bytes": 0,
 }  # fmt: skip
 
 
 def test_status_lines_say_what_is_known_of_the_other_side() -> None:
     text = "nobody answers at udp:[::1]:7447; expected a receiver of room person there"
-    assert send._text(STATUS | {"note": text}).endswith(f"0 receivers  {text}")
+    assert send._text(STATUS | {"note": text}).endswith(f"0 receivers  looks: none yet  {text}")
+    assert "looks: not sent" in send._text(STATUS | {"looks": False, "note": ""})
+    assert "looks: 1.5 kB" in send._text(STATUS | {"look_bytes": 1500, "note": ""})
     assert receive._text(STATUS | {"notes": ["older", text]}) == f"waiting for a sender  {text}"
     assert receive._state(STATUS | {"notes": []}) != receive._state(STATUS | {"notes": [text]}), "it is news"
 

