@@ -1,0 +1,134 @@
+"""What the look tokens learn from: people as the sender sees them, on the body that it would send, both sides true.
+
+person -> picture -> labels as they travel -> canvas around the decoded body
+                                           -> on it: picture, silhouette; true colours, coverage and depth, front and back
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from somacast.errors import SomacastError
+from somacast.geometry.rasteriser import Atlas
+from somacast.synthetic.compression import spoil
+from somacast.capture.pictures import frame_from_array as frame_of
+from somacast.synthetic.rendering import Cloth, shade, visible
+from somacast.synthetic.samples import Sample, SceneConfig, SyntheticPeople
+from somacast.synthetic.scenes import Light, Shot
+from somacast.systems.aflsc.config import EncoderConfig
+from somacast.systems.aflsc.look_tokens.canvas import HEIGHT_PX, WIDTH_PX, look_canvas
+from somacast.systems.aflsc.picture_layer.canvas import body_mesh, grid_places, sample
+from somacast.systems.aflsc.sender.encoder import Encoder
+from somacast.types import Capture
+
+FLAT = Light(np.array([0, 0, 1], np.float32), 1.0, np.ones(3, np.float32))  # shows colours as they are
+SHARD_SAMPLES = 256
+OUTSIDE_M = 9.0  # depth of what is not there
+
+
+def true_side(sample: Sample, size: int, behind: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the sample's camera sees of the person, unlit, or what it would see last through them: colours [S, S, 3]
+    uint8 on black, coverage [S, S] uint8 and depth behind the pelvis [S, S] metres, OUTSIDE_M where nobody is."""
+    person, shot = sample.person, sample.shot
+    scale = shot.scale * size / len(sample.image)
+    fine = Shot(shot.distance_m, shot.cx, shot.cy, scale)
+    nearness = 1 / (shot.distance_m - sample.vertices[:, 2:].astype(np.float64))
+    order = -nearness if behind else nearness
+    points = np.concatenate([fine.project(sample.vertices.astype(np.float64), size), order], 1).astype(np.float32)
+    atlas = Atlas(person.textures, person.uvs, person.face_uvs, person.face_layer, person.cut_out)
+    seen, triangle, weights = visible(points, person.faces, atlas, size)
+    image = np.zeros((size, size, 3), np.float32)
+    normals = person.normals(sample.vertices)
+    cloth = Cloth(person.matrices, person.two_sided)
+    shade(atlas, cloth, FLAT, person.faces, normals, triangle, weights, image)
+    depth = np.full((size, size), OUTSIDE_M, np.float32)
+    depth[triangle >= 0] = 1 / np.abs(seen[triangle >= 0]) - shot.distance_m
+    return image, (triangle >= 0).astype(np.float32), depth
+
+
+class SampleMaker:
+    """Holds the sender whose labels and canvas the samples have."""
+
+    def __init__(self) -> None:
+        self.encoder = Encoder(config=EncoderConfig(mirrored=False))
+
+
+    def make(self, sample_: Sample, rng: np.random.Generator, spoilt_share: float) -> dict[str, np.ndarray] | None:
+        """One row of the pool; None if the sender sees nobody."""
+        encoder, space = self.encoder, self.encoder.space
+        image = spoil(sample_.image, rng, spoilt_share, sample_.silhouette)
+        frame = frame_of(image)
+        try:
+            values, _, look = encoder.see(Capture([frame]))
+        except SomacastError:
+            return None
+        vocabulary = space.vocabulary
+        layers = encoder.codec.layers_before_picture(vocabulary.quantise(values[None])[0])
+        sent_values = vocabulary.dequantise(encoder.codec.symbols(layers, 255)[None])[0][0]
+        sent = space.state(sent_values)
+        canvas = look_canvas(body_mesh(sent, space).vertices, sent)
+        places = grid_places(2 * WIDTH_PX, 2 * HEIGHT_PX)
+        lens = frame.lens
+        pixels = canvas.tangents(places) * [lens.fx, lens.fy] + [lens.cx, lens.cy]
+        size = len(image)
+
+        def halved(plane: np.ndarray) -> np.ndarray:
+            return plane.reshape(HEIGHT_PX, 2, WIDTH_PX, 2, -1).mean((1, 3))
+
+        in_box = look.box.to_crop(pixels, len(look.silhouette_at(size)))
+        row = {
+            "picture": _bytes(halved(sample(image.astype(np.float32), pixels))),
+            "mask": _bytes(255 * halved(sample(look.silhouette_at(size), in_box))[..., 0]),
+            "sent": sent_values.astype(np.float32),
+            "known": values.astype(np.float32),
+        }
+        for name, behind in (("front", False), ("back", True)):
+            color, cover, depth = true_side(sample_, 2 * size, behind)
+            there = sample(cover, 2 * pixels)[..., None]
+            row[name] = _bytes(halved(sample(color, 2 * pixels)))
+            nearest = depth[_whole(pixels, 2 * size)]
+            low = np.where(nearest < OUTSIDE_M, nearest, np.nan).reshape(HEIGHT_PX, 2, WIDTH_PX, 2)
+            known = np.isfinite(low).any((1, 3))
+            mean = np.full(known.shape, OUTSIDE_M, np.float32)
+            mean[known] = np.nanmean(low.transpose(0, 2, 1, 3).reshape(HEIGHT_PX, WIDTH_PX, 4)[known], 1)
+            row[name + "_m"] = mean.astype(np.float16)
+            row["cover"] = _bytes(255 * halved(there)[..., 0])
+        row["distance_m"] = np.float32(sample_.shot.distance_m)
+        return row
+
+
+def _whole(pixels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the pixels of a picture of size x size that is twice as large as the one they are of."""
+    at = np.clip((2 * pixels).astype(int), 0, size - 1)
+    return at[..., 1], at[..., 0]
+
+
+def _bytes(plane: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(plane), 0, 255).astype(np.uint8)
+
+
+def produce(folder: Path, seed: int, assets: Path | None, shards: range, split: str = "train") -> None:
+    """Write shards of SHARD_SAMPLES rows into a folder; those that are there are skipped. Of all people 45 % are
+    rigged where the asset folder has some: they alone have true faces and hair."""
+    scene = SceneConfig(size_px=384, asset_share=0.65, rigged_share=0.45 if assets else 0.0, views_per_person=4)
+    people = SyntheticPeople(split, seed, assets, scene)
+    maker = SampleMaker()
+    folder.mkdir(parents=True, exist_ok=True)
+    for shard in shards:
+        path = folder / f"{shard:06d}.npz"
+        if path.exists():
+            continue
+        rows = []
+        for number in range(SHARD_SAMPLES // scene.views_per_person):
+            index = shard * SHARD_SAMPLES + number
+            for view, sample_ in enumerate(people.samples(index)):
+                row = maker.make(sample_, np.random.default_rng([seed, index, view, 7]), 0.3)
+                if row is not None:
+                    rows.append(row | {"person": np.int32(index)})
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            np.savez(file, **{k: np.stack([r[k] for r in rows]) for k in rows[0]})
+        os.replace(temporary, path)
