@@ -1,0 +1,49 @@
+"""Condition maps: what both ends know of the person before a token is read, in the sender's view.
+
+state -> posed body -> on the look canvas, of its nearest and of its farthest side: place on the body at rest, normal,
+depth; and where it is at all.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from somacast.body.table import BODY_VERTICES, load_body
+from somacast.geometry.rasteriser import interpolate, rasterize
+from somacast.systems.aflsc.labels.state import PersonState
+from somacast.systems.aflsc.look_tokens.canvas import HEIGHT_PX, WIDTH_PX, look_canvas
+from somacast.systems.aflsc.picture_layer.canvas import Canvas
+from somacast.systems.aflsc.receiver.assemble import displaced_body
+
+DEPTH_UNIT_M = 0.5
+CHANNELS = 15  # cover, then of each side: place on the body [3], normal [3], depth
+
+
+@lru_cache(maxsize=1)
+def _rest() -> np.ndarray:
+    """The mean body's skin [13380, 3], in about [-1, 1]."""
+    rest = load_body().shape_mean[:BODY_VERTICES]
+    return ((rest - (rest.min(0) + rest.max(0)) / 2) / [0.9, 0.9, 0.25]).astype(np.float32)
+
+
+def condition_maps(state: PersonState, offset: np.ndarray) -> tuple[np.ndarray, Canvas]:
+    """Maps [H, W, CHANNELS] float32, 0 where there is no body, and the canvas; offset [S, S]: of the chart, metres."""
+    body = load_body()
+    vertices, normals, _ = displaced_body(state, offset)
+    canvas = look_canvas(vertices, state)
+    projected = canvas.camera(WIDTH_PX, HEIGHT_PX).project(vertices.astype(np.float64))
+    values = np.concatenate([_rest(), normals, vertices[:, 2:] / DEPTH_UNIT_M], 1).astype(np.float32)
+    maps = np.zeros((HEIGHT_PX, WIDTH_PX, CHANNELS), np.float32)
+    for side, sign in enumerate((1, -1)):
+        points = np.concatenate([projected[:, :2], sign / projected[:, 2:]], 1).astype(np.float32)
+        near = np.empty((HEIGHT_PX, WIDTH_PX), np.float32)
+        triangle = np.empty((HEIGHT_PX, WIDTH_PX), np.int32)
+        weights = np.zeros((HEIGHT_PX, WIDTH_PX, 2))
+        rasterize(points, body.faces, False, near, triangle, weights)
+        out = np.zeros((HEIGHT_PX, WIDTH_PX, 7), np.float32)
+        interpolate(values, body.faces, triangle, weights, out)
+        maps[..., 0] = triangle >= 0
+        maps[..., 1 + 7 * side : 8 + 7 * side] = out
+    return maps, canvas

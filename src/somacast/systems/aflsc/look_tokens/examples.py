@@ -1,0 +1,114 @@
+"""Shards of the pool as batches: condition maps drawn once, truth on the scale of the body that is sent."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from somacast.systems.aflsc.labels.space import LabelSpace
+from somacast.systems.aflsc.look_tokens.canvas import HEIGHT_PX, WIDTH_PX
+from somacast.systems.aflsc.look_tokens.conditions import CHANNELS, DEPTH_UNIT_M, condition_maps
+from somacast.systems.aflsc.look_tokens.pool import OUTSIDE_M
+
+DEEP_M = 0.35  # how far a surface may lie from the body's
+_LOW = np.array([0, *(-1, -1, -1, -1, -1, -1, -1) * 2], np.float32)
+_HIGH = np.array([1, *(1, 1, 1, 1, 1, 1, 1) * 2], np.float32)
+HELD_OUT = 16  # every such person is watched, not learnt from
+
+
+def attribute_row(space: LabelSpace, values: np.ndarray) -> np.ndarray:
+    """One-hot classes of all labels that are classes."""
+    rows = []
+    for number, label in enumerate(space.vocabulary.labels):
+        if label.kind == "class":
+            rows.append(np.eye(label.alphabets[0], dtype=np.float32)[int(max(values[number], 0))])
+    return np.concatenate(rows)
+
+
+def prepared(path: Path, space: LabelSpace) -> dict[str, np.ndarray]:
+    """The arrays that training needs of a shard: picture [N, H, W, 4] uint8, sides [N, H, W, 7] uint8 (front, back,
+    cover), condition [N, H, W, 15] uint8, change_m [N, H, W, 2] float16 (NaN where unknown), attributes [N, A]."""
+    with np.load(path) as file:
+        rows = {k: file[k] for k in file.files}
+    count = len(rows["picture"])
+    offset = space.appearance.offset_map(np.zeros(len(space.appearance.std), np.float32))
+    condition = np.empty((count, HEIGHT_PX, WIDTH_PX, CHANNELS), np.uint8)
+    change = np.empty((count, HEIGHT_PX, WIDTH_PX, 2), np.float16)
+    attributes = []
+    for n in range(count):
+        state = space.state(rows["sent"][n])
+        maps, canvas = condition_maps(state, offset)
+        condition[n] = np.rint(np.clip((maps - _LOW) / (_HIGH - _LOW), 0, 1) * 255)
+        covered = maps[..., 0] > 0
+        scale = canvas.pelvis_m[2] / rows["distance_m"][n]
+        shift = None
+        for k, name in enumerate(("front_m", "back_m")):
+            there = rows[name][n].astype(np.float32)
+            found = np.where(there < OUTSIDE_M - 1, -there * scale, np.nan)
+            gap = np.where(covered, found - maps[..., 7 + 7 * k] * DEPTH_UNIT_M, np.nan)
+            if shift is None:
+                shift = np.nanmedian(gap) if np.isfinite(gap).any() else 0.0
+            change[n, ..., k] = np.clip(gap - shift, -DEEP_M, DEEP_M)
+        attributes.append(attribute_row(space, rows["sent"][n]))
+    return {
+        "picture": np.concatenate([rows["picture"], rows["mask"][..., None]], -1),
+        "sides": np.concatenate([rows["front"], rows["back"], rows["cover"][..., None]], -1),
+        "condition": condition, "change_m": change, "attributes": np.stack(attributes), "person": rows["person"],
+    }  # fmt: skip
+
+
+class Examples:
+    """All shards of a folder in memory; new ones are taken in by `refresh`."""
+
+    def __init__(self, folder: Path, space: LabelSpace, capacity: int = 16_000):
+        self.folder, self.space, self.capacity = folder, space, capacity
+        self.shards: dict[str, dict[str, np.ndarray]] = {}
+
+    def refresh(self, limit: int = 1000) -> int:
+        """Read new shards, drawing their condition maps beside them once; how many rows there are."""
+        cache = self.folder.with_name(self.folder.name + "_prepared")
+        cache.mkdir(exist_ok=True)
+        new = [p for p in sorted(self.folder.glob("*.npz")) if p.name not in self.shards][:limit]
+        for path in new:
+            ready = cache / path.name
+            if not ready.exists():
+                temporary = ready.with_suffix(".tmp")
+                with temporary.open("wb") as file:
+                    np.savez(file, **prepared(path, self.space))  # pyright: ignore[reportArgumentType]
+                os.replace(temporary, ready)
+            with np.load(ready) as file:
+                self.shards[path.name] = {k: file[k] for k in file.files}
+        while len(self) > self.capacity:
+            del self.shards[next(iter(self.shards))]
+        return len(self)
+
+    def __len__(self) -> int:
+        return sum(len(s["person"]) for s in self.shards.values())
+
+    def batch(self, rng: np.random.Generator, size: int) -> dict[str, Any]:
+        """Rows of people who are learnt from."""
+        names = list(self.shards)
+        parts = []
+        for _ in range(min(4, size)):
+            shard = self.shards[names[rng.integers(len(names))]]
+            learnt = np.flatnonzero(shard["person"] % HELD_OUT != 0)
+            pick = rng.choice(learnt, size // min(4, size))
+            parts.append({k: v[pick] for k, v in shard.items()})
+        return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
+
+    def held_out(self, count: int) -> Iterator[dict[str, Any]]:
+        """The first `count` rows of people who are watched, of the first shards, 16 at a time."""
+        rows: list[dict[str, Any]] = []
+        for name in sorted(self.shards):
+            shard = self.shards[name]
+            watched = np.flatnonzero(shard["person"] % HELD_OUT == 0)
+            rows += [{k: v[i] for k, v in shard.items()} for i in watched]
+            if len(rows) >= count:
+                break
+        for start in range(0, min(count, len(rows)), 16):
+            part = rows[start : min(start + 16, count)]
+            yield {k: np.stack([r[k] for r in part]) for k in part[0]}
