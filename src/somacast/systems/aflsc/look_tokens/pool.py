@@ -11,22 +11,25 @@ from pathlib import Path
 
 import numpy as np
 
+from somacast.capture.pictures import frame_from_array
 from somacast.errors import SomacastError
 from somacast.geometry.rasteriser import Atlas
+from somacast.geometry.silhouette import sample
 from somacast.synthetic.compression import spoil
-from somacast.capture.pictures import frame_from_array as frame_of
 from somacast.synthetic.rendering import Cloth, shade, visible
 from somacast.synthetic.samples import Sample, SceneConfig, SyntheticPeople
 from somacast.synthetic.scenes import Light, Shot
 from somacast.systems.aflsc.config import EncoderConfig
 from somacast.systems.aflsc.look_tokens.canvas import HEIGHT_PX, WIDTH_PX, look_canvas
-from somacast.systems.aflsc.picture_layer.canvas import body_mesh, grid_places, sample
+from somacast.systems.aflsc.picture_layer.aligned import PosedBody
+from somacast.systems.aflsc.picture_layer.canvas import grid_places
 from somacast.systems.aflsc.sender.encoder import Encoder
 from somacast.types import Capture
 
 FLAT = Light(np.array([0, 0, 1], np.float32), 1.0, np.ones(3, np.float32))  # shows colours as they are
 SHARD_SAMPLES = 256
 OUTSIDE_M = 9.0  # depth of what is not there
+_STATE, _STATE_SHARE = 128, 0.6  # the network state of the labels below 500 B, and of how many rows; else below that
 
 
 def true_side(sample: Sample, size: int, behind: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -55,21 +58,22 @@ class SampleMaker:
     def __init__(self) -> None:
         self.encoder = Encoder(config=EncoderConfig(mirrored=False))
 
-
     def make(self, sample_: Sample, rng: np.random.Generator, spoilt_share: float) -> dict[str, np.ndarray] | None:
         """One row of the pool; None if the sender sees nobody."""
         encoder, space = self.encoder, self.encoder.space
         image = spoil(sample_.image, rng, spoilt_share, sample_.silhouette)
-        frame = frame_of(image)
+        frame = frame_from_array(image)
         try:
             values, _, look = encoder.see(Capture([frame]))
         except SomacastError:
             return None
         vocabulary = space.vocabulary
-        layers = encoder.codec.layers_before_picture(vocabulary.quantise(values[None])[0])
+        network_state = _STATE if rng.random() < _STATE_SHARE else int(rng.integers(_STATE))
+        symbols = encoder.symbols(frame, look, values, network_state, True)
+        layers = encoder.codec.layers_before_picture(symbols, network_state)
         sent_values = vocabulary.dequantise(encoder.codec.symbols(layers, 255)[None])[0][0]
         sent = space.state(sent_values)
-        canvas = look_canvas(body_mesh(sent, space).vertices, sent)
+        canvas = look_canvas(PosedBody.of(sent, space).skin.vertices, sent)
         places = grid_places(2 * WIDTH_PX, 2 * HEIGHT_PX)
         lens = frame.lens
         pixels = canvas.tangents(places) * [lens.fx, lens.fy] + [lens.cx, lens.cy]
@@ -113,7 +117,7 @@ def _bytes(plane: np.ndarray) -> np.ndarray:
 def produce(folder: Path, seed: int, assets: Path | None, shards: range, split: str = "train") -> None:
     """Write shards of SHARD_SAMPLES rows into a folder; those that are there are skipped. Of all people 45 % are
     rigged where the asset folder has some: they alone have true faces and hair."""
-    scene = SceneConfig(size_px=384, asset_share=0.65, rigged_share=0.45 if assets else 0.0, views_per_person=4)
+    scene = SceneConfig(size_px=384, asset_share=0.65, rigged_share=0.45 if assets else 0.0, views_per_person=3)
     people = SyntheticPeople(split, seed, assets, scene)
     maker = SampleMaker()
     folder.mkdir(parents=True, exist_ok=True)
