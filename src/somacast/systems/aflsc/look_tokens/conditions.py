@@ -13,7 +13,7 @@ import numpy as np
 from somacast.body.table import BODY_VERTICES, load_body
 from somacast.geometry.rasteriser import interpolate, rasterize
 from somacast.systems.aflsc.labels.state import PersonState
-from somacast.systems.aflsc.look_tokens.canvas import HEIGHT_PX, WIDTH_PX, look_canvas
+from somacast.systems.aflsc.look_tokens.capsules import HEIGHT_PX, WIDTH_PX
 from somacast.systems.aflsc.picture_layer.canvas import Canvas
 from somacast.systems.aflsc.receiver.assemble import displaced_body
 
@@ -28,11 +28,10 @@ def _rest() -> np.ndarray:
     return ((rest - (rest.min(0) + rest.max(0)) / 2) / [0.9, 0.9, 0.25]).astype(np.float32)
 
 
-def condition_maps(state: PersonState, offset: np.ndarray) -> tuple[np.ndarray, Canvas]:
-    """Maps [H, W, CHANNELS] float32, 0 where there is no body, and the canvas; offset [S, S]: of the chart, metres."""
+def condition_maps(state: PersonState, offset: np.ndarray, canvas: Canvas) -> np.ndarray:
+    """Maps [H, W, CHANNELS] float32, 0 where there is no body; offset [S, S]: of the chart, metres."""
     body = load_body()
     vertices, normals, _ = displaced_body(state, offset)
-    canvas = look_canvas(vertices, state)
     projected = canvas.camera(WIDTH_PX, HEIGHT_PX).project(vertices.astype(np.float64))
     values = np.concatenate([_rest(), normals, vertices[:, 2:] / DEPTH_UNIT_M], 1).astype(np.float32)
     maps = np.zeros((HEIGHT_PX, WIDTH_PX, CHANNELS), np.float32)
@@ -46,4 +45,4 @@ def condition_maps(state: PersonState, offset: np.ndarray) -> tuple[np.ndarray, 
         interpolate(values, body.faces, triangle, weights, out)
         maps[..., 0] = triangle >= 0
         maps[..., 1 + 7 * side : 8 + 7 * side] = out
-    return maps, canvas
+    return maps

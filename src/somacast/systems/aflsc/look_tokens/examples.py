@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from somacast.systems.aflsc.labels.space import LabelSpace
-from somacast.systems.aflsc.look_tokens.canvas import HEIGHT_PX, WIDTH_PX
+from somacast.systems.aflsc.look_tokens.capsules import GRID, HEIGHT_PX, PARTS, WIDTH_PX, Capsules
 from somacast.systems.aflsc.look_tokens.conditions import CHANNELS, DEPTH_UNIT_M, condition_maps
 from somacast.systems.aflsc.look_tokens.pool import OUTSIDE_M
 
@@ -31,17 +31,20 @@ def attribute_row(space: LabelSpace, values: np.ndarray) -> np.ndarray:
 
 def prepared(path: Path, space: LabelSpace) -> dict[str, np.ndarray]:
     """The arrays that training needs of a shard: picture [N, H, W, 4] uint8, sides [N, H, W, 7] uint8 (front, back,
-    cover), condition [N, H, W, 15] uint8, change_m [N, H, W, 2] float16 (NaN where unknown), attributes [N, A]."""
+    cover), condition [N, H, W, 15] uint8, change_m [N, H, W, 2] float16 (NaN where unknown), attributes [N, A],
+    depths [N, parts, 48, 32] uint8 of capsules."""
     with np.load(path) as file:
         rows = {k: file[k] for k in file.files}
     count = len(rows["picture"])
     offset = space.appearance.offset_map(np.zeros(len(space.appearance.std), np.float32))
     condition = np.empty((count, HEIGHT_PX, WIDTH_PX, CHANNELS), np.uint8)
     change = np.empty((count, HEIGHT_PX, WIDTH_PX, 2), np.float16)
+    depths = np.empty((count, len(PARTS), *GRID), np.uint8)
     attributes = []
     for n in range(count):
-        state = space.state(rows["sent"][n])
-        maps, canvas = condition_maps(state, offset)
+        capsules = Capsules.of(rows["sent"][n], space)
+        canvas, depths[n] = capsules.canvas, capsules.depths
+        maps = condition_maps(space.state(rows["sent"][n]), offset, canvas)
         condition[n] = np.rint(np.clip((maps - _LOW) / (_HIGH - _LOW), 0, 1) * 255)
         covered = maps[..., 0] > 0
         scale = canvas.pelvis_m[2] / rows["distance_m"][n]
@@ -57,7 +60,8 @@ def prepared(path: Path, space: LabelSpace) -> dict[str, np.ndarray]:
     return {
         "picture": np.concatenate([rows["picture"], rows["mask"][..., None]], -1),
         "sides": np.concatenate([rows["front"], rows["back"], rows["cover"][..., None]], -1),
-        "condition": condition, "change_m": change, "attributes": np.stack(attributes), "person": rows["person"],
+        "condition": condition, "change_m": change, "attributes": np.stack(attributes), "depths": depths,
+        "person": rows["person"],
     }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from somacast.nn.vit import Block, to_map, to_tokens
-from somacast.systems.aflsc.look_tokens.canvas import HEIGHT_PX, WIDTH_PX
+from somacast.systems.aflsc.look_tokens.capsules import HEIGHT_PX, WIDTH_PX
 
 GRIDS = ((6, 4), (12, 8), (24, 16), (48, 32))  # coarse first
 DIMS = (10, 8, 6, 4)  # symbols of a cell

@@ -20,8 +20,7 @@ from somacast.synthetic.rendering import Cloth, shade, visible
 from somacast.synthetic.samples import Sample, SceneConfig, SyntheticPeople
 from somacast.synthetic.scenes import Light, Shot
 from somacast.systems.aflsc.config import EncoderConfig
-from somacast.systems.aflsc.look_tokens.canvas import HEIGHT_PX, WIDTH_PX, look_canvas
-from somacast.systems.aflsc.picture_layer.aligned import PosedBody
+from somacast.systems.aflsc.look_tokens.capsules import HEIGHT_PX, WIDTH_PX, Capsules
 from somacast.systems.aflsc.picture_layer.canvas import grid_places
 from somacast.systems.aflsc.sender.encoder import Encoder
 from somacast.types import Capture
@@ -72,8 +71,7 @@ class SampleMaker:
         symbols = encoder.symbols(frame, look, values, network_state, True)
         layers = encoder.codec.layers_before_picture(symbols, network_state)
         sent_values = vocabulary.dequantise(encoder.codec.symbols(layers, 255)[None])[0][0]
-        sent = space.state(sent_values)
-        canvas = look_canvas(PosedBody.of(sent, space).skin.vertices, sent)
+        canvas = Capsules.of(sent_values, space).canvas
         places = grid_places(2 * WIDTH_PX, 2 * HEIGHT_PX)
         lens = frame.lens
         pixels = canvas.tangents(places) * [lens.fx, lens.fy] + [lens.cx, lens.cy]
