@@ -20,8 +20,8 @@ from somacast.body.table import load_body
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.picture_layer.canvas import Canvas
 
-HEIGHT_PX, WIDTH_PX = 192, 128  # of the canvas, whatever the person does
-GRID = (48, 32)  # cells of the finest grid
+HEIGHT_PX, WIDTH_PX = 144, 96  # of the canvas, whatever the person does
+GRID = (36, 24)  # cells of the finest grid
 PARTS = ("head", "trunk", "l_upper_arm", "l_lower_arm", "r_upper_arm", "r_lower_arm",
          "l_upper_leg", "l_lower_leg", "r_upper_leg", "r_lower_leg")  # fmt: skip
 DEPTHS = 4  # steps of how deep a cell lies in a part, as many as of how far outside; one step is STEP_CELLS
@@ -45,8 +45,8 @@ _CAPSULES = (  # from, to, radius in metres, part
 
 @dataclass(frozen=True)
 class Capsules:
-    """canvas: around them; depths [parts, 48, 32] int64, 0 .. 2 * DEPTHS: how deep the cells lie in each part, DEPTHS at
-    its surface; tokens [48, 32] bool: cells that may have some."""
+    """canvas: around them; depths [parts, 36, 24] int64, 0 .. 2 * DEPTHS: how deep the cells lie in each part, DEPTHS at
+    its surface; tokens [36, 24] bool: cells that may have some."""
 
     canvas: Canvas
     depths: np.ndarray

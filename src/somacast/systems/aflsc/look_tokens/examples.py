@@ -30,9 +30,9 @@ def attribute_row(space: LabelSpace, values: np.ndarray) -> np.ndarray:
 
 
 def prepared(path: Path, space: LabelSpace) -> dict[str, np.ndarray]:
-    """The arrays that training needs of a shard: picture [N, H, W, 4] uint8, sides [N, H, W, 7] uint8 (front, back,
+    """The arrays that training needs of a shard: picture [N, H, W, 4] uint8, given [N, H, W, 3] uint8, sides [N, H, W, 7] uint8 (front, back,
     cover), condition [N, H, W, 15] uint8, change_m [N, H, W, 2] float16 (NaN where unknown), attributes [N, A],
-    depths [N, parts, 48, 32] uint8 of capsules."""
+    depths [N, parts, 36, 24] uint8 of capsules."""
     with np.load(path) as file:
         rows = {k: file[k] for k in file.files}
     count = len(rows["picture"])
@@ -58,7 +58,7 @@ def prepared(path: Path, space: LabelSpace) -> dict[str, np.ndarray]:
             change[n, ..., k] = np.clip(gap - shift, -DEEP_M, DEEP_M)
         attributes.append(attribute_row(space, rows["sent"][n]))
     return {
-        "picture": np.concatenate([rows["picture"], rows["mask"][..., None]], -1),
+        "picture": np.concatenate([rows["picture"], rows["mask"][..., None]], -1), "given": rows["given"],
         "sides": np.concatenate([rows["front"], rows["back"], rows["cover"][..., None]], -1),
         "condition": condition, "change_m": change, "attributes": np.stack(attributes), "depths": depths,
         "person": rows["person"],

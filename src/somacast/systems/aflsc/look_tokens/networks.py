@@ -1,8 +1,9 @@
-"""Look tokens: a picture of a person to categorical labels on four grids (eq. 8-13), and back to both sides (eq. 19-27).
+"""Look tokens: a picture of a person to categorical labels on three grids (eq. 8-13), and back to both sides (eq. 19-27).
 
 sender    picture, silhouette, condition maps --Analysis--> features on the grids --quantised--> tokens y'
-receiver  tokens, condition maps --mixture (eq. 19-21)--> z' --three recurrent levels (eq. 22, 23)--> s1, s2, s3
-          --multi-scale ViT (eq. 24, 25)--> --diffusion (eq. 26, 27)--> colours, cover and depth of both sides
+receiver  tokens, condition maps, the picture of the layer above if it came
+          --mixture (eq. 19-21)--> z' --three recurrent levels (eq. 22, 23)--> s1, s2, s3, with a ViT of two scales between
+          (eq. 24, 25) --diffusion (eq. 26, 27)--> colours, cover and depth of both sides
 """
 
 from __future__ import annotations
@@ -14,22 +15,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from somacast.nn.vit import Block, to_map, to_tokens
-from somacast.systems.aflsc.look_tokens.capsules import HEIGHT_PX, WIDTH_PX
+from somacast.systems.aflsc.look_tokens.capsules import DEPTHS, PARTS, REACH
 
-GRIDS = ((6, 4), (12, 8), (24, 16), (48, 32))  # coarse first
-DIMS = (10, 8, 6, 4)  # symbols of a cell
+GRIDS = ((9, 6), (18, 12), (36, 24))  # coarse first
+DIMS = (12, 8, 6)  # symbols of a cell
 LEVELS = 4  # symbols are -LEVELS .. LEVELS
 CONDITION_CHANNELS = 15
+GIVEN_CHANNELS = 4  # the picture of the layer above, and whether there is one
 ATTRIBUTES = 17  # one-hot classes
-OUT_CHANNELS = 9  # front rgb, back rgb, cover, depth of front and of back to the body's
+OUT_CHANNELS = 10  # front rgb, back rgb, cover, depth of front and of back to the body's, how much the given picture says
+MAP_CHANNELS = 9  # all but the last
 
 
 @dataclass(frozen=True)
 class TokenConfig:
-    """widths: channels on the grids of 6x4, 12x8, 24x16, 48x32 and 96x64; components: of the mixture; heads, blocks: of
-    the ViT."""
+    """widths: channels on the grids of 9x6, 18x12, 36x24 and 72x48; components: of the mixture; heads, blocks: of the
+    ViT."""
 
-    widths: tuple[int, ...] = (144, 144, 112, 72, 36)
+    widths: tuple[int, ...] = (128, 112, 72, 40)
     components: int = 6
     heads: int = 4
     blocks: int = 2
@@ -76,21 +79,20 @@ class Up(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """Maps [B, C, 192, 128] to features on 6x4, 12x8, 24x16, 48x32 and 96x64."""
+    """Maps [B, C, 144, 96] to features on 9x6, 18x12, 36x24 and 72x48."""
 
     def __init__(self, inputs: int, widths: tuple[int, ...], depth: int = 1):
         super().__init__()
-        w6, w12, w24, w48, w96 = widths
-        self.stem = conv(4 * inputs, w96, 1)
-        self.to48, self.to24 = Down(w96, w48, depth), Down(w48, w24, depth)
-        self.to12, self.to6 = Down(w24, w12, depth), Down(w12, w6, 1, 1)
+        w9, w18, w36, w72 = widths
+        self.stem = conv(4 * inputs, w72, 1)
+        self.to36, self.to18 = Down(w72, w36, depth), Down(w36, w18, depth)
+        self.to9 = Down(w18, w9, 1, 1)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        f96 = self.stem(F.pixel_unshuffle(x, 2))
-        f48 = self.to48(f96)
-        f24 = self.to24(f48)
-        f12 = self.to12(f24)
-        return [self.to6(f12), f12, f24, f48, f96]
+        f72 = self.stem(F.pixel_unshuffle(x, 2))
+        f36 = self.to36(f72)
+        f18 = self.to18(f36)
+        return [self.to9(f18), f18, f36, f72]
 
 
 class TokenMixture(nn.Module):
@@ -134,7 +136,7 @@ class Prior(nn.Module):
         super().__init__()
         self.dims = dims
         self.coarse = conv(coarser + 1, hidden, 3) if coarser else None
-        self.part = conv(parts, hidden, 1)
+        self.part = conv(parts + 1, hidden, 1)  # depths in parts, 0 .. 2 * DEPTHS, and whether a picture comes
         self.near = conv(dims + 1, hidden, 3)
         self.middle = conv(hidden, hidden, 1)
         self.out = conv(hidden, 2 * dims, 1)
@@ -169,11 +171,11 @@ def symbol_bits(symbol: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
 
 
 class Refiner(nn.Module):
-    """eq. 26, 27: a noisy picture of both sides and the features of s3 to the sharp one, at 96 x 64 x 4."""
+    """eq. 26, 27: a noisy picture of both sides and the features of s3 to the sharp one, at 72 x 48 x 4."""
 
     def __init__(self, features: int, width: int = 40):
         super().__init__()
-        self.enter = conv(4 * 6 + 4 * 9 + features + 1, width, 1)
+        self.enter = conv(4 * 6 + 4 * MAP_CHANNELS + features + 1, width, 1)
         self.fine = Residual(width)
         self.down = Down(width, 2 * width, 2)
         self.up = Up(2 * width, width)
@@ -198,97 +200,90 @@ class LookCodec(nn.Module):
         super().__init__()
         self.config = c = config or TokenConfig()
         w = c.widths
-        self.condition = Pyramid(CONDITION_CHANNELS, w)
+        self.condition = Pyramid(CONDITION_CHANNELS + GIVEN_CHANNELS, w)
         self.attributes = nn.Linear(ATTRIBUTES, w[0])
         self.analysis = Pyramid(4 + CONDITION_CHANNELS, w, 2)
         self.post = nn.ModuleList(
-            nn.Sequential(conv(2 * w[k], w[k], 1), nn.SiLU(), conv(w[k], DIMS[k], 1)) for k in range(4)
+            nn.Sequential(conv(2 * w[k], w[k], 1), nn.SiLU(), conv(w[k], DIMS[k], 1)) for k in range(3)
         )
-        self.priors = nn.ModuleList(Prior(DIMS[k - 1] if k else 0, DIMS[k], CONDITION_CHANNELS) for k in range(4))
-        self.mixtures = nn.ModuleList(TokenMixture(DIMS[k], w[k], w[k], c.components) for k in range(4))
+        self.priors = nn.ModuleList(Prior(DIMS[k - 1] if k else 0, DIMS[k], len(PARTS)) for k in range(3))
+        self.mixtures = nn.ModuleList(TokenMixture(DIMS[k], w[k], w[k], c.components) for k in range(3))
         self.start = conv(w[0], w[0], 1)
-        self.ups = nn.ModuleList(Up(w[k], w[k + 1]) for k in range(4))
-        self.gates = nn.ModuleList(Gate(w[k], 2 * w[k]) for k in range(1, 4))
-        self.enter = conv(2 * w[0], w[0], 1)
-        self.levels = nn.ModuleList(Residual(w[k], 1 if k == 0 else 3) for k in range(4))
-        self.place = nn.ParameterList([nn.Parameter(0.02 * torch.randn(1, h * v, w[1])) for h, v in GRIDS[1:3]])
-        self.narrow = nn.Linear(w[2], w[1])
+        self.ups = nn.ModuleList(Up(w[k], w[k + 1]) for k in range(3))
+        self.gates = nn.ModuleList(Gate(w[k], 2 * w[k]) for k in range(3))
+        self.levels = nn.ModuleList(Residual(w[k], 1 if k == 0 else 3) for k in range(3))
+        self.place = nn.ParameterList([nn.Parameter(0.02 * torch.randn(1, h * v, w[1])) for h, v in GRIDS[:2]])
+        self.widen = nn.Linear(w[0], w[1])
         self.blocks = nn.ModuleList(Block(w[1], c.heads, 2.0, False) for _ in range(c.blocks))
-        self.back12, self.back24 = nn.Linear(w[1], w[1]), nn.Linear(w[1], w[2])
-        self.join = conv(2 * w[4], w[4])
-        self.last = Residual(w[4])
-        self.out = conv(w[4], 4 * OUT_CHANNELS, 1)
-        self.refiner = Refiner(w[4])
+        self.told = conv(w[1], w[1], 1)
+        self.join = conv(2 * w[3], w[3])
+        self.last = Residual(w[3])
+        self.out = conv(w[3], 4 * OUT_CHANNELS, 1)
+        self.refiner = Refiner(w[3])
         with torch.no_grad():
             self.out.weight.mul_(0.3)
-            for linear in (self.back12, self.back24):
-                linear.weight.mul_(0.1)
+            self.told.weight.mul_(0.1)
         for k, (h, v) in enumerate(GRIDS):
             self.register_buffer(f"first{k}", checkerboard(h, v), persistent=False)
 
     def forward(
-        self, picture: Tensor, condition: Tensor, attributes: Tensor, parts: list[Tensor], keep: list[Tensor],
-        valid: list[Tensor], noise: float = 0.0,
+        self, picture: Tensor, condition: Tensor, given: Tensor, attributes: Tensor, parts: list[Tensor],
+        keep: list[Tensor], valid: list[Tensor], noise: float = 0.0,
     ) -> dict:  # fmt: skip
-        """picture [B, 4, 192, 128] (rgb - .5, silhouette - .5), condition [B, 15, 192, 128], attributes [B, 17]; on
-        each grid parts [B, 15, h, w], keep and valid [B, 1, h, w]: cells that are sent, and that may be."""
-        cond = self.condition(condition)
+        """picture [B, 4, 144, 96] (rgb - .5, silhouette - .5), condition [B, 15, 144, 96], given [B, 4, 144, 96] (rgb -
+        .5 and whether there is one; 0 if not), attributes [B, 17]; on each grid parts [B, 10, h, w], depths, keep and
+        valid [B, 1, h, w]: cells that are sent, and that may be."""
+        cond = self.condition(torch.cat([condition, given], 1))
         cond[0] = cond[0] + self.attributes(attributes)[..., None, None]
         seen = self.analysis(torch.cat([picture, condition], 1))
         bits, symbols, mixed = [], [], []
         state = self.start(F.silu(cond[0]))
         coarser = None
-        for k in range(4):
+        for k in range(3):
             if k:
                 state = self.ups[k - 1](state)
             found = self.post[k](torch.cat([F.silu(seen[k]), F.silu(state)], 1)).float()
             smooth = LEVELS * torch.tanh(found / LEVELS)
             symbol = (smooth + (torch.round(smooth) - smooth).detach()) * valid[k]
             sent = symbol * keep[k]
-            mean, scale = self.priors[k](coarser, parts[k], sent, getattr(self, f"first{k}"))
+            known = torch.cat([parts[k] / DEPTHS - 1, given[:, 3:, :1, :1].expand(-1, -1, *parts[k].shape[2:])], 1)
+            mean, scale = self.priors[k](coarser, known, sent, getattr(self, f"first{k}"))
             probe = (smooth + torch.rand_like(smooth) - 0.5).clamp(-LEVELS, LEVELS) if self.training else symbol
             bits.append((symbol_bits(probe, mean, scale) * valid[k]).sum(1, keepdim=True))
             symbols.append(symbol)
-            given = torch.cat([sent / 2, keep[k]], 1)
-            z, weight = self.mixtures[k](given, cond[k], noise)
+            z, weight = self.mixtures[k](torch.cat([sent / 2, keep[k]], 1), cond[k], noise)
             mixed.append(weight)
-            new = torch.cat([z, cond[k]], 1)
-            state = self.enter(F.silu(torch.cat([state + z, cond[0]], 1))) if k == 0 else self.gates[k - 1](state, new)
-            state = self.levels[k](state)
+            state = self.levels[k](self.gates[k](state, torch.cat([z, cond[k]], 1)))
             coarser = torch.cat([sent, keep[k]], 1)
-            if k == 2:
-                state = self.attend(state, cond)
-        fine = self.join(F.silu(torch.cat([self.ups[3](state), cond[4]], 1)))
+            state = self.attend(state, cond) if k == 1 else state
+        fine = self.join(F.silu(torch.cat([self.ups[2](state), cond[3]], 1)))
         fine = self.last(fine)
-        coarse = F.pixel_shuffle(self.out(F.silu(fine)).float(), 2)
-        return {"coarse": coarse, "features": fine, "bits": bits, "symbols": symbols, "weights": mixed}
+        out = F.pixel_shuffle(self.out(F.silu(fine)).float(), 2)
+        share = out[:, MAP_CHANNELS:].sigmoid() * given[:, 3:]
+        front = out[:, :3] + share * (given[:, :3] - out[:, :3])
+        coarse = torch.cat([front, out[:, 3:MAP_CHANNELS]], 1)
+        return {"coarse": coarse, "features": fine, "bits": bits, "symbols": symbols, "weights": mixed, "share": share}
 
     def attend(self, state: Tensor, cond: list[Tensor]) -> Tensor:
         """eq. 24, 25: cells of two scales look at each other, so that what is seen here is told there."""
-        coarse = F.avg_pool2d(state, 2)
-        narrow24, narrow12 = self.narrow(to_tokens(state)), self.narrow(to_tokens(coarse)) + to_tokens(cond[1])
-        count = narrow12.shape[1]
-        x = torch.cat([narrow12 + self.place[0], narrow24 + self.place[1]], 1)
+        wide = to_tokens(F.avg_pool2d(state, 2)) + self.widen(to_tokens(cond[0]))
+        count = wide.shape[1]
+        x = torch.cat([wide + self.place[0], to_tokens(state) + self.place[1]], 1)
         for block in self.blocks:
             x = block(x)
-        wide = F.interpolate(to_map(self.back12(x[:, :count]), GRIDS[1][0]), scale_factor=2.0)
-        return state + to_map(self.back24(x[:, count:]), GRIDS[2][0]) + self.spread(wide)
-
-    def spread(self, wide: Tensor) -> Tensor:
-        """Channels of the 12 x 8 grid to those of the 24 x 16 one."""
-        return wide[:, : self.config.widths[2]]
+        around = F.interpolate(to_map(x[:, :count], GRIDS[0][0]), scale_factor=2.0)
+        return state + self.told(to_map(x[:, count:], GRIDS[1][0]) + around)
 
     def refine(self, coarse: Tensor, features: Tensor, noisy: Tensor, level: Tensor) -> Tensor:
         """Sharp colours [B, 6, H, W] from noisy ones."""
         return coarse[:, :6] + self.refiner(noisy, coarse, features, level).float()
 
 
-def pooled(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Means over the cells of a grid."""
-    return F.avg_pool2d(x, (HEIGHT_PX // size[0], WIDTH_PX // size[1]))
+def part_grids(depths: Tensor) -> list[Tensor]:
+    """Depths in the parts of the body [B, parts, 36, 24], see `capsules.Capsules`, on every grid [B, parts, h, w]."""
+    return [F.max_pool2d(depths, GRIDS[-1][0] // h) if h < GRIDS[-1][0] else depths for h, _ in GRIDS]
 
 
-def covered_cells(cover: Tensor) -> list[Tensor]:
-    """Cells [B, 1, h, w] of each grid that a body's cover [B, 1, 192, 128], widened by a fine cell, touches."""
-    fine = F.max_pool2d(F.max_pool2d(cover, 4), 3, 1, 1)
-    return [F.max_pool2d(fine, 48 // h) if h < 48 else fine for h, _ in GRIDS]
+def token_cells(parts: list[Tensor]) -> list[Tensor]:
+    """Cells [B, 1, h, w] of every grid that may have tokens."""
+    return [(p.amax(1, True) >= DEPTHS - REACH).float() for p in parts]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from somacast.capture.cropping import rectangle_crop
 from somacast.capture.pictures import frame_from_array
 from somacast.errors import SomacastError
 from somacast.geometry.rasteriser import Atlas
@@ -21,14 +22,15 @@ from somacast.synthetic.samples import Sample, SceneConfig, SyntheticPeople
 from somacast.synthetic.scenes import Light, Shot
 from somacast.systems.aflsc.config import EncoderConfig
 from somacast.systems.aflsc.look_tokens.capsules import HEIGHT_PX, WIDTH_PX, Capsules
-from somacast.systems.aflsc.picture_layer.canvas import grid_places
+from somacast.systems.aflsc.picture_layer.canvas import Canvas, grid_places
+from somacast.systems.aflsc.picture_layer.show import Shown
 from somacast.systems.aflsc.sender.encoder import Encoder
 from somacast.types import Capture
 
 FLAT = Light(np.array([0, 0, 1], np.float32), 1.0, np.ones(3, np.float32))  # shows colours as they are
 SHARD_SAMPLES = 256
 OUTSIDE_M = 9.0  # depth of what is not there
-_STATE, _STATE_SHARE = 128, 0.6  # the network state of the labels below 500 B, and of how many rows; else below that
+_BUDGETS = ((160, 500), (500, 6000))  # bytes of a file with a picture: half of the rows each, evenly by logarithm
 
 
 def true_side(sample: Sample, size: int, behind: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -52,7 +54,7 @@ def true_side(sample: Sample, size: int, behind: bool) -> tuple[np.ndarray, np.n
 
 
 class SampleMaker:
-    """Holds the sender whose labels and canvas the samples have."""
+    """Holds the sender whose labels, canvas and pictures the samples have."""
 
     def __init__(self) -> None:
         self.encoder = Encoder(config=EncoderConfig(mirrored=False))
@@ -66,40 +68,56 @@ class SampleMaker:
             values, _, look = encoder.see(Capture([frame]))
         except SomacastError:
             return None
-        vocabulary = space.vocabulary
-        network_state = _STATE if rng.random() < _STATE_SHARE else int(rng.integers(_STATE))
-        symbols = encoder.symbols(frame, look, values, network_state, True)
-        layers = encoder.codec.layers_before_picture(symbols, network_state)
-        sent_values = vocabulary.dequantise(encoder.codec.symbols(layers, 255)[None])[0][0]
+        budget = round(float(np.exp(rng.uniform(*np.log(_BUDGETS[int(rng.random() < 0.5)])))))
+        layers = encoder.pictured(frame, look, values, budget, 0)
+        if layers is None:
+            return None
+        behind = layers[encoder.codec.label_layers :]
+        symbols = encoder.codec.symbols(layers[: encoder.codec.label_layers], 255)
+        sent_values = space.vocabulary.dequantise(symbols[None])[0][0]
         canvas = Capsules.of(sent_values, space).canvas
+        shown = Shown.of(space.state(sent_values), space, behind)
+        assert shown.picture is not None
         places = grid_places(2 * WIDTH_PX, 2 * HEIGHT_PX)
         lens = frame.lens
         pixels = canvas.tangents(places) * [lens.fx, lens.fy] + [lens.cx, lens.cy]
         size = len(image)
-
-        def halved(plane: np.ndarray) -> np.ndarray:
-            return plane.reshape(HEIGHT_PX, 2, WIDTH_PX, 2, -1).mean((1, 3))
-
         in_box = look.box.to_crop(pixels, len(look.silhouette_at(size)))
         row = {
-            "picture": _bytes(halved(sample(image.astype(np.float32), pixels))),
-            "mask": _bytes(255 * halved(sample(look.silhouette_at(size), in_box))[..., 0]),
+            "picture": _bytes(_halved(sample(image.astype(np.float32), pixels))),
+            "mask": _bytes(255 * _halved(sample(look.silhouette_at(size), in_box))[..., 0]),
+            "given": _bytes(255 * onto(canvas, shown.body.canvas, shown.picture)),
+            "budget": np.int32(budget),
             "sent": sent_values.astype(np.float32),
-            "known": values.astype(np.float32),
+            "distance_m": np.float32(sample_.shot.distance_m),
         }
-        for name, behind in (("front", False), ("back", True)):
-            color, cover, depth = true_side(sample_, 2 * size, behind)
-            there = sample(cover, 2 * pixels)[..., None]
-            row[name] = _bytes(halved(sample(color, 2 * pixels)))
-            nearest = depth[_whole(pixels, 2 * size)]
-            low = np.where(nearest < OUTSIDE_M, nearest, np.nan).reshape(HEIGHT_PX, 2, WIDTH_PX, 2)
-            known = np.isfinite(low).any((1, 3))
-            mean = np.full(known.shape, OUTSIDE_M, np.float32)
-            mean[known] = np.nanmean(low.transpose(0, 2, 1, 3).reshape(HEIGHT_PX, WIDTH_PX, 4)[known], 1)
-            row[name + "_m"] = mean.astype(np.float16)
-            row["cover"] = _bytes(255 * halved(there)[..., 0])
-        row["distance_m"] = np.float32(sample_.shot.distance_m)
+        for name, behind_ in (("front", False), ("back", True)):
+            color, cover, depth = true_side(sample_, 2 * size, behind_)
+            row[name] = _bytes(_halved(sample(color, 2 * pixels)))
+            row["cover"] = _bytes(255 * _halved(sample(cover, 2 * pixels)[..., None])[..., 0])
+            row[name + "_m"] = _mean_depth(depth[_whole(pixels, 2 * size)])
         return row
+
+
+def onto(canvas: Canvas, other: Canvas, picture: np.ndarray) -> np.ndarray:
+    """What a picture [h, w, 3] of another canvas of the same camera shows on this one [HEIGHT_PX, WIDTH_PX, 3]; what
+    lies beyond its edge is like the edge."""
+    height, width = picture.shape[:2]
+    scale = [width, height] / (other.high - other.low)
+    return rectangle_crop(picture, (canvas.low - other.low) * scale, (canvas.high - canvas.low) * scale, WIDTH_PX, HEIGHT_PX)
+
+
+def _halved(plane: np.ndarray) -> np.ndarray:
+    return plane.reshape(HEIGHT_PX, 2, WIDTH_PX, 2, -1).mean((1, 3))
+
+
+def _mean_depth(depth: np.ndarray) -> np.ndarray:
+    """Of two by two pixels [2 H, 2 W] those that show somebody; OUTSIDE_M where none does."""
+    near = np.where(depth < OUTSIDE_M, depth, np.nan).reshape(HEIGHT_PX, 2, WIDTH_PX, 2)
+    known = np.isfinite(near).any((1, 3))
+    mean = np.full(known.shape, OUTSIDE_M, np.float16)
+    mean[known] = np.nanmean(near.transpose(0, 2, 1, 3).reshape(HEIGHT_PX, WIDTH_PX, 4)[known], 1)
+    return mean
 
 
 def _whole(pixels: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

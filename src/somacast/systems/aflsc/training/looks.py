@@ -15,19 +15,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from somacast.systems.aflsc.look_tokens.capsules import PARTS
 from somacast.systems.aflsc.look_tokens.examples import Examples
-from somacast.systems.aflsc.look_tokens.networks import GRIDS, LookCodec, covered_cells, pooled
+from somacast.systems.aflsc.look_tokens.networks import GRIDS, LookCodec, part_grids, token_cells
 from somacast.systems.aflsc.training.perceptual_loss import PerceptualLoss
 from somacast.training.optimisers import MovingAverage, build_optimisers, half_precision
 
 GREY = 0.5
+BEHIND = 0.5  # weight of the side that the camera does not see
 FACE_FIRST = 1.5  # how much sooner cells of the head are sent than others
+_MIRRORED_PARTS = [PARTS.index({"l": "r", "r": "l"}.get(p[0], p[0]) + p[1:] if p[1] == "_" else p) for p in PARTS]
 _LUMA = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
 
 
 @dataclass(frozen=True)
 class LooksRecipe:
-    """bits: wanted of each grid, coarse first; perceptual: weight of the perceptual loss, from the share `late` of the
+    """bits: wanted of each grid, coarse first; pictured: share of samples that come with a picture; perceptual: weight of the perceptual loss, from the share `late` of the
     minutes on; noise: of the mixture's components."""
 
     minutes: float = 60.0
@@ -36,16 +39,17 @@ class LooksRecipe:
     seed: int = 0
     rate: float = 1e-3
     matrix_rate: float = 0.012
-    bits: tuple[float, ...] = (110.0, 350.0, 1100.0, 2600.0)
+    bits: tuple[float, ...] = (130.0, 500.0, 2000.0)
     perceptual: float = 1.0
-    late: float = 0.15
+    late: float = 0.1
+    pictured: float = 0.45
     noise: float = 1.0
 
 
 @dataclass
 class Batch:
     """picture [B, 4, H, W] as the networks read it; front, back [B, 3, H, W] and cover [B, 1, H, W] true; condition
-    [B, 15, H, W]; change [B, 2, H, W] metres and where it is known; attributes [B, A]; weight of each pixel for what the
+    [B, 15, H, W]; given [B, 4, H, W]; change [B, 2, H, W] metres and where it is known; attributes [B, A]; weight of each pixel for what the
     eye sees first; grids: valid cells, parts, order of cells."""
 
     picture: Tensor
@@ -53,6 +57,7 @@ class Batch:
     back: Tensor
     cover: Tensor
     condition: Tensor
+    given: Tensor
     change: Tensor
     known: Tensor
     attributes: Tensor
@@ -68,31 +73,35 @@ def _planes(array: np.ndarray) -> Tensor:
 
 def to_batch(rows: dict[str, Any], rng: np.random.Generator | None = None) -> Batch:
     """Rows of the pool; rng: mirrored and recoloured at random."""
-    picture, sides, condition = (_planes(rows[k]) / 255 for k in ("picture", "sides", "condition"))
-    change = _planes(rows["change_m"])
+    picture, sides, condition, given = (_planes(rows[k]) / 255 for k in ("picture", "sides", "condition", "given"))
+    change, depths = _planes(rows["change_m"]), torch.from_numpy(rows["depths"]).float()
     cover = (condition[:, :1] > 0.5).float()
     condition = torch.cat([cover, (2 * condition[:, 1:] - 1) * cover], 1)
     attributes = torch.from_numpy(rows["attributes"]).float()
     if rng is not None:
         if rng.random() < 0.5:
-            picture, sides, condition, change = (x.flip(3) for x in (picture, sides, condition, change))
+            picture, sides, given, condition, change = (x.flip(3) for x in (picture, sides, given, condition, change))
+            depths = depths.flip(3)[:, _MIRRORED_PARTS]
             for channel in (1, 4, 8, 11):
                 condition[:, channel] = -condition[:, channel]
-        picture, sides = _recoloured(picture, sides, rng)
+        picture, sides, given = _recoloured(picture, sides, given, rng)
     front, back, true = sides[:, :3], sides[:, 3:6], sides[:, 6:]
     known = torch.isfinite(change).float()
     # the head of the body at rest: its upper seventh
     head = ((condition[:, 2:3] > 0.66) * condition[:, :1]).float()
-    valid = covered_cells(condition[:, :1])
-    parts = [pooled(condition, grid) for grid in GRIDS]
-    order = [pooled(condition[:, :1], g) + FACE_FIRST * pooled(head, g) for g in GRIDS]
+    parts = part_grids(depths)
+    valid = token_cells(parts)
+    order = [p.amax(1, True) + FACE_FIRST * p[:, :1] + 0.1 * torch.rand_like(p[:, :1]) for p in parts]
     grey = GREY * (1 - true)
-    return Batch(picture - 0.5, front + grey, back + grey, true, condition, torch.nan_to_num(change), known, attributes,
+    given = torch.cat([given - 0.5, torch.ones_like(given[:, :1])], 1)
+    return Batch(picture - 0.5, front + grey, back + grey, true, condition, given, torch.nan_to_num(change), known, attributes,
                  head, valid, parts, order)  # fmt: skip
 
 
-def _recoloured(picture: Tensor, sides: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Colours of the person changed alike in the picture and in truth."""
+def _recoloured(
+    picture: Tensor, sides: Tensor, given: Tensor, rng: np.random.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Colours of the person changed alike in both pictures and in truth."""
     count = len(picture)
     draw = lambda low, high, n: torch.from_numpy(rng.uniform(low, high, (count, n, 1, 1)).astype(np.float32))  # noqa: E731
     gain = draw(0.8, 1.2, 1) * draw(0.92, 1.08, 3)
@@ -102,19 +111,22 @@ def _recoloured(picture: Tensor, sides: Tensor, rng: np.random.Generator) -> tup
     cover = sides[:, 6:]
     front, back = (change(sides[:, a : a + 3]) * (cover > 0) for a in (0, 3))
     rgb = picture[:, :3] + cover * (change(picture[:, :3]) - picture[:, :3])
-    return torch.cat([rgb, picture[:, 3:]], 1), torch.cat([front, back, cover], 1)
+    return torch.cat([rgb, picture[:, 3:]], 1), torch.cat([front, back, cover], 1), change(given)
 
 
-def draw_kept(batch: Batch, rng: np.random.Generator) -> tuple[list[Tensor], Tensor]:
-    """Which cells are sent [B, 1, h, w] of each grid, and how many grids whole [B]: as any cut of the stream leaves."""
+def draw_kept(batch: Batch, pictured: np.ndarray, rng: np.random.Generator) -> list[Tensor]:
+    """Which cells are sent [B, 1, h, w] of each grid, as any cut of the stream leaves them; with a picture [B] bool
+    often none."""
     count = len(batch.picture)
-    whole = torch.from_numpy(rng.choice(5, count, p=[0.05, 0.1, 0.2, 0.3, 0.35]))
-    share = torch.from_numpy((rng.random(count) < 0.6) * rng.random(count)).float()
+    whole = rng.choice(4, count, p=[0.1, 0.2, 0.3, 0.4])
+    share = (rng.random(count) < 0.6) * rng.random(count)
+    none = pictured & (rng.random(count) < 0.6)
+    whole, share = torch.from_numpy(np.where(none, 0, whole)), torch.from_numpy(np.where(none, 0, share)).float()
     kept = []
     for k, valid in enumerate(batch.valid):
         order = batch.order[k] if rng.random() < 0.8 else torch.rand_like(batch.order[k])
         kept.append(kept_cells(valid, order, (whole > k).float() + (whole == k).float() * share))
-    return kept, whole
+    return kept
 
 
 def kept_cells(valid: Tensor, order: Tensor, share: Tensor) -> Tensor:
@@ -165,16 +177,18 @@ class Losses:
         self.perceptual = PerceptualLoss()
 
     def __call__(
-        self, net: LookCodec, batch: Batch, kept: list[Tensor], progress: float, rng: np.random.Generator
-    ) -> tuple[Tensor, dict[str, float]]:
-        """Loss of a batch at a share of the training, and figures."""
+        self, net: LookCodec, batch: Batch, pictured: np.ndarray, kept: list[Tensor], progress: float,
+        rng: np.random.Generator,
+    ) -> tuple[Tensor, dict[str, float]]:  # fmt: skip
+        """Loss of a batch, of which some [B] bool come with a picture, at a share of the training, and figures."""
         recipe = self.recipe
         count = len(batch.picture)
         noise = recipe.noise if net.training else 0.0
         level = torch.from_numpy(rng.random((count, 1, 1, 1)).astype(np.float32)) if net.training else torch.ones(1)
         level = level.expand(count, 1, 1, 1)
         with half_precision(batch.picture.device):
-            out = net(batch.picture, batch.condition, batch.attributes, batch.parts, kept, batch.valid, noise)
+            given = batch.given * torch.from_numpy(pictured).view(-1, 1, 1, 1)
+            out = net(batch.picture, batch.condition, given, batch.attributes, batch.parts, kept, batch.valid, noise)
             coarse = out["coarse"]
             true = torch.cat([batch.front, batch.back], 1) - 0.5
             start = coarse[:, :6].detach()
@@ -188,11 +202,11 @@ class Losses:
         behind = batch.cover / batch.cover.sum((1, 2, 3), keepdim=True).clamp_min(1)
         figures: dict[str, float] = {}
         loss = true.new_zeros(())
-        for name, found, share in (("coarse", coarse, 0.6), ("sharp", whole, 1.0)):
+        for name, found, share in (("coarse", coarse, 0.5), ("sharp", whole, 1.0)):
             front, back, cover = composed(found)
             here, error = likeness(front, batch.front, weight)
             there, error_behind = likeness(back, batch.back, behind)
-            loss = loss + share * (here + 0.4 * there).mean()
+            loss = loss + share * (here + BEHIND * there).mean()
             figures |= {name: float(here.mean()), f"{name}_psnr": float((-10 * error.log10()).mean()),
                         f"{name}_back_psnr": float((-10 * error_behind.log10()).mean())}  # fmt: skip
         cover_error = ((cover - batch.cover).abs() * weight).sum((1, 2, 3)).mean()
@@ -200,21 +214,22 @@ class Losses:
         depth_error = (depth.sum((1, 2, 3)) / batch.known.sum((1, 2, 3)).clamp_min(1)).mean()
         loss = loss + 1.5 * cover_error + 1.5 * depth_error
         if progress >= recipe.late and recipe.perceptual:
-            some = slice(None) if not net.training else slice(0, max(count // 2, 1))
+            some = slice(None) if not net.training else slice(0, max(count // 4, 1))
             front, back, _ = composed(whole[some])
             seen = self.perceptual(batch.front[some], front)
             seen_behind = self.perceptual(batch.back[some], back)
-            loss = loss + recipe.perceptual * (seen + 0.4 * seen_behind).mean()
+            loss = loss + recipe.perceptual * (seen + BEHIND * seen_behind).mean()
             figures |= {"stlpips": float(seen.mean()), "stlpips_back": float(seen_behind.mean())}
         usage = [w.mean((0, 2, 3)) for w in out["weights"]]
         loss = loss + 0.002 * sum((u * (u + 1e-6).log()).sum() for u in usage)
         for k, bits in enumerate(out["bits"]):
             spent = (bits * kept[k]).sum((1, 2, 3))
+            total = spent.detach() if k == 0 else total + spent.detach()
             loss = loss + self.rates[k] * spent.mean()
-            full = kept[k].sum((1, 2, 3)) >= batch.valid[k].sum((1, 2, 3))
+            full = (kept[k].sum((1, 2, 3)) >= batch.valid[k].sum((1, 2, 3))) & ~torch.from_numpy(pictured)
             if full.any():
                 figures[f"bits{k}"] = float(spent[full].mean())
-        figures |= {"cover": float(cover_error), "depth_cm": 100 * float(depth_error), "loss": float(loss),
+        figures |= {"bytes": float(total.mean()) / 8, "cover": float(cover_error), "depth_cm": 100 * float(depth_error), "loss": float(loss),
                     "used": float(torch.stack([(-(u * (u + 1e-6).log()).sum()).exp() for u in usage]).mean())}  # fmt: skip
         return loss, figures
 
@@ -227,7 +242,7 @@ class Losses:
                 self.rates[k] = float(np.clip(self.rates[k] * np.exp(0.01 * step), 1e-7, 3e-3))
 
 
-CUTS = ((1, 0.0), (2, 0.0), (2, 0.5), (3, 0.0), (3, 0.5), (4, 0.0))  # whole grids and share of the next that are judged
+CUTS = ((0, 0.0), (1, 0.0), (2, 0.0), (2, 0.3), (3, 0.0))  # whole grids and share of the next that are judged
 
 
 @torch.no_grad()
@@ -237,18 +252,19 @@ def watch(net: LookCodec, losses: Losses, examples: Examples, count: int = 48) -
     rng = np.random.default_rng(0)
     table: dict[str, Any] = {}
     batches = [to_batch(rows) for rows in examples.held_out(count)]
-    for grids, share in CUTS:
-        rows = []
-        for batch in batches:
-            whole = torch.full((len(batch.picture),), float(grids))
-            kept = [
-                kept_cells(v, o, (whole > k).float() + (whole == k).float() * share)
-                for k, (v, o) in enumerate(zip(batch.valid, batch.order, strict=True))
-            ]
-            figures = losses(net, batch, kept, 1.0, rng)[1]
-            figures["bytes"] = sum(figures.get(f"bits{k}", 0) for k in range(4)) / 8
-            rows.append(figures)
-        table[f"{grids}+{share:g}"] = {k: round(float(np.mean([r[k] for r in rows])), 4) for k in rows[0] if k in rows[-1]}
+    for pictured in (False, True):
+        for grids, share in CUTS if not pictured else CUTS[:3]:
+            rows = []
+            for batch in batches:
+                whole = torch.full((len(batch.picture),), float(grids))
+                kept = [
+                    kept_cells(v, o, (whole > k).float() + (whole == k).float() * share)
+                    for k, (v, o) in enumerate(zip(batch.valid, batch.order, strict=True))
+                ]
+                figures = losses(net, batch, np.full(len(whole), pictured), kept, 1.0, rng)[1]
+                rows.append(figures)
+            name = f"{grids}+{share:g}" + ("+picture" if pictured else "")
+            table[name] = {k: round(float(np.mean([r[k] for r in rows])), 4) for k in rows[0] if k in rows[-1]}
     net.train()
     return table
 
@@ -301,8 +317,9 @@ def train(recipe: LooksRecipe, examples: Examples, out: Path, resume: bool = Fal
             for group in optimiser.param_groups:
                 group["lr"] = rate * factor
         batch = ready.get()
-        kept, _ = draw_kept(batch, rng)
-        loss, figures = losses(net, batch, kept, progress, rng)
+        pictured = rng.random(len(batch.picture)) < recipe.pictured
+        kept = draw_kept(batch, pictured, rng)
+        loss, figures = losses(net, batch, pictured, kept, progress, rng)
         for optimiser in optimisers:
             optimiser.zero_grad(set_to_none=True)
         loss.backward()
