@@ -1,6 +1,6 @@
 """What both ends know of the person exactly: capsules around the bones on the canvas of the look tokens.
 
-labels --rounded--> rotations, joints --> canvas, and on its finest grid how deep each cell lies in each part of the body
+labels --rounded--> rotations, joints --> canvas, and how deep each cell of its finest grid lies in each body part
 
 Which cells have tokens, and how likely those are, depends on these numbers, so that every machine must find the same
 ones: the labels are rounded to multiples of 1/4096 (none lies near a half of that, which a test checks), and from there
@@ -45,8 +45,8 @@ _CAPSULES = (  # from, to, radius in metres, part
 
 @dataclass(frozen=True)
 class Capsules:
-    """canvas: around them; depths [parts, 36, 24] int64, 0 .. 2 * DEPTHS: how deep the cells lie in each part, DEPTHS at
-    its surface; tokens [36, 24] bool: cells that may have some."""
+    """canvas: around them; depths [parts, 36, 24] int64, 0 .. 2 * DEPTHS: how deep the cells lie in each part, DEPTHS
+    at its surface; tokens [36, 24] bool: cells that may have some."""
 
     canvas: Canvas
     depths: np.ndarray

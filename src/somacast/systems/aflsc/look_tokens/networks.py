@@ -1,9 +1,9 @@
-"""Look tokens: a picture of a person to categorical labels on three grids (eq. 8-13), and back to both sides (eq. 19-27).
+"""Look tokens: a picture of a person to categorical labels on three grids (eq. 8-13), back to both sides (eq. 19-27).
 
 sender    picture, silhouette, condition maps --Analysis--> features on the grids --quantised--> tokens y'
 receiver  tokens, condition maps, the picture of the layer above if it came
-          --mixture (eq. 19-21)--> z' --three recurrent levels (eq. 22, 23)--> s1, s2, s3, with a ViT of two scales between
-          (eq. 24, 25) --diffusion (eq. 26, 27)--> colours, cover and depth of both sides
+          --mixture (eq. 19-21)--> z' --three recurrent levels (eq. 22, 23), a ViT of two scales between (eq. 24, 25)-->
+          s1, s2, s3 --diffusion (eq. 26, 27)--> colours, cover and depth of both sides
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ LEVELS = 4  # symbols are -LEVELS .. LEVELS
 CONDITION_CHANNELS = 15
 GIVEN_CHANNELS = 4  # the picture of the layer above, and whether there is one
 ATTRIBUTES = 17  # one-hot classes
-OUT_CHANNELS = 10  # front rgb, back rgb, cover, depth of front and of back to the body's, how much the given picture says
-MAP_CHANNELS = 9  # all but the last
+MAP_CHANNELS = 9  # front rgb, back rgb, cover, depth of front and of back to the body's
+OUT_CHANNELS = MAP_CHANNELS + 1  # and how much the given picture says
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,4 @@ class PerceptualLoss(nn.Module):
         with torch.no_grad():
             wanted = self.layers(truth)
         found = self.layers(result)
-        return torch.stack(
-            [(a - b).square().sum(1).mean((1, 2)) for a, b in zip(wanted, found, strict=True)]
-        ).sum(0)
+        return torch.stack([(a - b).square().sum(1).mean((1, 2)) for a, b in zip(wanted, found, strict=True)]).sum(0)

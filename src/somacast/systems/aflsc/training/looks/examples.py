@@ -12,7 +12,7 @@ import numpy as np
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.look_tokens.capsules import GRID, HEIGHT_PX, PARTS, WIDTH_PX, Capsules
 from somacast.systems.aflsc.look_tokens.conditions import CHANNELS, DEPTH_UNIT_M, condition_maps
-from somacast.systems.aflsc.look_tokens.pool import OUTSIDE_M
+from somacast.systems.aflsc.training.looks.pool import OUTSIDE_M
 
 DEEP_M = 0.35  # how far a surface may lie from the body's
 _LOW = np.array([0, *(-1, -1, -1, -1, -1, -1, -1) * 2], np.float32)
@@ -30,9 +30,9 @@ def attribute_row(space: LabelSpace, values: np.ndarray) -> np.ndarray:
 
 
 def prepared(path: Path, space: LabelSpace) -> dict[str, np.ndarray]:
-    """The arrays that training needs of a shard: picture [N, H, W, 4] uint8, given [N, H, W, 3] uint8, sides [N, H, W, 7] uint8 (front, back,
-    cover), condition [N, H, W, 15] uint8, change_m [N, H, W, 2] float16 (NaN where unknown), attributes [N, A],
-    depths [N, parts, 36, 24] uint8 of capsules."""
+    """The arrays that training needs of a shard: picture [N, H, W, 4] uint8, given [N, H, W, 3] uint8, sides
+    [N, H, W, 7] uint8 (front, back, cover), condition [N, H, W, 15] uint8, change_m [N, H, W, 2] float16 (NaN where
+    unknown), attributes [N, A], depths [N, parts, 36, 24] uint8 of capsules."""
     with np.load(path) as file:
         rows = {k: file[k] for k in file.files}
     count = len(rows["picture"])

@@ -1,7 +1,7 @@
 """What the look tokens learn from: people as the sender sees them, on the body that it would send, both sides true.
 
 person -> picture -> labels as they travel -> canvas around the decoded body
-                                           -> on it: picture, silhouette; true colours, coverage and depth, front and back
+          -> on it: picture, silhouette, decoded picture of the layer above; true colours, cover and depth of both sides
 """
 
 from __future__ import annotations
@@ -104,7 +104,9 @@ def onto(canvas: Canvas, other: Canvas, picture: np.ndarray) -> np.ndarray:
     lies beyond its edge is like the edge."""
     height, width = picture.shape[:2]
     scale = [width, height] / (other.high - other.low)
-    return rectangle_crop(picture, (canvas.low - other.low) * scale, (canvas.high - canvas.low) * scale, WIDTH_PX, HEIGHT_PX)
+    return rectangle_crop(
+        picture, (canvas.low - other.low) * scale, (canvas.high - canvas.low) * scale, WIDTH_PX, HEIGHT_PX
+    )
 
 
 def _halved(plane: np.ndarray) -> np.ndarray:
@@ -150,5 +152,5 @@ def produce(folder: Path, seed: int, assets: Path | None, shards: range, split: 
                     rows.append(row | {"person": np.int32(index)})
         temporary = path.with_suffix(".tmp")
         with temporary.open("wb") as file:
-            np.savez(file, **{k: np.stack([r[k] for r in rows]) for k in rows[0]})
+            np.savez(file, **{k: np.stack([r[k] for r in rows]) for k in rows[0]})  # pyright: ignore[reportArgumentType]
         os.replace(temporary, path)

@@ -1,0 +1,111 @@
+"""Rows of the pool as tensors, varied at random, and which of their tokens are sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from somacast.systems.aflsc.look_tokens.capsules import PARTS
+from somacast.systems.aflsc.look_tokens.networks import part_grids, token_cells
+
+GREY = 0.5
+FACE_FIRST = 1.5  # how much sooner cells of the head are sent than others
+_MIRRORED_PARTS = [PARTS.index({"l": "r", "r": "l"}.get(p[0], p[0]) + p[1:] if p[1] == "_" else p) for p in PARTS]
+
+
+@dataclass
+class Batch:
+    """picture [B, 4, H, W] as the networks read it; front, back [B, 3, H, W] and cover [B, 1, H, W]: the truth;
+    condition [B, 15, H, W]; given [B, 4, H, W]; change [B, 2, H, W] of depth in metres, and where it is known;
+    attributes [B, A]; head [B, 1, H, W]: where it is; cells that are valid, parts there and the order of cells, of each
+    grid."""
+
+    picture: Tensor
+    front: Tensor
+    back: Tensor
+    cover: Tensor
+    condition: Tensor
+    given: Tensor
+    change: Tensor
+    known: Tensor
+    attributes: Tensor
+    head: Tensor
+    valid: list[Tensor]
+    parts: list[Tensor]
+    order: list[Tensor]
+
+
+def _planes(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).permute(0, 3, 1, 2).float()
+
+
+def to_batch(rows: dict[str, Any], rng: np.random.Generator | None = None) -> Batch:
+    """Rows of the pool; rng: mirrored and recoloured at random."""
+    picture, sides, condition, given = (_planes(rows[k]) / 255 for k in ("picture", "sides", "condition", "given"))
+    change, depths = _planes(rows["change_m"]), torch.from_numpy(rows["depths"]).float()
+    cover = (condition[:, :1] > 0.5).float()
+    condition = torch.cat([cover, (2 * condition[:, 1:] - 1) * cover], 1)
+    attributes = torch.from_numpy(rows["attributes"]).float()
+    if rng is not None:
+        if rng.random() < 0.5:
+            picture, sides, given, condition, change = (x.flip(3) for x in (picture, sides, given, condition, change))
+            depths = depths.flip(3)[:, _MIRRORED_PARTS]
+            for channel in (1, 4, 8, 11):
+                condition[:, channel] = -condition[:, channel]
+        picture, sides, given = _recoloured(picture, sides, given, rng)
+    front, back, true = sides[:, :3], sides[:, 3:6], sides[:, 6:]
+    known = torch.isfinite(change).float()
+    # the head of the body at rest: its upper seventh
+    head = ((condition[:, 2:3] > 0.66) * condition[:, :1]).float()
+    parts = part_grids(depths)
+    valid = token_cells(parts)
+    order = [p.amax(1, True) + FACE_FIRST * p[:, :1] + 0.1 * torch.rand_like(p[:, :1]) for p in parts]
+    grey = GREY * (1 - true)
+    given = torch.cat([given - 0.5, torch.ones_like(given[:, :1])], 1)
+    return Batch(
+        picture - 0.5, front + grey, back + grey, true, condition, given, torch.nan_to_num(change), known, attributes,
+        head, valid, parts, order,
+    )  # fmt: skip
+
+
+def _recoloured(
+    picture: Tensor, sides: Tensor, given: Tensor, rng: np.random.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Colours of the person changed alike in both pictures and in truth."""
+    count = len(picture)
+    draw = lambda low, high, n: torch.from_numpy(rng.uniform(low, high, (count, n, 1, 1)).astype(np.float32))  # noqa: E731
+    gain = draw(0.8, 1.2, 1) * draw(0.92, 1.08, 3)
+    gamma = draw(0.85, 1.2, 1)
+    order = [0, 1, 2] if rng.random() < 0.75 else [int(k) for k in rng.permutation(3)]
+    change = lambda x: (x[:, order].clamp_min(1e-3) ** gamma * gain).clamp(0, 1)  # noqa: E731
+    cover = sides[:, 6:]
+    front, back = (change(sides[:, a : a + 3]) * (cover > 0) for a in (0, 3))
+    rgb = picture[:, :3] + cover * (change(picture[:, :3]) - picture[:, :3])
+    return torch.cat([rgb, picture[:, 3:]], 1), torch.cat([front, back, cover], 1), change(given)
+
+
+def draw_kept(batch: Batch, pictured: np.ndarray, rng: np.random.Generator) -> list[Tensor]:
+    """Which cells are sent [B, 1, h, w] of each grid, as any cut of the stream leaves them; with a picture [B] bool
+    often none."""
+    count = len(batch.picture)
+    whole = rng.choice(4, count, p=[0.1, 0.2, 0.3, 0.4])
+    share = (rng.random(count) < 0.6) * rng.random(count)
+    none = pictured & (rng.random(count) < 0.6)
+    whole, share = torch.from_numpy(np.where(none, 0, whole)), torch.from_numpy(np.where(none, 0, share)).float()
+    kept = []
+    for k, valid in enumerate(batch.valid):
+        order = batch.order[k] if rng.random() < 0.8 else torch.rand_like(batch.order[k])
+        kept.append(kept_cells(valid, order, (whole > k).float() + (whole == k).float() * share))
+    return kept
+
+
+def kept_cells(valid: Tensor, order: Tensor, share: Tensor) -> Tensor:
+    """The first cells in order, a share [B] of the valid ones, as a mask."""
+    ranked = torch.where(valid > 0, order, torch.full_like(order, -1)).flatten(1)
+    rank = ranked.argsort(1, descending=True).argsort(1).view_as(valid)
+    wanted = (valid.sum((1, 2, 3)) * share).view(-1, 1, 1, 1)
+    return valid * (rank < wanted).float()

@@ -1,0 +1,125 @@
+"""Rate and distortion of the look tokens: both sides in colour, cover and depth, as near and as like the truth as bits
+allow (eq. 8-13, 19-27)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from somacast.systems.aflsc.look_tokens.networks import GRIDS, LookCodec
+from somacast.systems.aflsc.training.looks.batches import GREY, Batch
+from somacast.systems.aflsc.training.looks.perceptual_loss import PerceptualLoss
+from somacast.systems.aflsc.training.looks.recipe import LooksRecipe
+from somacast.training.optimisers import half_precision
+
+BEHIND = 0.5  # weight of the side that the camera does not see
+_LUMA = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+
+
+def likeness(a: Tensor, b: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """How far pictures [B, 3, H, W] lie apart, and their squared error, [B] each; weight [B, 1, H, W] sums to one."""
+    mean = lambda x, w: (x * w).sum((1, 2, 3))  # noqa: E731
+    absolute, squared = mean((a - b).abs().mean(1, True), weight), mean((a - b).square().mean(1, True), weight)
+    la, lb, w = (a * _LUMA).sum(1, True), (b * _LUMA).sum(1, True), weight
+    slope = mean((la.diff(dim=3) - lb.diff(dim=3)).abs(), w[..., 1:])
+    slope = slope + mean((la.diff(dim=2) - lb.diff(dim=2)).abs(), w[..., 1:, :])
+    structure = a.new_zeros(len(a))
+    for k, part in enumerate((0.45, 0.35, 0.2)):
+        if k:
+            la, lb, w = F.avg_pool2d(la, 2), F.avg_pool2d(lb, 2), 4 * F.avg_pool2d(w, 2)
+        structure = structure + part * mean(1 - _structure(la, lb), w)
+    return 2.5 * absolute + 8 * squared + 0.5 * structure + slope, squared
+
+
+def _structure(a: Tensor, b: Tensor) -> Tensor:
+    def mean(x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, 7, 1, 3, count_include_pad=False)
+
+    ma, mb = mean(a), mean(b)
+    va, vb, both = mean(a * a) - ma * ma, mean(b * b) - mb * mb, mean(a * b) - ma * mb
+    return ((2 * ma * mb + 1e-4) * (2 * both + 9e-4)) / ((ma * ma + mb * mb + 1e-4) * (va + vb + 9e-4))
+
+
+def composed(out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Front and back over grey [B, 3, H, W], and cover [B, 1, H, W], of what the networks give."""
+    cover = out[:, 6:7].sigmoid()
+    return tuple((out[:, a : a + 3] + 0.5) * cover + GREY * (1 - cover) for a in (0, 3)) + (cover,)  # type: ignore[return-value]
+
+
+class Losses:
+    """Holds the rate of each grid, which follows the wanted bits."""
+
+    def __init__(self, recipe: LooksRecipe):
+        self.recipe = recipe
+        self.rates = [3e-5] * len(GRIDS)
+        self.running = list(recipe.bits)
+        self.perceptual = PerceptualLoss()
+
+    def __call__(
+        self, net: LookCodec, batch: Batch, pictured: np.ndarray, kept: list[Tensor], progress: float,
+        rng: np.random.Generator,
+    ) -> tuple[Tensor, dict[str, float]]:  # fmt: skip
+        """Loss of a batch, of which some [B] bool come with a picture, at a share of the training, and figures."""
+        recipe = self.recipe
+        count = len(batch.picture)
+        noise = recipe.noise if net.training else 0.0
+        level = torch.from_numpy(rng.random((count, 1, 1, 1)).astype(np.float32)) if net.training else torch.ones(1)
+        level = level.expand(count, 1, 1, 1)
+        with half_precision(batch.picture.device):
+            given = batch.given * torch.from_numpy(pictured).view(-1, 1, 1, 1)
+            out = net(batch.picture, batch.condition, given, batch.attributes, batch.parts, kept, batch.valid, noise)
+            coarse = out["coarse"]
+            true = torch.cat([batch.front, batch.back], 1) - 0.5
+            start = coarse[:, :6].detach()
+            drawn = torch.randn(true.shape) if net.training else torch.zeros_like(true)
+            noisy = true + level * (start - true) + 0.25 * level * (1 - 0.5 * level) * drawn
+            sharp = net.refine(coarse, out["features"], noisy, level)
+        whole = torch.cat([sharp, coarse[:, 6:]], 1)
+        union = F.max_pool2d(torch.maximum(batch.cover, batch.condition[:, :1]), 5, 1, 2)
+        weight = union * (0.35 + 0.65 * batch.cover) * (1 + 2 * batch.head)
+        weight = weight / weight.sum((1, 2, 3), keepdim=True)
+        behind = batch.cover / batch.cover.sum((1, 2, 3), keepdim=True).clamp_min(1)
+        figures: dict[str, float] = {}
+        loss = true.new_zeros(())
+        for name, found, share in (("coarse", coarse, 0.5), ("sharp", whole, 1.0)):
+            front, back, cover = composed(found)
+            here, error = likeness(front, batch.front, weight)
+            there, error_behind = likeness(back, batch.back, behind)
+            loss = loss + share * (here + BEHIND * there).mean()
+            figures |= {name: float(here.mean()), f"{name}_psnr": float((-10 * error.log10()).mean()),
+                        f"{name}_back_psnr": float((-10 * error_behind.log10()).mean())}  # fmt: skip
+        cover_error = ((cover - batch.cover).abs() * weight).sum((1, 2, 3)).mean()
+        depth = (0.1 * coarse[:, 7:] - batch.change).abs() * batch.known
+        depth_error = (depth.sum((1, 2, 3)) / batch.known.sum((1, 2, 3)).clamp_min(1)).mean()
+        loss = loss + 1.5 * cover_error + 1.5 * depth_error
+        if progress >= recipe.late and recipe.perceptual:
+            some = slice(None) if not net.training else slice(0, max(count // 4, 1))
+            front, back, _ = composed(whole[some])
+            seen = self.perceptual(batch.front[some], front)
+            seen_behind = self.perceptual(batch.back[some], back)
+            loss = loss + recipe.perceptual * (seen + BEHIND * seen_behind).mean()
+            figures |= {"stlpips": float(seen.mean()), "stlpips_back": float(seen_behind.mean())}
+        usage = [w.mean((0, 2, 3)) for w in out["weights"]]
+        loss = loss + 0.002 * sum((u * (u + 1e-6).log()).sum() for u in usage)
+        total = 0.0
+        for k, bits in enumerate(out["bits"]):
+            spent = (bits * kept[k]).sum((1, 2, 3))
+            total += float(spent.detach().mean()) / 8
+            loss = loss + self.rates[k] * spent.mean()
+            full = (kept[k].sum((1, 2, 3)) >= batch.valid[k].sum((1, 2, 3))) & ~torch.from_numpy(pictured)
+            if full.any():
+                figures[f"bits{k}"] = float(spent[full].mean())
+        used = torch.stack([(-(u * (u + 1e-6).log()).sum()).exp() for u in usage]).mean()
+        figures |= {"bytes": total, "cover": float(cover_error), "depth_cm": 100 * float(depth_error),
+                    "loss": float(loss.detach()), "used": float(used)}  # fmt: skip
+        return loss, figures
+
+    def follow(self, figures: dict[str, float]) -> None:
+        """Rates towards the wanted bits."""
+        for k, wanted in enumerate(self.recipe.bits):
+            if f"bits{k}" in figures:
+                self.running[k] += 0.05 * (figures[f"bits{k}"] - self.running[k])
+                step = np.clip(np.log(max(self.running[k], 1) / wanted), -1.5, 1.5)
+                self.rates[k] = float(np.clip(self.rates[k] * np.exp(0.01 * step), 1e-7, 3e-3))

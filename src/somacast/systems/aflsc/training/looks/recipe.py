@@ -1,0 +1,23 @@
+"""Settings of the training of the look tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LooksRecipe:
+    """bits: wanted of each grid, coarse first; pictured: share of samples that come with a picture; perceptual: weight
+    of the perceptual loss, from the share `late` of the minutes on; noise: of the mixture's components."""
+
+    minutes: float = 60.0
+    batch: int = 16
+    threads: int = 1
+    seed: int = 0
+    rate: float = 1e-3
+    matrix_rate: float = 0.012
+    bits: tuple[float, ...] = (130.0, 500.0, 2000.0)
+    perceptual: float = 1.0
+    late: float = 0.1
+    pictured: float = 0.45
+    noise: float = 1.0
