@@ -1,7 +1,7 @@
 """Condition maps: what both ends know of the person before a token is read, in the sender's view.
 
 state -> posed body -> on the look canvas, of its nearest and of its farthest side: place on the body at rest, normal,
-depth; and where it is at all.
+depth; and where it is at all. Beyond the body both depths go on smoothly: clothes and hair are told as changes of them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from somacast.body.table import BODY_VERTICES, load_body
+from somacast.geometry.harmonic import harmonic
 from somacast.geometry.rasteriser import interpolate, rasterize
 from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.look_tokens.capsules import HEIGHT_PX, WIDTH_PX
@@ -19,6 +20,7 @@ from somacast.systems.aflsc.receiver.assemble import displaced_body
 
 DEPTH_UNIT_M = 0.5
 CHANNELS = 15  # cover, then of each side: place on the body [3], normal [3], depth
+DEPTHS = [7, 14]  # channels
 
 
 @lru_cache(maxsize=1)
@@ -29,7 +31,7 @@ def _rest() -> np.ndarray:
 
 
 def condition_maps(state: PersonState, offset: np.ndarray, canvas: Canvas) -> np.ndarray:
-    """Maps [H, W, CHANNELS] float32, 0 where there is no body; offset [S, S]: of the chart, metres."""
+    """Maps [H, W, CHANNELS] float32, 0 where there is no body but for both depths; offset [S, S]: of the chart, metres."""
     body = load_body()
     vertices, normals, _ = displaced_body(state, offset)
     projected = canvas.camera(WIDTH_PX, HEIGHT_PX).project(vertices.astype(np.float64))
@@ -45,4 +47,5 @@ def condition_maps(state: PersonState, offset: np.ndarray, canvas: Canvas) -> np
         interpolate(values, body.faces, triangle, weights, out)
         maps[..., 0] = triangle >= 0
         maps[..., 1 + 7 * side : 8 + 7 * side] = out
+    maps[..., DEPTHS] = harmonic(maps[..., DEPTHS], maps[..., 0] > 0)
     return maps

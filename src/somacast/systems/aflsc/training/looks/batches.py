@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from somacast.systems.aflsc.look_tokens.capsules import PARTS
+from somacast.systems.aflsc.look_tokens.conditions import DEPTHS
 from somacast.systems.aflsc.look_tokens.networks import part_grids, token_cells
 
 GREY = 0.5
@@ -48,7 +49,10 @@ def to_batch(rows: dict[str, Any], rng: np.random.Generator | None = None) -> Ba
     picture, sides, condition, given = (_planes(rows[k]) / 255 for k in ("picture", "sides", "condition", "given"))
     change, depths = _planes(rows["change_m"]), torch.from_numpy(rows["depths"]).float()
     cover = (condition[:, :1] > 0.5).float()
-    condition = torch.cat([cover, (2 * condition[:, 1:] - 1) * cover], 1)
+    condition = 2 * condition - 1
+    depths_there = condition[:, DEPTHS]
+    condition = condition * cover
+    condition[:, DEPTHS] = depths_there
     attributes = torch.from_numpy(rows["attributes"]).float()
     if rng is not None:
         if rng.random() < 0.5:

@@ -11,7 +11,7 @@ import numpy as np
 
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.look_tokens.capsules import GRID, HEIGHT_PX, PARTS, WIDTH_PX, Capsules
-from somacast.systems.aflsc.look_tokens.conditions import CHANNELS, DEPTH_UNIT_M, condition_maps
+from somacast.systems.aflsc.look_tokens.conditions import CHANNELS, DEPTH_UNIT_M, DEPTHS, condition_maps
 from somacast.systems.aflsc.training.looks.pool import OUTSIDE_M
 
 DEEP_M = 0.35  # how far a surface may lie from the body's
@@ -52,9 +52,9 @@ def prepared(path: Path, space: LabelSpace) -> dict[str, np.ndarray]:
         for k, name in enumerate(("front_m", "back_m")):
             there = rows[name][n].astype(np.float32)
             found = np.where(there < OUTSIDE_M - 1, -there * scale, np.nan)
-            gap = np.where(covered, found - maps[..., 7 + 7 * k] * DEPTH_UNIT_M, np.nan)
+            gap = found - maps[..., DEPTHS[k]] * DEPTH_UNIT_M
             if shift is None:
-                shift = np.nanmedian(gap) if np.isfinite(gap).any() else 0.0
+                shift = np.nanmedian(gap[covered]) if np.isfinite(gap[covered]).any() else 0.0
             change[n, ..., k] = np.clip(gap - shift, -DEEP_M, DEEP_M)
         attributes.append(attribute_row(space, rows["sent"][n]))
     return {
