@@ -31,7 +31,8 @@ def _rest() -> np.ndarray:
 
 
 def condition_maps(state: PersonState, offset: np.ndarray, canvas: Canvas) -> np.ndarray:
-    """Maps [H, W, CHANNELS] float32, 0 where there is no body but for both depths; offset [S, S]: of the chart, metres."""
+    """Maps [H, W, CHANNELS] float32, 0 where there is no body but for both depths; offset [S, S]: of the chart, in
+    metres."""
     body = load_body()
     vertices, normals, _ = displaced_body(state, offset)
     projected = canvas.camera(WIDTH_PX, HEIGHT_PX).project(vertices.astype(np.float64))

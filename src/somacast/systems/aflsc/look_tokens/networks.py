@@ -215,14 +215,14 @@ class LookCodec(nn.Module):
         self.place = nn.ParameterList([nn.Parameter(0.02 * torch.randn(1, h * v, w[1])) for h, v in GRIDS[:2]])
         self.widen = nn.Linear(w[0], w[1])
         self.blocks = nn.ModuleList(Block(w[1], c.heads, 2.0, False) for _ in range(c.blocks))
-        self.told = conv(w[1], w[1], 1)
+        self.exchanged = conv(w[1], w[1], 1)
         self.join = conv(2 * w[3], w[3])
         self.last = Residual(w[3])
         self.out = conv(w[3], 4 * OUT_CHANNELS, 1)
         self.refiner = Refiner(w[3])
         with torch.no_grad():
             self.out.weight.mul_(0.3)
-            self.told.weight.mul_(0.1)
+            self.exchanged.weight.mul_(0.1)
         for k, (h, v) in enumerate(GRIDS):
             self.register_buffer(f"first{k}", checkerboard(h, v), persistent=False)
 
@@ -230,20 +230,15 @@ class LookCodec(nn.Module):
         self, picture: Tensor, condition: Tensor, given: Tensor, attributes: Tensor, parts: list[Tensor],
         keep: list[Tensor], valid: list[Tensor], noise: float = 0.0,
     ) -> dict:  # fmt: skip
-        """picture [B, 4, 144, 96] (rgb - .5, silhouette - .5), condition [B, 15, 144, 96], given [B, 4, 144, 96] (rgb -
-        .5 and whether there is one; 0 if not), attributes [B, 17]; on each grid parts [B, 10, h, w], depths, keep and
-        valid [B, 1, h, w]: cells that are sent, and that may be."""
-        cond = self.condition(torch.cat([condition, given], 1))
-        cond[0] = cond[0] + self.attributes(attributes)[..., None, None]
+        """Both ends at once, with what tokens cost. picture [B, 4, 144, 96] (rgb - .5, silhouette - .5), condition
+        [B, 15, 144, 96], given [B, 4, 144, 96] (rgb - .5 and whether there is one; 0 if not), attributes [B, 17]; on
+        each grid parts [B, 10, h, w], depths, keep and valid [B, 1, h, w]: cells that are sent, and that may be."""
+        cond, state = self.conditions(condition, given, attributes)
         seen = self.analysis(torch.cat([picture, condition], 1))
         bits, symbols, mixed = [], [], []
-        state = self.start(F.silu(cond[0]))
         coarser = None
         for k in range(3):
-            if k:
-                state = self.ups[k - 1](state)
-            found = self.post[k](torch.cat([F.silu(seen[k]), F.silu(state)], 1)).float()
-            smooth = LEVELS * torch.tanh(found / LEVELS)
+            smooth = self.told(k, seen, state)
             symbol = (smooth + (torch.round(smooth) - smooth).detach()) * valid[k]
             sent = symbol * keep[k]
             known = torch.cat([parts[k] / DEPTHS - 1, given[:, 3:, :1, :1].expand(-1, -1, *parts[k].shape[2:])], 1)
@@ -251,18 +246,38 @@ class LookCodec(nn.Module):
             probe = (smooth + torch.rand_like(smooth) - 0.5).clamp(-LEVELS, LEVELS) if self.training else symbol
             bits.append((symbol_bits(probe, mean, scale) * valid[k]).sum(1, keepdim=True))
             symbols.append(symbol)
-            z, weight = self.mixtures[k](torch.cat([sent / 2, keep[k]], 1), cond[k], noise)
+            state, weight = self.level(k, state, cond, sent, keep[k], noise)
             mixed.append(weight)
-            state = self.levels[k](self.gates[k](state, torch.cat([z, cond[k]], 1)))
             coarser = torch.cat([sent, keep[k]], 1)
-            state = self.attend(state, cond) if k == 1 else state
-        fine = self.join(F.silu(torch.cat([self.ups[2](state), cond[3]], 1)))
-        fine = self.last(fine)
+        return {"bits": bits, "symbols": symbols, "weights": mixed, **self.sides(state, cond, given)}
+
+    def conditions(self, condition: Tensor, given: Tensor, attributes: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Features of what is known before the tokens, on all grids, and the state s_0."""
+        cond = self.condition(torch.cat([condition, given], 1))
+        cond[0] = cond[0] + self.attributes(attributes)[..., None, None]
+        return cond, self.start(F.silu(cond[0]))
+
+    def told(self, k: int, seen: list[Tensor], state: Tensor) -> Tensor:
+        """What the sender has to say on a grid to somebody who is in a state, [B, D, h, w] in -LEVELS .. LEVELS."""
+        found = self.post[k](torch.cat([F.silu(seen[k]), F.silu(state)], 1)).float()
+        return LEVELS * torch.tanh(found / LEVELS)
+
+    def level(
+        self, k: int, state: Tensor, cond: list[Tensor], sent: Tensor, keep: Tensor, noise: float = 0.0
+    ) -> tuple[Tensor, Tensor]:
+        """One recurrent level (eq. 22): the state after the tokens of a grid, on the next finer one, and the weights of
+        the mixture."""
+        z, weight = self.mixtures[k](torch.cat([sent / 2, keep], 1), cond[k], noise)
+        state = self.levels[k](self.gates[k](state, torch.cat([z, cond[k]], 1)))
+        return self.ups[k](self.attend(state, cond) if k == 1 else state), weight
+
+    def sides(self, state: Tensor, cond: list[Tensor], given: Tensor) -> dict[str, Tensor]:
+        """s_3 (eq. 23) as maps [B, 9, H, W], "coarse", and as features; and how much of the front is given."""
+        fine = self.last(self.join(F.silu(torch.cat([state, cond[3]], 1))))
         out = F.pixel_shuffle(self.out(F.silu(fine)).float(), 2)
         share = out[:, MAP_CHANNELS:].sigmoid() * given[:, 3:]
         front = out[:, :3] + share * (given[:, :3] - out[:, :3])
-        coarse = torch.cat([front, out[:, 3:MAP_CHANNELS]], 1)
-        return {"coarse": coarse, "features": fine, "bits": bits, "symbols": symbols, "weights": mixed, "share": share}
+        return {"coarse": torch.cat([front, out[:, 3:MAP_CHANNELS]], 1), "features": fine, "share": share}
 
     def attend(self, state: Tensor, cond: list[Tensor]) -> Tensor:
         """eq. 24, 25: cells of two scales look at each other, so that what is seen here is told there."""
@@ -272,7 +287,7 @@ class LookCodec(nn.Module):
         for block in self.blocks:
             x = block(x)
         around = F.interpolate(to_map(x[:, :count], GRIDS[0][0]), scale_factor=2.0)
-        return state + self.told(to_map(x[:, count:], GRIDS[1][0]) + around)
+        return state + self.exchanged(to_map(x[:, count:], GRIDS[1][0]) + around)
 
     def refine(self, coarse: Tensor, features: Tensor, noisy: Tensor, level: Tensor) -> Tensor:
         """Sharp colours [B, 6, H, W] from noisy ones."""
