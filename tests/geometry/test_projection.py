@@ -7,7 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from somacast.geometry.projection import _bell_means, baked_picture, bell_means_reference, project_picture
+from somacast.body.table import vertex_normals_reference
+from somacast.geometry.projection import (
+    _bell_means,
+    baked_picture,
+    bell_means_reference,
+    inside_out,
+    project_picture,
+)
 from somacast.geometry.rasteriser import level_camera, render_camera
 from somacast.geometry.subdivision import refine
 from somacast.geometry.texturing.texels import texels_of
@@ -165,3 +172,28 @@ def test_the_tone_equals_the_reference():
     got = np.empty((70, 3), np.float32)
     _bell_means(places, anchors, share, values, got)
     np.testing.assert_allclose(got, bell_means_reference(places, anchors, share, values), atol=1e-4)
+
+
+@pytest.mark.parametrize("camera", CAMERAS)
+def test_what_lies_behind_comes_from_the_picture_behind(camera):
+    mesh = textured(body())
+    height, width = camera.height, camera.width
+    blue, red = (np.broadcast_to(np.array(c, np.float32), (height, width, 3)) for c in ((0, 0, 1), (1, 0, 0)))
+    shown = project_picture(mesh, np.array(blue), camera, behind=np.array(red))
+    assert shown.colors is not None
+    normals = vertex_normals_reference(shown.vertices, shown.faces)
+    facing = normals @ np.asarray(camera.rotation)[2]  # along the view: faces away
+    front, back = shown.colors[facing < -0.7].mean(0), shown.colors[facing > 0.7].mean(0)
+    assert front[2] > 0.9 > 0.3 > front[0] and back[0] > 0.8 > 0.3 > back[2]
+
+
+@pytest.mark.parametrize("camera", CAMERAS)
+def test_a_mesh_turned_inside_out_keeps_its_pixels(camera):
+    mesh = grey(body())
+    turned = inside_out(mesh, camera)
+    before, after = (camera.project(m.vertices.astype(np.float64)) for m in (mesh, turned))
+    np.testing.assert_allclose(before[:, :2], after[:, :2], atol=1e-2)
+    order = np.argsort(before[:, 2])
+    assert (np.diff(after[order, 2]) <= 1e-5).all()
+    twice = inside_out(turned, camera)
+    np.testing.assert_allclose(twice.vertices, mesh.vertices, atol=1e-4)

@@ -46,6 +46,7 @@ def project_picture(
     silhouette: np.ndarray | None = None,
     config: ProjectionConfig | None = None,
     complete: Completion | None = None,
+    behind: np.ndarray | None = None,
 ) -> Mesh:
     """The mesh with the picture in the texels of what `camera` sees of it; world and metres of the mesh, which must
     have a texture.
@@ -60,6 +61,8 @@ def project_picture(
     complete
         Color, weight and base of `Baked` to what is shown where nothing is seen: for meshes in the body's UV square,
         `texturing.completion.completed`.
+    behind
+        [H, W, 3] likewise: what the camera would see last through the mesh, on what faces away from it.
 
     What the camera does not see, or sees at a grazing angle or beside an edge in depth, keeps the mesh's own colours,
     moved by the difference between picture and mesh at seen points near by that had a like colour, and completed if
@@ -68,6 +71,9 @@ def project_picture(
     baked = baked_picture(mesh, image, camera, silhouette, config)
     if baked is None or mesh.texture is None:
         return mesh
+    if behind is not None:
+        far = baked_picture(inside_out(mesh, camera), behind, camera, silhouette, config)
+        baked = baked if far is None else baked.over(far)
     if complete is not None:
         baked = replace(baked, base=complete(baked.color, baked.weight, baked.base))
     texture = replace(mesh.texture, image=baked.image())
@@ -106,6 +112,18 @@ def baked_picture(
     base = mesh.colors if mesh.colors is not None else colors_from_texture(mesh, mesh.texture)
     tone = _tone(vertices, np.asarray(base, np.float32), found, weight, config)
     return bake(mesh, view, normals, weight > 0, tone)
+
+
+def inside_out(mesh: Mesh, camera: Camera) -> Mesh:
+    """The mesh with all depths turned around: every point on the same pixel, the farthest surface nearest."""
+    local = mesh.vertices.astype(np.float64) @ camera.rotation.T + camera.translation
+    depth = local[:, 2:]
+    turned = depth.min() + depth.max() - depth
+    across = local[:, :2] if camera.orthographic else local[:, :2] * turned / np.maximum(depth, 1e-6)
+    vertices = (np.concatenate([across, turned], 1) - camera.translation) @ camera.rotation
+    return replace(mesh, vertices=vertices.astype(np.float32), faces=np.ascontiguousarray(mesh.faces[:, ::-1]),
+                   texture=None if mesh.texture is None else replace(
+                       mesh.texture, corners=np.ascontiguousarray(mesh.texture.corners[:, ::-1])))  # fmt: skip
 
 
 def _ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -7,7 +7,7 @@ Colour and weight are kept apart from what is shown where nothing was seen, so t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +27,13 @@ class Baked:
     weight: np.ndarray
     base: np.ndarray
     known: np.ndarray
+
+    def over(self, other: Baked) -> Baked:
+        """With another picture of the same mesh where this one is not believed."""
+        rest = (1 - self.weight) * other.weight
+        weight = self.weight + rest
+        color = self.weight[..., None] * self.color + rest[..., None] * other.color
+        return replace(self, color=color / np.maximum(weight, 1e-6)[..., None], weight=weight)
 
     def image(self) -> np.ndarray:
         """The texture [S, S, 3] uint8, colours carried on around the islands."""

@@ -93,6 +93,9 @@ SPEC = SystemSpec(
             f"{_TRAINING}.sender:main",
             "the sender's networks, from those that ship",
         ),
+        "looks": Trainer(
+            f"{_TRAINING}.config:LooksConfig", f"{_TRAINING}.looks.run:main", "the look tokens, from nothing"
+        ),
         "ablations": Trainer(
             f"{_TRAINING}.config:AblationConfig",
             f"{_TRAINING}.ablations:main",

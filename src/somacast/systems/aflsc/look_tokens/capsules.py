@@ -1,10 +1,10 @@
 """What both ends know of the person exactly: capsules around the bones on the canvas of the look tokens.
 
-labels --rounded--> rotations, joints --> canvas, and how deep each cell of its finest grid lies in each body part
+labels --> rotations, joints --> canvas, and how deep each cell of its finest grid lies in each body part
 
 Which cells have tokens, and how likely those are, depends on these numbers, so that every machine must find the same
-ones: the labels are rounded to multiples of 1/4096 (none lies near a half of that, which a test checks), and from there
-on there is only IEEE arithmetic on single numbers in a given order, no library's sine, no matrix product.
+ones. The labels' values are 32-bit numbers that all machines round alike (none lies between two, which a test checks);
+from there on there is only IEEE arithmetic on single numbers in a given order, no library's sine, no matrix product.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ DEPTHS = 4  # steps of how deep a cell lies in a part, as many as of how far out
 STEP_CELLS = 0.5
 REACH = 2  # steps that clothes and hair may stand off
 MARGIN = 0.03  # around the capsules, of the longer side of their box
-INPUT_STEPS = 4096
 _HEAD_END_M = (0.0, 0.12, 0.02)
 _CAPSULES = (  # from, to, radius in metres, part
     ("root", "spine03", 0.15, "trunk"), ("spine03", "spine01", 0.14, "trunk"), ("spine01", "neck01", 0.11, "trunk"),
@@ -58,8 +57,8 @@ class Capsules:
     @classmethod
     def of(cls, values: np.ndarray, space: LabelSpace) -> Capsules:
         """Of label values [L] as they are received."""
-        rounded = np.rint(np.asarray(values, np.float64) * INPUT_STEPS) / INPUT_STEPS
-        numbers = {name: space.part_of(rounded, name) for name in ("root", "pose", "shape", "pelvis")}
+        exact = np.asarray(values, np.float32).astype(np.float64)
+        numbers = {name: space.part_of(exact, name) for name in ("root", "pose", "shape", "pelvis")}
         places = _places(numbers, space)
         x, y, log_depth = numbers["pelvis"]
         pelvis_m = _exp(log_depth)

@@ -179,9 +179,10 @@ class Refiner(nn.Module):
         self.fine = Residual(width)
         self.down = Down(width, 2 * width, 2)
         self.up = Up(2 * width, width)
-        self.last = nn.Sequential(Residual(width), nn.SiLU(), conv(width, 24, 1))
+        final = conv(width, 24, 1)
+        self.last = nn.Sequential(Residual(width), nn.SiLU(), final)
         with torch.no_grad():
-            self.last[-1].weight.mul_(0.1)
+            final.weight.mul_(0.1)
 
     def forward(self, noisy: Tensor, coarse: Tensor, features: Tensor, level: Tensor) -> Tensor:
         """noisy [B, 6, H, W], coarse [B, 9, H, W], features [B, C, H/2, W/2], level [B, 1, 1, 1] of noise in [0, 1] to

@@ -1,4 +1,4 @@
-"""Settings of `somacast train aflsc` and of its stages `sender`, `ablations` and `motion`."""
+"""Settings of `somacast train aflsc` and of its stages `sender`, `looks`, `ablations` and `motion`."""
 
 from __future__ import annotations
 
@@ -94,6 +94,36 @@ class SenderConfig:
             producers=self.producers, rate=self.rate, matrix_rate=self.matrix_rate, pool_shards=self.pool_shards,
             focus=self.focus,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LooksConfig:
+    """Train the look tokens of AFLSC on people as its sender of the package sees them, whose labels stay.
+
+    Half of a session's work is to draw people; an interrupted run goes on with --resume.
+
+    Example: somacast train aflsc looks --out runs/looks --assets assets --minutes 360
+    """
+
+    out: Annotated[Path, Made()] = Path("runs/looks")
+    """folder for the pool, checkpoints and curves, made if needed"""
+    minutes: float = 360.0
+    """wall-clock time of the training"""
+    resume: bool = False
+    """go on from the checkpoint in the output folder"""
+    assets: Assets = None
+    """folder with an asset wardrobe, motions and rigged people; built-in ones if not given"""
+    seed: int = 0
+    """start of all randomness"""
+    threads: int = 1
+    """threads of the trainer"""
+    producers: int = 1
+    """processes that draw people beside the training"""
+    shards: int = 60
+    """how many shards of 256 pictures are drawn; each is learnt from again and again"""
+
+    def __post_init__(self) -> None:
+        check_positive(minutes=self.minutes, threads=self.threads, producers=self.producers, shards=self.shards)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from somacast.systems.aflsc.training.looks.losses import Losses
 from somacast.systems.aflsc.training.looks.recipe import LooksRecipe
 from somacast.training.optimisers import MovingAverage, build_optimisers
 
+CHECKPOINT = "looks.pt"
 CUTS = ((0, 0.0), (1, 0.0), (2, 0.0), (2, 0.3), (3, 0.0))  # whole grids and share of the next that are judged
 
 
@@ -56,7 +57,7 @@ def train(recipe: LooksRecipe, examples: Examples, out: Path, resume: bool = Fal
     average = MovingAverage(net.state_dict())
     optimisers = build_optimisers(net, recipe.rate, recipe.matrix_rate, ("place", "out", "refiner.last", "priors"))
     losses, step, spent = Losses(recipe), 0, 0.0
-    path = out / "looks.pt"
+    path = out / CHECKPOINT
     if resume and path.exists():
         saved = torch.load(path, weights_only=True)
         net.load_state_dict(saved["net"])
