@@ -30,7 +30,7 @@ def people(count: int, seed: int = 0) -> np.ndarray:
     """Label values [N, L] as a receiver has them, all kinds of poses and places."""
     rng = np.random.default_rng(seed)
     vocabulary = SPACE.vocabulary
-    values = np.array([[label.mean if label.kind == "class" else label.mean + label.std * rng.normal()
+    values = np.array([[label.mean if label.kind == "class" else label.mean + 0.6 * label.std * rng.normal()
                         for label in vocabulary.labels] for _ in range(count)])  # fmt: skip
     values[:, SPACE.parts["root"].labels[:1]] = rng.uniform(-np.pi, np.pi, (count, 1))
     values[:, vocabulary.group_indices("camera")] = rng.normal(0, 0.2, (count, 3)) + [0, 0, np.log(3)]

@@ -59,11 +59,11 @@ def picture_on_canvas(
     person than anything of what is around."""
     fineness, room_bytes, face_bytes = share or Share()
     posed = PosedBody.of(sent, space)
-    silhouette = _Source(frame, look, posed.canvas).known_silhouette
+    silhouette = FrameOnCanvas(frame, look, posed.canvas).known_silhouette
     warp = fit_warp(posed, silhouette, fineness, look.unseen.joints)
     body = posed.aligned(warp)
     canvas = body.canvas
-    source = _Source(frame, look, canvas)
+    source = FrameOnCanvas(frame, look, canvas)
 
     side = canvas_side(canvas.aspect, room_bytes, source.px)
     places = grid_places(*canvas.size(side))
@@ -127,7 +127,7 @@ def _continued(picture: np.ndarray, gain: np.ndarray, sure: np.ndarray, beside_p
 
 
 @dataclass(frozen=True)
-class _Source:
+class FrameOnCanvas:
     """What a frame shows at places of a canvas."""
 
     frame: Frame

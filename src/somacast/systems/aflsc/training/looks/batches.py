@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from somacast.systems.aflsc.look_tokens.capsules import PARTS
-from somacast.systems.aflsc.look_tokens.conditions import DEPTHS
+from somacast.systems.aflsc.look_tokens.inputs import DEPTHS
 from somacast.systems.aflsc.look_tokens.networks import part_grids, token_cells
 
 GREY = 0.5

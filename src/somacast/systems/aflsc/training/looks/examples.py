@@ -11,22 +11,13 @@ import numpy as np
 
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.look_tokens.capsules import GRID, HEIGHT_PX, PARTS, WIDTH_PX, Capsules
-from somacast.systems.aflsc.look_tokens.conditions import CHANNELS, DEPTH_UNIT_M, DEPTHS, condition_maps
+from somacast.systems.aflsc.look_tokens.inputs import CHANNELS, DEPTH_UNIT_M, DEPTHS, attribute_row, condition_maps
 from somacast.systems.aflsc.training.looks.pool import OUTSIDE_M
 
 DEEP_M = 0.35  # how far a surface may lie from the body's
 _LOW = np.array([0, *(-1, -1, -1, -1, -1, -1, -1) * 2], np.float32)
 _HIGH = np.array([1, *(1, 1, 1, 1, 1, 1, 1) * 2], np.float32)
 HELD_OUT = 16  # every such person is watched, not learnt from
-
-
-def attribute_row(space: LabelSpace, values: np.ndarray) -> np.ndarray:
-    """One-hot classes of all labels that are classes."""
-    rows = []
-    for number, label in enumerate(space.vocabulary.labels):
-        if label.kind == "class":
-            rows.append(np.eye(label.alphabets[0], dtype=np.float32)[int(max(values[number], 0))])
-    return np.concatenate(rows)
 
 
 def prepared(path: Path, space: LabelSpace) -> dict[str, np.ndarray]:

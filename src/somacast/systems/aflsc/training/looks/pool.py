@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from somacast.capture.cropping import rectangle_crop
 from somacast.capture.pictures import frame_from_array
 from somacast.errors import SomacastError
 from somacast.geometry.rasteriser import Atlas
@@ -22,7 +21,9 @@ from somacast.synthetic.samples import Sample, SceneConfig, SyntheticPeople
 from somacast.synthetic.scenes import Light, Shot
 from somacast.systems.aflsc.config import EncoderConfig
 from somacast.systems.aflsc.look_tokens.capsules import HEIGHT_PX, WIDTH_PX, Capsules
-from somacast.systems.aflsc.picture_layer.canvas import Canvas, grid_places
+from somacast.systems.aflsc.look_tokens.inputs import look_input, on_canvas
+from somacast.systems.aflsc.picture_layer.canvas import grid_places
+from somacast.systems.aflsc.picture_layer.send import FrameOnCanvas
 from somacast.systems.aflsc.picture_layer.show import Shown
 from somacast.systems.aflsc.sender.encoder import Encoder
 from somacast.types import Capture
@@ -78,15 +79,13 @@ class SampleMaker:
         canvas = Capsules.of(sent_values, space).canvas
         shown = Shown.of(space.state(sent_values), space, behind)
         assert shown.picture is not None
-        places = grid_places(2 * WIDTH_PX, 2 * HEIGHT_PX)
-        lens = frame.lens
-        pixels = canvas.tangents(places) * [lens.fx, lens.fy] + [lens.cx, lens.cy]
-        size = len(image)
-        in_box = look.box.to_crop(pixels, len(look.silhouette_at(size)))
+        lens, size = frame.lens, len(image)
+        seen = look_input(FrameOnCanvas(frame, look, canvas))
+        pixels = canvas.tangents(grid_places(2 * WIDTH_PX, 2 * HEIGHT_PX)) * [lens.fx, lens.fy] + [lens.cx, lens.cy]
         row = {
-            "picture": _bytes(_halved(sample(image.astype(np.float32), pixels))),
-            "mask": _bytes(255 * _halved(sample(look.silhouette_at(size), in_box))[..., 0]),
-            "given": _bytes(255 * onto(canvas, shown.body.canvas, shown.picture)),
+            "picture": _bytes(255 * seen[..., :3]),
+            "mask": _bytes(255 * seen[..., 3]),
+            "given": _bytes(255 * on_canvas(shown.picture, shown.body.canvas, canvas)),
             "budget": np.int32(budget),
             "sent": sent_values.astype(np.float32),
             "distance_m": np.float32(sample_.shot.distance_m),
@@ -97,16 +96,6 @@ class SampleMaker:
             row["cover"] = _bytes(255 * _halved(sample(cover, 2 * pixels)[..., None])[..., 0])
             row[name + "_m"] = _mean_depth(depth[_whole(pixels, 2 * size)])
         return row
-
-
-def onto(canvas: Canvas, other: Canvas, picture: np.ndarray) -> np.ndarray:
-    """What a picture [h, w, 3] of another canvas of the same camera shows on this one [HEIGHT_PX, WIDTH_PX, 3]; what
-    lies beyond its edge is like the edge."""
-    height, width = picture.shape[:2]
-    scale = [width, height] / (other.high - other.low)
-    return rectangle_crop(
-        picture, (canvas.low - other.low) * scale, (canvas.high - canvas.low) * scale, WIDTH_PX, HEIGHT_PX
-    )
 
 
 def _halved(plane: np.ndarray) -> np.ndarray:

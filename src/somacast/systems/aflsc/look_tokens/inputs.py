@@ -1,7 +1,7 @@
-"""Condition maps: what both ends know of the person before a token is read, in the sender's view.
+"""What the networks of the look tokens read beside tokens, on the look canvas.
 
-state -> posed body -> on the look canvas, of its nearest and of its farthest side: place on the body at rest, normal,
-depth; and where it is at all. Beyond the body both depths go on smoothly: clothes and hair are told as changes of them.
+state -> posed body -> of its nearest and its farthest side: place on the body at rest, normal, depth; and where it is
+at all. Beyond the body both depths go on smoothly: clothes and hair are told as changes of them.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from functools import lru_cache
 import numpy as np
 
 from somacast.body.table import BODY_VERTICES, load_body
+from somacast.capture.cropping import rectangle_crop
 from somacast.geometry.harmonic import harmonic
 from somacast.geometry.rasteriser import interpolate, rasterize
+from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.look_tokens.capsules import HEIGHT_PX, WIDTH_PX
-from somacast.systems.aflsc.picture_layer.canvas import Canvas
+from somacast.systems.aflsc.picture_layer.canvas import Canvas, grid_places
+from somacast.systems.aflsc.picture_layer.send import FrameOnCanvas
 from somacast.systems.aflsc.receiver.assemble import displaced_body
 
 DEPTH_UNIT_M = 0.5
@@ -50,3 +53,27 @@ def condition_maps(state: PersonState, offset: np.ndarray, canvas: Canvas) -> np
         maps[..., 1 + 7 * side : 8 + 7 * side] = out
     maps[..., DEPTHS] = harmonic(maps[..., DEPTHS], maps[..., 0] > 0)
     return maps
+
+
+def look_input(seen: FrameOnCanvas) -> np.ndarray:
+    """What the sender sees of a person on the canvas, [HEIGHT_PX, WIDTH_PX, 4] float32 in [0, 1]: colours, mask."""
+    silhouette = seen.silhouette(grid_places(WIDTH_PX, HEIGHT_PX))
+    return np.concatenate([seen.colors((WIDTH_PX, HEIGHT_PX)), silhouette[..., None]], 2)
+
+
+def on_canvas(picture: np.ndarray, other: Canvas, canvas: Canvas) -> np.ndarray:
+    """What a picture [h, w, 3] of another canvas of the same camera shows on this one [HEIGHT_PX, WIDTH_PX, 3]; what
+    lies beyond its edge is like the edge."""
+    height, width = picture.shape[:2]
+    scale = [width, height] / (other.high - other.low)
+    corner, sides = (canvas.low - other.low) * scale, (canvas.high - canvas.low) * scale
+    return rectangle_crop(picture, corner, sides, WIDTH_PX, HEIGHT_PX)
+
+
+def attribute_row(space: LabelSpace, values: np.ndarray) -> np.ndarray:
+    """One-hot classes [A] float32 of all labels [L] that are classes."""
+    rows = []
+    for number, label in enumerate(space.vocabulary.labels):
+        if label.kind == "class":
+            rows.append(np.eye(label.alphabets[0], dtype=np.float32)[int(max(values[number], 0))])
+    return np.concatenate(rows)
