@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from somacast.nn.vit import Block, to_map, to_tokens
 from somacast.systems.aflsc.look_tokens.capsules import DEPTHS, PARTS, REACH
+from somacast.systems.aflsc.look_tokens.priors import LEVELS
 
 GRIDS = ((9, 6), (18, 12), (36, 24))  # coarse first
 DIMS = (12, 8, 6)  # symbols of a cell
-LEVELS = 4  # symbols are -LEVELS .. LEVELS
 CONDITION_CHANNELS = 15
 GIVEN_CHANNELS = 4  # the picture of the layer above, and whether there is one
+CHANGE_UNIT_M = 0.1  # of depth
 ATTRIBUTES = 17  # one-hot classes
 MAP_CHANNELS = 9  # front rgb, back rgb, cover, depth of front and of back to the body's
 OUT_CHANNELS = MAP_CHANNELS + 1  # and how much the given picture says

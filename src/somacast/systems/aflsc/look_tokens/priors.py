@@ -9,7 +9,7 @@ hold integers far below 2^53, whose sums are exact in any order, so that every m
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -73,6 +73,18 @@ class IntegerPrior:
             rounded(weights["out.weight"][:, :, 0, 0], _LATER), rounded(weights["out.bias"], _LATER + _KEPT),
             rounded(thresholds, _KEPT),
         )  # fmt: skip
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """As whole numbers of 32 bits."""
+        return {k: v.astype(np.int32) for k, v in vars(self).items() if v is not None}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> IntegerPrior:
+        """Inverse of `to_arrays`; KeyError for arrays that are missing."""
+        names = [f.name for f in fields(cls) if f.name != "coarse"]
+        held = {name: arrays[name].astype(np.float64) for name in names}
+        coarse = arrays.get("coarse")
+        return cls(coarse=None if coarse is None else coarse.astype(np.float64), **held)
 
     def base(self, parts: np.ndarray, pictured: bool, coarser: np.ndarray | None) -> np.ndarray:
         """Sums [h w, H] of what is known before the grid: parts [P, h, w] integers, coarser [C + 1, h/2, w/2] symbols

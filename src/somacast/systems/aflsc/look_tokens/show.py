@@ -22,12 +22,14 @@ from somacast.timing import stage
 @dataclass(frozen=True)
 class Sides:
     """What the sender's camera sees of a person and what it would see last through them, on a canvas: front, back
-    [H, W, 3] float32 in [0, 1] without light, cover [H, W] float32 in [0, 1]."""
+    [H, W, 3] float32 in [0, 1] without light, cover [H, W] float32 in [0, 1], depth [2, H, W] of both, z of the view
+    frame in metres."""
 
     canvas: Canvas
     front: np.ndarray
     back: np.ndarray
     cover: np.ndarray
+    depth: np.ndarray
 
     def silhouette(self, canvas: Canvas, places: np.ndarray) -> np.ndarray:
         """Cover at places [..., 2] of another canvas of the same camera."""

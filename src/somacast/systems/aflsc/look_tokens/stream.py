@@ -8,7 +8,7 @@ follows from the capsules alone: the head of the person first, then what lies de
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -68,6 +68,13 @@ class TokenCoder:
 
     priors: Sequence[IntegerPrior]
     tables: np.ndarray
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> TokenCoder:
+        """Of a weights file: tables, and the priors' arrays named by the number of their grid."""
+        count = 1 + max(int(name.partition(".")[0]) for name in arrays if name[0].isdigit())
+        parts = [{n.partition(".")[2]: a for n, a in arrays.items() if n.startswith(f"{k}.")} for k in range(count)]
+        return cls([IntegerPrior.from_arrays(part) for part in parts], arrays["tables"])
 
     @property
     def full(self) -> int:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = "aflsc"
 FAST_SENDER, FAST_RECEIVER = "aflsc_sender.onnx", "aflsc_receiver.onnx"
+LOOK_WRITER, LOOK_READER, LOOK_PRIORS = "aflsc_look_writer.onnx", "aflsc_look_reader.onnx", "aflsc_looks.safetensors"
 EXTRACTED = (
     "heat",
     "joints",

@@ -6,9 +6,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.numpy import save_file
 from torch import nn
 
 from somacast.capture.landmarks import LANDMARK_COUNT, LANDMARK_VALUES
+from somacast.systems.aflsc.look_tokens.capsules import HEIGHT_PX, WIDTH_PX
+from somacast.systems.aflsc.look_tokens.networks import (
+    ATTRIBUTES,
+    CHANGE_UNIT_M,
+    CONDITION_CHANNELS,
+    DIMS,
+    GIVEN_CHANNELS,
+    GRIDS,
+    LEVELS,
+    LookCodec,
+)
+from somacast.systems.aflsc.look_tokens.priors import IntegerPrior, symbol_tables
+from somacast.systems.aflsc.look_tokens.runner import READER_INPUTS, SIDES, SYMBOLS, WRITER_INPUTS
 from somacast.systems.aflsc.networks.adversarial import SemanticCoder, feature_vector
 from somacast.systems.aflsc.networks.diffuse import Denoiser
 from somacast.systems.aflsc.networks.extract import MultiTaskViT
@@ -17,6 +31,9 @@ from somacast.systems.aflsc.networks.loading import (
     EXTRACTED,
     FAST_RECEIVER,
     FAST_SENDER,
+    LOOK_PRIORS,
+    LOOK_READER,
+    LOOK_WRITER,
     RECEIVER_PARTS,
     SENDER_PARTS,
     WEIGHTS,
@@ -26,7 +43,7 @@ from somacast.systems.aflsc.networks.loading import (
     save_tables,
 )
 from somacast.systems.aflsc.networks.restore import Restorer
-from somacast.training.onnx_export import write_packed_onnx
+from somacast.training.onnx_export import write_onnx, write_packed_onnx
 from somacast.weights.sessions import session_of
 
 
@@ -87,6 +104,76 @@ def export_receiver(checkpoint: Path | None, target: Path) -> float:
     write_packed_onnx(net, tuple(feed.values()), list(feed), ["change"], arrays, target, batched=False)
     with torch.inference_mode():
         return _largest_difference(target, feed, ["change"], [net(*feed.values())])
+
+
+class _LookWriter(nn.Module):
+    """The sender's half of the look codec: what it says on each grid to somebody to whom it has said all before."""
+
+    def __init__(self, codec: LookCodec):
+        super().__init__()
+        self.codec = codec
+
+    def forward(self, picture, condition, given, attributes, *valid):
+        cond, state = self.codec.conditions(condition, given, attributes)
+        seen = self.codec.analysis(torch.cat([picture, condition], 1))
+        out = []
+        for k, mask in enumerate(valid):
+            symbols = torch.round(self.codec.told(k, seen, state)) * mask
+            out.append(symbols)
+            if k + 1 < len(valid):
+                state, _ = self.codec.level(k, state, cond, symbols, mask)
+        return tuple(out)
+
+
+class _LookReader(nn.Module):
+    """The receiver's half: one step of the diffusion from the mean."""
+
+    def __init__(self, codec: LookCodec):
+        super().__init__()
+        self.codec = codec
+
+    def forward(self, condition, given, attributes, *tokens):
+        cond, state = self.codec.conditions(condition, given, attributes)
+        for k in range(len(tokens) // 2):
+            state, _ = self.codec.level(k, state, cond, tokens[2 * k], tokens[2 * k + 1])
+        found = self.codec.sides(state, cond, given)
+        coarse = found["coarse"]
+        level = torch.ones(1, 1, 1, 1)
+        sharp = self.codec.refine(coarse, found["features"], coarse[:, :6], level)
+        return sharp + 0.5, coarse[:, 6:7].sigmoid(), CHANGE_UNIT_M * coarse[:, 7:]
+
+
+def export_looks(codec: LookCodec, folder: Path) -> float:
+    """Both halves of the look codec as ONNX, and its priors; returns the largest difference to torch."""
+    codec = codec.eval()
+    torch.manual_seed(0)
+    size = (HEIGHT_PX, WIDTH_PX)
+    feed = {"picture": torch.rand(1, 4, *size) - 0.5, "condition": torch.rand(1, CONDITION_CHANNELS, *size) - 0.5,
+            "given": torch.rand(1, GIVEN_CHANNELS, *size) - 0.5, "attributes": torch.rand(1, ATTRIBUTES)}  # fmt: skip
+    for k, (grid, dims) in enumerate(zip(GRIDS, DIMS, strict=True)):
+        feed[f"valid{k}"] = feed[f"kept{k}"] = (torch.rand(1, 1, *grid) > 0.3).float()
+        feed[f"sent{k}"] = torch.randint(-LEVELS, LEVELS + 1, (1, dims, *grid)) * feed[f"kept{k}"]
+    worst = 0.0
+    for name, net, inputs, outputs in (
+        (LOOK_WRITER, _LookWriter(codec), WRITER_INPUTS, SYMBOLS),
+        (LOOK_READER, _LookReader(codec), READER_INPUTS, SIDES),
+    ):
+        part = {k: feed[k] for k in inputs}
+        write_onnx(net.eval(), tuple(part.values()), list(inputs), list(outputs), folder / name, batched=False)
+        with torch.inference_mode():
+            expected = list(net(*part.values()))
+        worst = max(worst, _largest_difference(folder / name, part, list(outputs), expected))
+    save_priors(codec, folder / LOOK_PRIORS)
+    return worst
+
+
+def save_priors(codec: LookCodec, path: Path) -> None:
+    """The priors of the grids in whole numbers, and their tables."""
+    arrays = {"tables": symbol_tables()}
+    for k, prior in enumerate(codec.priors):
+        state = {name: value.detach().cpu().numpy() for name, value in prior.state_dict().items()}
+        arrays |= {f"{k}.{name}": value for name, value in IntegerPrior.of(state).to_arrays().items()}
+    save_file(arrays, str(path))
 
 
 def _largest_difference(

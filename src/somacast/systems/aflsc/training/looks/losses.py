@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from somacast.systems.aflsc.look_tokens.networks import GRIDS, LookCodec
+from somacast.systems.aflsc.look_tokens.networks import CHANGE_UNIT_M, GRIDS, LookCodec
 from somacast.systems.aflsc.training.looks.batches import GREY, Batch
 from somacast.systems.aflsc.training.looks.perceptual_loss import PerceptualLoss
 from somacast.systems.aflsc.training.looks.recipe import LooksRecipe
@@ -91,7 +91,7 @@ class Losses:
             figures |= {name: float(here.mean()), f"{name}_psnr": float((-10 * error.log10()).mean()),
                         f"{name}_back_psnr": float((-10 * error_behind.log10()).mean())}  # fmt: skip
         cover_error = ((cover - batch.cover).abs() * weight).sum((1, 2, 3)).mean()
-        depth = (0.1 * coarse[:, 7:] - batch.change).abs() * batch.known
+        depth = (CHANGE_UNIT_M * coarse[:, 7:] - batch.change).abs() * batch.known
         depth_error = (depth.sum((1, 2, 3)) / batch.known.sum((1, 2, 3)).clamp_min(1)).mean()
         loss = loss + 1.5 * cover_error + 1.5 * depth_error
         if progress >= recipe.late and recipe.perceptual:

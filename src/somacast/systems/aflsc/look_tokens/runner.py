@@ -1,0 +1,115 @@
+"""The look networks at both ends, by ONNX Runtime, around the token coder.
+
+sender    frame, labels as they are sent --LookWriter--> layer
+receiver  layer, labels --LookReader--> both sides of the person
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from somacast.systems.aflsc.labels.chart import load_chart
+from somacast.systems.aflsc.labels.space import LabelSpace
+from somacast.systems.aflsc.look_tokens.capsules import Capsules
+from somacast.systems.aflsc.look_tokens.inputs import (
+    CHANNELS,
+    DEPTH_UNIT_M,
+    DEPTHS,
+    attribute_row,
+    condition_maps,
+    look_input,
+    on_canvas,
+)
+from somacast.systems.aflsc.look_tokens.show import Sides
+from somacast.systems.aflsc.look_tokens.stream import TokenCoder, TokenGrids
+from somacast.systems.aflsc.picture_layer.canvas import Canvas
+from somacast.systems.aflsc.picture_layer.send import FrameOnCanvas
+from somacast.systems.aflsc.sender.look import Look
+from somacast.timing import stage
+from somacast.types import Frame
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+GIVEN_CHANNELS = 4
+WRITER_INPUTS = ("picture", "condition", "given", "attributes", "valid0", "valid1", "valid2")
+READER_INPUTS = ("condition", "given", "attributes", "sent0", "kept0", "sent1", "kept1", "sent2", "kept2")
+SYMBOLS, SIDES = ("symbols0", "symbols1", "symbols2"), ("colors", "cover", "change")
+
+
+@dataclass(frozen=True)
+class Known:
+    """What both ends know before a token: capsules, cells, and what the networks read."""
+
+    capsules: Capsules
+    grids: TokenGrids
+    feed: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, values: np.ndarray, space: LabelSpace, picture: tuple[np.ndarray, Canvas] | None, grids: int) -> Known:
+        """Of label values [L] as they are received, and the picture [h, w, 3] of the layer above on its canvas."""
+        capsules = Capsules.of(values, space)
+        side = load_chart().inside.shape
+        maps = condition_maps(space.state(values), np.zeros(side, np.float32), capsules.canvas)
+        given = np.zeros((GIVEN_CHANNELS, *maps.shape[:2]), np.float32)
+        if picture is not None:
+            given[:3] = on_canvas(*picture, capsules.canvas).transpose(2, 0, 1) - 0.5
+            given[3] = 1
+        planes = np.clip(maps.transpose(2, 0, 1), -1, 1)
+        covered = planes[:1] > 0.5
+        beyond = [k for k in range(CHANNELS) if k not in DEPTHS]
+        planes[beyond] *= covered
+        feed = {"condition": planes[None], "given": given[None], "attributes": attribute_row(space, values)[None]}
+        return cls(capsules, TokenGrids.of(capsules.depths, grids), feed)
+
+
+@dataclass(frozen=True)
+class LookWriter:
+    """The sender's half."""
+
+    session: InferenceSession
+    coder: TokenCoder
+    space: LabelSpace
+
+    def symbols(self, frame: Frame, look: Look, known: Known) -> list[np.ndarray]:
+        """Symbols [D, h, w] of all grids."""
+        seen = look_input(FrameOnCanvas(frame, look, known.capsules.canvas))
+        feed = known.feed | {"picture": seen.transpose(2, 0, 1)[None] - np.float32(0.5)}
+        for k, (order, parts) in enumerate(zip(known.grids.order, known.grids.parts, strict=True)):
+            valid = np.zeros(parts[0].size, np.float32)
+            valid[order] = 1
+            feed[f"valid{k}"] = valid.reshape(1, 1, *parts.shape[1:])
+        with stage("look tokens"):
+            found = self.session.run(list(SYMBOLS), feed)
+        return [np.rint(np.asarray(s)[0]).astype(np.int64) for s in found]
+
+    def layer(self, symbols: list[np.ndarray], known: Known, extent: int) -> bytes:
+        """Tokens as far as an extent goes."""
+        return self.coder.encode(symbols, known.grids, extent, bool(known.feed["given"][0, 3, 0, 0]))
+
+
+@dataclass(frozen=True)
+class LookReader:
+    """The receiver's half."""
+
+    session: InferenceSession
+    coder: TokenCoder
+    space: LabelSpace
+
+    def sides(self, layer: bytes, known: Known) -> Sides:
+        """Both sides of the person; BitstreamError for a layer that no sender makes."""
+        pictured = bool(known.feed["given"][0, 3, 0, 0])
+        symbols, kept = self.coder.decode(layer, known.grids, pictured)
+        feed = dict(known.feed)
+        for k, (values, there) in enumerate(zip(symbols, kept, strict=True)):
+            feed[f"sent{k}"] = values[None].astype(np.float32)
+            feed[f"kept{k}"] = there[None, None].astype(np.float32)
+        with stage("look tokens"):
+            found = self.session.run(list(SIDES), feed)
+        colors, cover, change = (np.asarray(a)[0] for a in found)
+        depth = feed["condition"][0, DEPTHS] * np.float32(DEPTH_UNIT_M) + change
+        front, back = np.clip(colors, 0, 1).reshape(2, 3, *cover.shape[1:]).transpose(0, 2, 3, 1)
+        return Sides(known.capsules.canvas, front, back, cover[0], depth)
