@@ -109,6 +109,11 @@ def point_cloud(vertices: np.ndarray, normals: np.ndarray, color: np.ndarray) ->
     return PointCloud(points.astype(np.float32), normal.astype(np.float32), np.clip(color[layout.texel], 0, 1))
 
 
+def joined_clouds(*clouds: PointCloud) -> PointCloud:
+    """All points as one cloud."""
+    return PointCloud(*(np.concatenate([getattr(c, name) for c in clouds]) for name in ("points", "normals", "colors")))
+
+
 def chart_texture(color: np.ndarray, size: int) -> np.ndarray:
     """The chart's colours [H, W, 3] in [0, 1] as the picture of a texture, [size, size, 3] uint8, carried on around the
     islands."""
@@ -157,14 +162,16 @@ def build_human(
     surface: SurfaceConfig | None = None,
     texture_px: int = DEFAULT_TEXTURE_PX,
     posed: PosedSkin | None = None,
+    beyond: PointCloud | None = None,
 ) -> Reconstruction:
     """The person as a watertight mesh with the chart's colours as a texture, with cloud, joints and rotations; posed:
-    where the skin is, if it is not where state and offset say."""
+    where the skin is, if it is not where state and offset say; beyond: points of the surface that lie off the skin."""
     with stage("cloud"):
         vertices, normals, joints = posed or displaced_body(state, offset)
         cloud = point_cloud(vertices, normals, color)
     with stage("surface"):
-        mesh = closed_surface(cloud, surface or SurfaceConfig())
+        points = cloud if beyond is None else joined_clouds(cloud, beyond)
+        mesh = closed_surface(points, surface or SurfaceConfig())
     with stage("unwrap"):
         found = unwrap(mesh.vertices, mesh.faces, _map_of(vertices))
         texture = Texture(chart_texture(color, texture_px), found.corners)

@@ -17,7 +17,7 @@ from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.networks.loading import load_fast_receiver, load_receiver, load_tables
 from somacast.systems.aflsc.receiver.assemble import PosedSkin, build_human
 from somacast.timing import stage
-from somacast.types import Payload
+from somacast.types import Payload, PointCloud
 from somacast.weights.sessions import onnx_runs_on
 
 
@@ -100,13 +100,14 @@ class Decoder:
         return shown.on(self.rebuild(symbols, codes, shown.body.skin))
 
     def rebuild(
-        self, symbols: np.ndarray, codes: np.ndarray | None = None, skin: PosedSkin | None = None
-    ) -> Reconstruction:
+        self, symbols: np.ndarray, codes: np.ndarray | None = None, skin: PosedSkin | None = None,
+        beyond: PointCloud | None = None,
+    ) -> Reconstruction:  # fmt: skip
         """The person that symbols [L, levels] say; codes [K] of appearance and the posed skin: where they are known
-        better."""
+        better; beyond: points of the surface off the skin."""
         with stage("labels to chart"):
             state, color, offset = self.restore(symbols, codes)
         surface = SurfaceConfig(resolution=self.config.resolution)
-        human = build_human(state, color, offset, surface, self.config.texture_px, skin)
+        human = build_human(state, color, offset, surface, self.config.texture_px, skin, beyond)
         human.info = {"attributes": state.attributes, "missing_labels": int((~state.present).sum())}
         return human

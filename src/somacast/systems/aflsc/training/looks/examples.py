@@ -38,11 +38,10 @@ def prepared(path: Path, space: LabelSpace) -> dict[str, np.ndarray]:
         maps = condition_maps(space.state(rows["sent"][n]), offset, canvas)
         condition[n] = np.rint(np.clip((maps - _LOW) / (_HIGH - _LOW), 0, 1) * 255)
         covered = maps[..., 0] > 0
-        scale = canvas.pelvis_m[2] / rows["distance_m"][n]
         shift = None
         for k, name in enumerate(("front_m", "back_m")):
             there = rows[name][n].astype(np.float32)
-            found = np.where(there < OUTSIDE_M - 1, -there * scale, np.nan)
+            found = np.where(there < OUTSIDE_M - 1, -there * rows["size_ratio"][n], np.nan)
             gap = found - maps[..., DEPTHS[k]] * DEPTH_UNIT_M
             if shift is None:
                 shift = np.nanmedian(gap[covered]) if np.isfinite(gap[covered]).any() else 0.0

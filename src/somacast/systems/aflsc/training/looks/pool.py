@@ -88,7 +88,7 @@ class SampleMaker:
             "given": _bytes(255 * on_canvas(shown.picture, shown.body.canvas, canvas)),
             "budget": np.int32(budget),
             "sent": sent_values.astype(np.float32),
-            "distance_m": np.float32(sample_.shot.distance_m),
+            "size_ratio": np.float32(float(canvas.pelvis_m[2]) / lens.fx / (sample_.shot.distance_m / sample_.shot.scale)),
         }
         for name, behind_ in (("front", False), ("back", True)):
             color, cover, depth = true_side(sample_, 2 * size, behind_)
