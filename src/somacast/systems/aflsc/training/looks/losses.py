@@ -14,6 +14,7 @@ from somacast.systems.aflsc.training.looks.perceptual_loss import PerceptualLoss
 from somacast.systems.aflsc.training.looks.recipe import LooksRecipe
 from somacast.training.optimisers import half_precision
 
+DEPTH, DEPTH_SLOPE = 10.0, 10.0  # weights of metres, and of metres a pixel
 BEHIND = 0.5  # weight of the side that the camera does not see
 _LUMA = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
 
@@ -46,6 +47,19 @@ def composed(out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Front and back over grey [B, 3, H, W], and cover [B, 1, H, W], of what the networks give."""
     cover = out[:, 6:7].sigmoid()
     return tuple((out[:, a : a + 3] + 0.5) * cover + GREY * (1 - cover) for a in (0, 3)) + (cover,)  # type: ignore[return-value]
+
+
+def depth_errors(found: Tensor, true: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean absolute errors of depths [B, 2, H, W] in metres where they are known, [B, 2, H, W], and of their steps from
+    pixel to pixel."""
+    gap = (found - true) * known
+    total = gap.abs().sum() / known.sum().clamp_min(1)
+    steps = total.new_zeros(())
+    for axis in (2, 3):
+        size = gap.shape[axis] - 1
+        both = known.narrow(axis, 1, size) * known.narrow(axis, 0, size)
+        steps = steps + (gap.diff(dim=axis) * both).abs().sum() / both.sum().clamp_min(1)
+    return total, steps
 
 
 class Losses:
@@ -91,9 +105,8 @@ class Losses:
             figures |= {name: float(here.mean()), f"{name}_psnr": float((-10 * error.log10()).mean()),
                         f"{name}_back_psnr": float((-10 * error_behind.log10()).mean())}  # fmt: skip
         cover_error = ((cover - batch.cover).abs() * weight).sum((1, 2, 3)).mean()
-        depth = (CHANGE_UNIT_M * coarse[:, 7:] - batch.change).abs() * batch.known
-        depth_error = (depth.sum((1, 2, 3)) / batch.known.sum((1, 2, 3)).clamp_min(1)).mean()
-        loss = loss + 1.5 * cover_error + 1.5 * depth_error
+        depth_error, slope_error = depth_errors(CHANGE_UNIT_M * coarse[:, 7:], batch.change, batch.known)
+        loss = loss + 1.5 * cover_error + DEPTH * depth_error + DEPTH_SLOPE * slope_error
         if progress >= recipe.late and recipe.perceptual:
             some = slice(None) if not net.training else slice(0, max(count // 4, 1))
             front, back, _ = composed(whole[some])

@@ -82,13 +82,14 @@ class SampleMaker:
         lens, size = frame.lens, len(image)
         seen = look_input(FrameOnCanvas(frame, look, canvas))
         pixels = canvas.tangents(grid_places(2 * WIDTH_PX, 2 * HEIGHT_PX)) * [lens.fx, lens.fy] + [lens.cx, lens.cy]
+        own_m_px = sample_.shot.distance_m / sample_.shot.scale
         row = {
             "picture": _bytes(255 * seen[..., :3]),
             "mask": _bytes(255 * seen[..., 3]),
             "given": _bytes(255 * on_canvas(shown.picture, shown.body.canvas, canvas)),
             "budget": np.int32(budget),
             "sent": sent_values.astype(np.float32),
-            "size_ratio": np.float32(float(canvas.pelvis_m[2]) / lens.fx / (sample_.shot.distance_m / sample_.shot.scale)),
+            "size_ratio": np.float32(float(canvas.pelvis_m[2]) / lens.fx / own_m_px),
         }
         for name, behind_ in (("front", False), ("back", True)):
             color, cover, depth = true_side(sample_, 2 * size, behind_)
