@@ -1,107 +1,193 @@
-"""What stands off the body: its skin moved to where both sides of the person lie, and points where the body ends.
+"""The body where both sides of the person lie: limbs moved along the view, and what stands off the skin.
 
-posed skin --on the look canvas--> its own depths --to those of both sides--> skin moved along the view
+depths of both sides over those of the posed skin = change
+change --least squares--> one move along the view for each joint and each end of a limb --> pose
+       --what is left--> how far clothes and hair stand off the skin, on each side
 cover beyond the body --> points of both sides: skirts, hair, bags
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
+from somacast.body.skeleton import JOINT_COUNT, JOINT_PARENT
 from somacast.body.table import load_body
 from somacast.geometry.gaussian import gaussian_filter
 from somacast.geometry.harmonic import harmonic
-from somacast.geometry.rasteriser import rasterize
+from somacast.geometry.projection import grown
+from somacast.geometry.rasteriser import interpolate, rasterize
+from somacast.geometry.rig import body_joint_weights
 from somacast.geometry.silhouette import sample
 from somacast.systems.aflsc.look_tokens.show import Sides
 from somacast.systems.aflsc.picture_layer.aligned import AlignedBody
 from somacast.systems.aflsc.picture_layer.canvas import Canvas, grid_places
+from somacast.systems.aflsc.picture_layer.limbs import NEXT
 from somacast.systems.aflsc.receiver.assemble import PosedSkin
 from somacast.types import PointCloud
 
-SMOOTH_PX = 1.0  # depths are as uncertain as that
-THINNEST_M = 0.012  # of what lies beyond the body
 COVERED = 0.5
+LAYER_M = 0.012  # how near to the outermost surface at its pixel skin counts as seen
+JUMP_M = 0.04  # between neighbouring pixels: another limb begins
+FACING = 0.35  # of normals along the view, from which on depths are believed
+DOUBT_M = 0.03  # errors beyond this count ever less
+ROUNDS = 4
+# What the square of a joint's move costs, and of that beside its parent's, beside mean squares of errors.
+HELD, TIED = 1e-4, 3e-3
+OFF_M = (-0.05, 0.3)  # how far clothes may lie within the skin, and off it
+SMOOTH_PX = 1.0
+THINNEST_M = 0.012  # of what lies beyond the body
+
+
+@lru_cache(maxsize=1)
+def _ends() -> np.ndarray:
+    """For each joint the number of the move at the other end of its limb, [21]; those beyond the joints are ends."""
+    last = np.flatnonzero(NEXT < 0)
+    ends = NEXT.copy()
+    ends[last] = JOINT_COUNT + np.arange(len(last))
+    return ends
+
+
+def _limb_matrix(skin: PosedSkin) -> np.ndarray:
+    """How far each vertex moves with each joint's and end's move, [13380, M] float32: linear along each limb."""
+    weights, ends = body_joint_weights(), _ends()
+    middles = weights.T @ skin.vertices / weights.sum(0)[:, None]
+    limbs = np.where(NEXT[:, None] < 0, 2 * (middles - skin.joints), skin.joints[NEXT] - skin.joints)
+    square = np.maximum((limbs**2).sum(1), 1e-6)
+    out = np.zeros((len(weights), ends.max() + 1), np.float32)
+    for j in range(JOINT_COUNT):
+        along = np.clip((skin.vertices - skin.joints[j]) @ limbs[j] / square[j], 0, 1.2)
+        out[:, j] += weights[:, j] * (1 - along)
+        out[:, ends[j]] += weights[:, j] * along
+    return out
 
 
 @dataclass(frozen=True)
-class _Depths:
-    """Fields on the canvas: body [2, H, W] z of the skin's nearest and farthest surface, change [2, H, W] of it to what
-    the sides show, slope [2, 2, H, W] of that across and up, in metres a metre; on [H, W]: where the body is."""
+class _Raster:
+    """The skin's nearest and farthest surface on the canvas: z [2, H, W] in the view frame, where it is [H, W], where
+    another limb begins near by [2, H, W]; triangle [2, H, W] and shares [2, H, W, 2] of its corners."""
 
-    canvas: Canvas
-    body: np.ndarray
-    change: np.ndarray
-    slope: np.ndarray
+    depth: np.ndarray
     on: np.ndarray
+    jump: np.ndarray
+    triangle: np.ndarray
+    shares: np.ndarray
+
+    @classmethod
+    def of(cls, vertices: np.ndarray, canvas: Canvas, height: int, width: int) -> _Raster:
+        projected = canvas.camera(width, height).project(vertices.astype(np.float64))
+        depth, jump = np.zeros((2, height, width), np.float32), np.zeros((2, height, width), bool)
+        triangle, shares = np.empty((2, height, width), np.int32), np.zeros((2, height, width, 2))
+        near = np.empty((height, width), np.float32)
+        for side, sign in enumerate((1, -1)):
+            points = np.concatenate([projected[:, :2], sign / projected[:, 2:]], 1).astype(np.float32)
+            rasterize(points, load_body().faces, False, near, triangle[side], shares[side])
+            there = triangle[side] >= 0
+            depth[side][there] = canvas.pelvis_m[2] - 1 / np.abs(near[there])
+            z = depth[side]
+            for axis in (0, 1):
+                both = np.delete(there, 0, axis) & np.delete(there, -1, axis)
+                step = (np.abs(np.diff(z, axis=axis)) > JUMP_M) & both
+                jump[side] |= np.pad(step, [(int(a == axis), 0) for a in (0, 1)])
+                jump[side] |= np.pad(step, [(0, int(a == axis)) for a in (0, 1)])
+        return cls(depth, triangle[0] >= 0, jump, triangle, shares)
+
+    def values(self, of_vertices: np.ndarray) -> np.ndarray:
+        """Values [13380] of the skin on both surfaces, [2, H, W], 0 where it is not."""
+        out = np.zeros((*self.triangle.shape, 1), np.float32)
+        for side in (0, 1):
+            interpolate(of_vertices[:, None].astype(np.float32), load_body().faces, self.triangle[side],
+                        self.shares[side], out[side])  # fmt: skip
+        return out[..., 0]
 
 
-def skin_depths(vertices: np.ndarray, canvas: Canvas, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """z [2, H, W] of the nearest and the farthest surface of a skin [13380, 3], and where it is [H, W]."""
-    body = load_body()
-    projected = canvas.camera(width, height).project(vertices.astype(np.float64))
-    depth, on = np.zeros((2, height, width), np.float32), np.zeros((height, width), bool)
+def _limb_moves(skin: PosedSkin, matrix: np.ndarray, raster: _Raster, pixels: np.ndarray, change: np.ndarray,
+                known: np.ndarray) -> np.ndarray:  # fmt: skip
+    """Moves [M] of joints and ends that close a change [2, H, W] of depth where it is known, by least squares of what
+    is seen of the skin, doubtful ones counting little."""
+    height, width = known.shape[1:]
+    at = tuple(np.clip(np.floor(pixels).astype(int), 0, [width - 1, height - 1]).T[::-1])
+    rows, wanted = [], []
     for side, sign in enumerate((1, -1)):
-        points = np.concatenate([projected[:, :2], sign / projected[:, 2:]], 1).astype(np.float32)
-        near, triangle = np.empty((height, width), np.float32), np.empty((height, width), np.int32)
-        weights = np.zeros((height, width, 2))
-        rasterize(points, body.faces, False, near, triangle, weights)
-        on = triangle >= 0
-        depth[side][on] = canvas.pelvis_m[2] - 1 / np.abs(near[on])
-    return depth, on
-
-
-def _depths(skin: PosedSkin, canvas: Canvas, sides: Sides) -> _Depths:
-    height, width = sides.cover.shape
-    body, on = skin_depths(skin.vertices, canvas, width, height)
-    known = on & (sides.cover > COVERED)
-    change = harmonic((sides.depth - body).transpose(1, 2, 0), known)
-    change = gaussian_filter(change, SMOOTH_PX, int(3 * SMOOTH_PX), (0, 1)).transpose(2, 0, 1)
-    pixel_m = (canvas.high - canvas.low)[1] / height * canvas.pelvis_m[2]
-    slope = np.stack([np.stack([np.gradient(c, axis=1), -np.gradient(c, axis=0)]) for c in change]) / pixel_m
-    return _Depths(canvas, body, change, slope.astype(np.float32), on)
+        seen = (np.abs(raster.depth[side][at] - skin.vertices[:, 2]) < LAYER_M) & known[side][at]
+        seen &= sign * skin.normals[:, 2] > FACING
+        rows.append(matrix[seen])
+        wanted.append(change[side][at][seen])
+    a, b = np.concatenate(rows).astype(np.float64), np.concatenate(wanted).astype(np.float64)
+    count = a.shape[1]
+    held = HELD * np.eye(count)
+    ends = _ends()
+    above = [*JOINT_PARENT, *(int(np.flatnonzero(ends == k)[0]) for k in range(JOINT_COUNT, count))]
+    for k, parent in enumerate(above):
+        if parent >= 0:
+            held[[k, parent], [k, parent]] += TIED
+            held[[k, parent], [parent, k]] -= TIED
+    moves, weight = np.zeros(count), np.ones(len(b))
+    for _ in range(ROUNDS):
+        scaled = a * (weight / max(len(b), 1))[:, None]
+        moves = np.linalg.solve(scaled.T @ a + held, scaled.T @ b)
+        weight = 1 / (1 + np.square((b - a @ moves) / DOUBT_M))
+    return moves
 
 
 def dressed(aligned: AlignedBody, sides: Sides) -> tuple[PosedSkin, PointCloud]:
     """The skin as both sides show it, and oriented points (without colours) of what lies beyond it; view frame."""
     skin = aligned.skin
     canvas = Canvas(sides.canvas.low, sides.canvas.high, aligned.canvas.pelvis_m)
-    depths = _depths(skin, canvas, sides)
     height, width = sides.cover.shape
+    raster = _Raster.of(skin.vertices, canvas, height, width)
     pixels = canvas.places(skin.vertices) * [width, height]
-    fields = np.concatenate([depths.body, depths.change, depths.slope.reshape(4, height, width)])
-    front, back, near, far, near_x, near_y, far_x, far_y = sample(fields.transpose(1, 2, 0), pixels).T
+    change = sides.depth - raster.depth
+    edge = grown(~(raster.on & (sides.cover > COVERED)), 1)
+    known = ~edge & ~raster.jump
+
+    matrix = _limb_matrix(skin)
+    moves = _limb_moves(skin, matrix, raster, pixels, change, known)
+    by_limbs = matrix @ moves
+    rest = np.clip((change - raster.values(by_limbs)) * [[[1]], [[-1]]], *OFF_M) * [[[1]], [[-1]]]
+    fields = []
+    for side in (0, 1):
+        plane = harmonic(rest[side][..., None].astype(np.float32), known[side])
+        plane = gaussian_filter(plane, SMOOTH_PX, int(3 * SMOOTH_PX), (0, 1))[..., 0]
+        fields.append(plane)
+    pixel_m = (canvas.high - canvas.low)[1] / height * canvas.pelvis_m[2]
+    slopes = [s for f in fields for s in (np.gradient(f, axis=1) / pixel_m, -np.gradient(f, axis=0) / pixel_m)]
+    planes = np.stack([*raster.depth, *fields, *slopes], -1).astype(np.float32)
+    front, back, near, far, near_x, near_y, far_x, far_y = sample(planes, pixels).T
     share = np.clip((skin.vertices[:, 2] - back) / np.maximum(front - back, 1e-3), 0, 1)
-    move = far + share * (near - far)
+    off = far + share * (near - far)
     slope_x, slope_y = far_x + share * (near_x - far_x), far_y + share * (near_y - far_y)
-    vertices = skin.vertices.copy()
-    vertices[:, 2] += move
-    # along the ray of its pixel, so that what lies on the picture stays there
-    scale = (canvas.pelvis_m[2] - vertices[:, 2]) / (canvas.pelvis_m[2] - skin.vertices[:, 2])
-    vertices[:, :2] += (skin.vertices[:, :2] + canvas.pelvis_m[:2] * [1, -1]) * (scale - 1)[:, None]
+    vertices = _along_rays(skin.vertices, by_limbs + off, canvas)
+    joints = _along_rays(skin.joints, moves[:JOINT_COUNT] - moves[0], canvas)
     n = skin.normals
     normals = np.stack([n[:, 0] - n[:, 2] * slope_x, n[:, 1] - n[:, 2] * slope_y, n[:, 2]], 1)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-8)
-    moved = PosedSkin(vertices.astype(np.float32), normals.astype(np.float32), skin.joints)
-    return moved, _beyond(depths, sides)
+    moved = PosedSkin(vertices, normals.astype(np.float32), joints)
+    return moved, _beyond(sides, canvas, raster, np.stack(fields) + raster.values(by_limbs))
 
 
-def _beyond(depths: _Depths, sides: Sides) -> PointCloud:
+def _along_rays(points: np.ndarray, by_m: np.ndarray, canvas: Canvas) -> np.ndarray:
+    """Points [N, 3] of the view frame moved by [N] metres along it, each on its pixel."""
+    origin = canvas.pelvis_m * [-1, 1, 1]  # the camera
+    local = points - origin
+    return (origin + local * (1 + by_m / local[:, 2])[:, None]).astype(np.float32)
+
+
+def _beyond(sides: Sides, canvas: Canvas, raster: _Raster, change: np.ndarray) -> PointCloud:
     """Both sides where there is a person and no body."""
-    canvas = depths.canvas
     height, width = sides.cover.shape
-    total = np.where(depths.on, depths.body + depths.change, sides.depth)
+    total = np.where(raster.on, raster.depth + change, sides.depth).astype(np.float32)
     total = gaussian_filter(total.transpose(1, 2, 0), SMOOTH_PX, int(3 * SMOOTH_PX), (0, 1)).transpose(2, 0, 1)
     middle, half = (total[0] + total[1]) / 2, np.maximum((total[0] - total[1]) / 2, THINNEST_M / 2)
-    where = (sides.cover > COVERED) & ~depths.on
+    where = (sides.cover > COVERED) & ~raster.on
     pixel_m = (canvas.high - canvas.low)[1] / height * canvas.pelvis_m[2]
     tangents = canvas.tangents(grid_places(width, height))
     points, normals = [], []
     for z, sign in ((middle + half, 1), (middle - half, -1)):
         away = canvas.pelvis_m[2] - z
-        x, y = tangents[..., 0] * away - canvas.pelvis_m[0], -(tangents[..., 1] * away - canvas.pelvis_m[1])
+        x, y = tangents[..., 0] * away - canvas.pelvis_m[0], canvas.pelvis_m[1] - tangents[..., 1] * away
         points.append(np.stack([x, y, z], -1)[where])
         slope = np.stack([-np.gradient(z, axis=1), np.gradient(z, axis=0)], -1) / pixel_m
         normal = sign * np.concatenate([slope, np.ones((height, width, 1))], -1)[where]
