@@ -170,7 +170,7 @@ def dressed(aligned: AlignedBody, sides: Sides) -> tuple[PosedSkin, PointCloud]:
 
 def _along_rays(points: np.ndarray, by_m: np.ndarray, canvas: Canvas) -> np.ndarray:
     """Points [N, 3] of the view frame moved by [N] metres along it, each on its pixel."""
-    origin = canvas.pelvis_m * [-1, 1, 1]  # the camera
+    origin = np.array([0, 0, canvas.pelvis_m[2]])  # the camera: the view frame looks along the way to the pelvis
     local = points - origin
     return (origin + local * (1 + by_m / local[:, 2])[:, None]).astype(np.float32)
 
@@ -183,12 +183,11 @@ def _beyond(sides: Sides, canvas: Canvas, raster: _Raster, change: np.ndarray) -
     middle, half = (total[0] + total[1]) / 2, np.maximum((total[0] - total[1]) / 2, THINNEST_M / 2)
     where = (sides.cover > COVERED) & ~raster.on
     pixel_m = (canvas.high - canvas.low)[1] / height * canvas.pelvis_m[2]
-    tangents = canvas.tangents(grid_places(width, height))
+    tangents = canvas.tangents(grid_places(width, height)) - canvas.pelvis_m[:2] / canvas.pelvis_m[2]
     points, normals = [], []
     for z, sign in ((middle + half, 1), (middle - half, -1)):
         away = canvas.pelvis_m[2] - z
-        x, y = tangents[..., 0] * away - canvas.pelvis_m[0], canvas.pelvis_m[1] - tangents[..., 1] * away
-        points.append(np.stack([x, y, z], -1)[where])
+        points.append(np.stack([tangents[..., 0] * away, -tangents[..., 1] * away, z], -1)[where])
         slope = np.stack([-np.gradient(z, axis=1), np.gradient(z, axis=0)], -1) / pixel_m
         normal = sign * np.concatenate([slope, np.ones((height, width, 1))], -1)[where]
         normals.append(normal / np.linalg.norm(normal, axis=1, keepdims=True))

@@ -1,0 +1,90 @@
+"""The body where both sides lie: depth moves limbs, what is left stands off the skin, the rest gets points."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from somacast.body.skeleton import CANONICAL_JOINTS
+from somacast.geometry.rig import body_joint_weights
+from somacast.systems.aflsc.look_tokens.capsules import HEIGHT_PX, WIDTH_PX, Capsules
+from somacast.systems.aflsc.look_tokens.dressed import _along_rays, _limb_matrix, _Raster, dressed
+from somacast.systems.aflsc.look_tokens.show import Sides
+from somacast.systems.aflsc.networks.loading import load_tables
+from somacast.systems.aflsc.picture_layer.aligned import AlignedBody, PosedBody
+from somacast.systems.aflsc.picture_layer.warp import NO_WARP
+
+SPACE = load_tables().space
+HAND, ARM = (CANONICAL_JOINTS.index(name) for name in ("l_hand", "l_lower_arm"))
+
+
+@pytest.fixture(scope="module")
+def body() -> tuple[AlignedBody, Capsules]:
+    values = np.array([label.mean for label in SPACE.vocabulary.labels])
+    values[SPACE.vocabulary.group_indices("camera")] = [0.05, -0.02, np.log(3.0)]
+    return PosedBody.of(SPACE.state(values), SPACE).aligned(NO_WARP), Capsules.of(values, SPACE)
+
+
+def sides_of(vertices: np.ndarray, capsules: Capsules, margin_px: int = 0) -> Sides:
+    """What cameras would see of a skin, covers widened by some pixels."""
+    raster = _Raster.of(vertices, capsules.canvas, HEIGHT_PX, WIDTH_PX)
+    cover = raster.on.copy()
+    for _ in range(margin_px):
+        cover[:, 1:] |= cover[:, :-1].copy()
+    grey = np.full((HEIGHT_PX, WIDTH_PX, 3), 0.5, np.float32)
+    depth = raster.depth.copy()
+    for side in (0, 1):  # goes on to the right
+        for column in range(1, WIDTH_PX):
+            empty = ~raster.on[:, column] & (depth[side][:, column] == 0)
+            depth[side][empty, column] = depth[side][empty, column - 1]
+    return Sides(capsules.canvas, grey, grey, cover.astype(np.float32), depth)
+
+
+def test_nothing_moves_where_both_sides_are_the_bodys(body):
+    aligned, capsules = body
+    moved, beyond = dressed(aligned, sides_of(aligned.skin.vertices, capsules))
+    off = np.linalg.norm(moved.vertices - aligned.skin.vertices, axis=1)
+    assert np.median(off) < 0.002 and np.quantile(off, 0.95) < 0.01
+    assert len(beyond.points) == 0
+    np.testing.assert_allclose(moved.joints, aligned.skin.joints, atol=0.004)
+
+
+def test_an_arm_that_lies_farther_forward_goes_there_with_its_joint(body):
+    aligned, capsules = body
+    skin = aligned.skin
+    matrix = _limb_matrix(skin)
+    moves = np.zeros(matrix.shape[1])
+    moves[ARM], moves[HAND], moves[CANONICAL_JOINTS.index("l_upper_arm")] = 0.08, 0.2, 0.0
+    moves[-4:] = 0.0
+    truth = _along_rays(skin.vertices, matrix @ moves, capsules.canvas)
+    moved, _ = dressed(aligned, sides_of(truth, capsules))
+    arm = body_joint_weights()[:, [ARM]].sum(1) > 0.9
+    before = np.abs(truth[arm, 2] - skin.vertices[arm, 2]).mean()
+    after = np.abs(truth[arm, 2] - moved.vertices[arm, 2]).mean()
+    assert before > 0.08 and after < 0.25 * before
+    assert moved.joints[HAND, 2] - skin.joints[HAND, 2] > 0.08
+    still = body_joint_weights()[:, CANONICAL_JOINTS.index("r_lower_leg")] > 0.9
+    assert np.abs(moved.vertices[still, 2] - skin.vertices[still, 2]).mean() < 0.01
+
+
+def test_what_lies_beyond_the_body_gets_points_that_face_away(body):
+    aligned, capsules = body
+    sides = sides_of(aligned.skin.vertices, capsules, margin_px=3)
+    _, beyond = dressed(aligned, sides)
+    extra = int(sides.cover.sum()) - int(
+        _Raster.of(aligned.skin.vertices, capsules.canvas, HEIGHT_PX, WIDTH_PX).on.sum()
+    )
+    assert len(beyond.points) == 2 * extra > 100
+    np.testing.assert_allclose(np.linalg.norm(beyond.normals, axis=1), 1, atol=1e-5)
+    front, back = np.split(beyond.points, 2)
+    assert (front[:, 2] > back[:, 2]).all() and (beyond.normals[: len(front), 2] > 0).all()
+    places = capsules.canvas.places(beyond.points)
+    assert ((places > 0) & (places < 1)).all()
+
+
+def test_points_move_along_the_ray_of_their_pixel(body):
+    aligned, capsules = body
+    moved = _along_rays(aligned.skin.vertices, np.full(len(aligned.skin.vertices), 0.1), capsules.canvas)
+    np.testing.assert_allclose(moved[:, 2], aligned.skin.vertices[:, 2] + 0.1, atol=1e-5)
+    before, after = (capsules.canvas.places(v) for v in (aligned.skin.vertices, moved))
+    np.testing.assert_allclose(before, after, atol=1e-5)
