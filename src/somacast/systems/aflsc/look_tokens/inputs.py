@@ -56,9 +56,11 @@ def condition_maps(state: PersonState, offset: np.ndarray, canvas: Canvas) -> np
 
 
 def look_input(seen: FrameOnCanvas) -> np.ndarray:
-    """What the sender sees of a person on the canvas, [HEIGHT_PX, WIDTH_PX, 4] float32 in [0, 1]: colours, mask."""
-    silhouette = seen.silhouette(grid_places(WIDTH_PX, HEIGHT_PX))
-    return np.concatenate([seen.colors((WIDTH_PX, HEIGHT_PX)), silhouette[..., None]], 2)
+    """What the sender sees of a person on the canvas, [HEIGHT_PX, WIDTH_PX, 5] float32 in [0, 1]: colours, mask, and
+    depth from DEPTH_UNIT_M before the pelvis to as much behind it."""
+    places = grid_places(WIDTH_PX, HEIGHT_PX)
+    depth = np.clip(0.5 + seen.depth(places) / (2 * DEPTH_UNIT_M), 0, 1)
+    return np.concatenate([seen.colors((WIDTH_PX, HEIGHT_PX)), np.stack([seen.silhouette(places), depth], -1)], 2)
 
 
 def on_canvas(picture: np.ndarray, other: Canvas, canvas: Canvas) -> np.ndarray:

@@ -21,6 +21,7 @@ from somacast.systems.aflsc.look_tokens.priors import LEVELS
 GRIDS = ((9, 6), (18, 12), (36, 24))  # coarse first
 DIMS = (12, 8, 6)  # symbols of a cell
 CONDITION_CHANNELS = 15
+PICTURE_CHANNELS = 5  # rgb, silhouette, sensed depth
 GIVEN_CHANNELS = 4  # the picture of the layer above, and whether there is one
 CHANGE_UNIT_M = 0.1  # of depth
 ATTRIBUTES = 17  # one-hot classes
@@ -204,7 +205,7 @@ class LookCodec(nn.Module):
         w = c.widths
         self.condition = Pyramid(CONDITION_CHANNELS + GIVEN_CHANNELS, w)
         self.attributes = nn.Linear(ATTRIBUTES, w[0])
-        self.analysis = Pyramid(4 + CONDITION_CHANNELS, w, 2)
+        self.analysis = Pyramid(PICTURE_CHANNELS + CONDITION_CHANNELS, w, 2)
         self.post = nn.ModuleList(
             nn.Sequential(conv(2 * w[k], w[k], 1), nn.SiLU(), conv(w[k], DIMS[k], 1)) for k in range(3)
         )
@@ -232,9 +233,10 @@ class LookCodec(nn.Module):
         self, picture: Tensor, condition: Tensor, given: Tensor, attributes: Tensor, parts: list[Tensor],
         keep: list[Tensor], valid: list[Tensor], noise: float = 0.0,
     ) -> dict:  # fmt: skip
-        """Both ends at once, with what tokens cost. picture [B, 4, 144, 96] (rgb - .5, silhouette - .5), condition
-        [B, 15, 144, 96], given [B, 4, 144, 96] (rgb - .5 and whether there is one; 0 if not), attributes [B, 17]; on
-        each grid parts [B, 10, h, w], depths, keep and valid [B, 1, h, w]: cells that are sent, and that may be."""
+        """Both ends at once, with what tokens cost. picture [B, 5, 144, 96] (rgb, silhouette, depth, each - .5),
+        condition [B, 15, 144, 96], given [B, 4, 144, 96] (rgb - .5 and whether there is one; 0 if not), attributes
+        [B, 17]; on each grid parts [B, 10, h, w], depths, keep and valid [B, 1, h, w]: cells that are sent, and that
+        may be."""
         cond, state = self.conditions(condition, given, attributes)
         seen = self.analysis(torch.cat([picture, condition], 1))
         bits, symbols, mixed = [], [], []

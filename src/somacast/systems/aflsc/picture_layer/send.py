@@ -15,6 +15,7 @@ from somacast.geometry.rasteriser import render_camera
 from somacast.geometry.silhouette import sample
 from somacast.geometry.unlit import sure_gain
 from somacast.systems.aflsc.labels.codec import SYSTEM
+from somacast.systems.aflsc.labels.layout import DEPTH_OFFSET_M
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.picture_layer.aligned import PosedBody
@@ -152,6 +153,11 @@ class FrameOnCanvas:
         """The mask [H, W] float32 in [0, 1] at places [H, W, 2]."""
         mask = self.look.mask
         return sample(mask, self.look.box.to_crop(self._pixels(places), len(mask)))
+
+    def depth(self, places: np.ndarray) -> np.ndarray:
+        """What the depth branch says (eq. 4, 5) at places [H, W, 2], metres behind the pelvis [H, W] float32."""
+        depth = self.look.out["depth"]
+        return sample(depth, self.look.box.to_crop(self._pixels(places), len(depth))) - np.float32(DEPTH_OFFSET_M)
 
     def known_silhouette(self, places: np.ndarray) -> np.ndarray:
         """The mask at places [H, W, 2], NaN beyond the frame and along its border: the person goes on there."""

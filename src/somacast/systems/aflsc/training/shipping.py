@@ -19,6 +19,7 @@ from somacast.systems.aflsc.look_tokens.networks import (
     GIVEN_CHANNELS,
     GRIDS,
     LEVELS,
+    PICTURE_CHANNELS,
     LookCodec,
 )
 from somacast.systems.aflsc.look_tokens.priors import IntegerPrior, symbol_tables
@@ -148,8 +149,9 @@ def export_looks(codec: LookCodec, folder: Path) -> float:
     codec = codec.eval()
     torch.manual_seed(0)
     size = (HEIGHT_PX, WIDTH_PX)
-    feed = {"picture": torch.rand(1, 4, *size) - 0.5, "condition": torch.rand(1, CONDITION_CHANNELS, *size) - 0.5,
-            "given": torch.rand(1, GIVEN_CHANNELS, *size) - 0.5, "attributes": torch.rand(1, ATTRIBUTES)}  # fmt: skip
+    planes = {"picture": PICTURE_CHANNELS, "condition": CONDITION_CHANNELS, "given": GIVEN_CHANNELS}
+    feed = {name: torch.rand(1, count, *size) - 0.5 for name, count in planes.items()}
+    feed["attributes"] = torch.rand(1, ATTRIBUTES)
     for k, (grid, dims) in enumerate(zip(GRIDS, DIMS, strict=True)):
         feed[f"valid{k}"] = feed[f"kept{k}"] = (torch.rand(1, 1, *grid) > 0.3).float()
         feed[f"sent{k}"] = torch.randint(-LEVELS, LEVELS + 1, (1, dims, *grid)) * feed[f"kept{k}"]

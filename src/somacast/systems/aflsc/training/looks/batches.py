@@ -20,9 +20,9 @@ _MIRRORED_PARTS = [PARTS.index({"l": "r", "r": "l"}.get(p[0], p[0]) + p[1:] if p
 
 @dataclass
 class Batch:
-    """picture [B, 4, H, W] as the networks read it; front, back [B, 3, H, W] and cover [B, 1, H, W]: the truth;
-    condition [B, 15, H, W]; given [B, 4, H, W]; change [B, 2, H, W] of depth in metres, and where it is known;
-    attributes [B, A]; head [B, 1, H, W]: where it is; cells that are valid, parts there and the order of cells, of each
+    """picture [B, 5, H, W] as the networks read it; front, back [B, 3, H, W] and cover [B, 1, H, W]: the truth;
+    condition [B, 15, H, W]; given [B, 4, H, W], where pictured [B]; change [B, 2, H, W] of depth in metres, and where
+    it is known; attributes [B, A]; head [B, 1, H, W]: where it is; cells that are valid, parts there and the order of cells, of each
     grid."""
 
     picture: Tensor
@@ -31,6 +31,7 @@ class Batch:
     cover: Tensor
     condition: Tensor
     given: Tensor
+    pictured: np.ndarray
     change: Tensor
     known: Tensor
     attributes: Tensor
@@ -71,8 +72,8 @@ def to_batch(rows: dict[str, Any], rng: np.random.Generator | None = None) -> Ba
     grey = GREY * (1 - true)
     given = torch.cat([given - 0.5, torch.ones_like(given[:, :1])], 1)
     return Batch(
-        picture - 0.5, front + grey, back + grey, true, condition, given, torch.nan_to_num(change), known, attributes,
-        head, valid, parts, order,
+        picture - 0.5, front + grey, back + grey, true, condition, given, rows["pictured"],
+        torch.nan_to_num(change), known, attributes, head, valid, parts, order,
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ HELD_OUT = 16  # every such person is watched, not learnt from
 
 
 def prepared(path: Path, space: LabelSpace) -> dict[str, np.ndarray]:
-    """The arrays that training needs of a shard: picture [N, H, W, 4] uint8, given [N, H, W, 3] uint8, sides
+    """The arrays that training needs of a shard: picture [N, H, W, 5] uint8, given [N, H, W, 3] uint8, sides
     [N, H, W, 7] uint8 (front, back, cover), condition [N, H, W, 15] uint8, change_m [N, H, W, 2] float16 (NaN where
     unknown), attributes [N, A], depths [N, parts, 36, 24] uint8 of capsules."""
     with np.load(path) as file:
@@ -48,7 +48,8 @@ def prepared(path: Path, space: LabelSpace) -> dict[str, np.ndarray]:
             change[n, ..., k] = np.clip(gap - shift, -DEEP_M, DEEP_M)
         attributes.append(attribute_row(space, rows["sent"][n]))
     return {
-        "picture": np.concatenate([rows["picture"], rows["mask"][..., None]], -1), "given": rows["given"],
+        "picture": np.concatenate([rows["picture"], rows["mask"][..., None], rows["sensed"][..., None]], -1),
+        "given": rows["given"], "pictured": rows["pictured"],
         "sides": np.concatenate([rows["front"], rows["back"], rows["cover"][..., None]], -1),
         "condition": condition, "change_m": change, "attributes": np.stack(attributes), "depths": depths,
         "person": rows["person"],

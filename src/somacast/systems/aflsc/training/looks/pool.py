@@ -24,6 +24,7 @@ from somacast.systems.aflsc.look_tokens.capsules import HEIGHT_PX, WIDTH_PX, Cap
 from somacast.systems.aflsc.look_tokens.inputs import look_input, on_canvas
 from somacast.systems.aflsc.picture_layer.canvas import grid_places
 from somacast.systems.aflsc.picture_layer.send import FrameOnCanvas
+from somacast.systems.aflsc.picture_layer.share import label_state
 from somacast.systems.aflsc.picture_layer.show import Shown
 from somacast.systems.aflsc.sender.encoder import Encoder
 from somacast.types import Capture
@@ -31,6 +32,7 @@ from somacast.types import Capture
 FLAT = Light(np.array([0, 0, 1], np.float32), 1.0, np.ones(3, np.float32))  # shows colours as they are
 SHARD_SAMPLES = 256
 OUTSIDE_M = 9.0  # depth of what is not there
+_PICTURED = 0.5  # share of rows that come with a picture
 _BUDGETS = ((160, 500), (500, 6000))  # bytes of a file with a picture: half of the rows each, evenly by logarithm
 
 
@@ -70,15 +72,20 @@ class SampleMaker:
         except SomacastError:
             return None
         budget = round(float(np.exp(rng.uniform(*np.log(_BUDGETS[int(rng.random() < 0.5)])))))
-        layers = encoder.pictured(frame, look, values, budget, 0)
+        network_state = label_state(budget)
+        layers = encoder.pictured(frame, look, values, budget, 0) if rng.random() < _PICTURED else None
         if layers is None:
-            return None
+            symbols = encoder.symbols(frame, look, values, network_state or 0, True)
+            layers = encoder.codec.layers_before_picture(symbols, network_state or 0)
         behind = layers[encoder.codec.label_layers :]
         symbols = encoder.codec.symbols(layers[: encoder.codec.label_layers], 255)
         sent_values = space.vocabulary.dequantise(symbols[None])[0][0]
         canvas = Capsules.of(sent_values, space).canvas
-        shown = Shown.of(space.state(sent_values), space, behind)
-        assert shown.picture is not None
+        given = np.zeros((HEIGHT_PX, WIDTH_PX, 3), np.float32)
+        if behind:
+            shown = Shown.of(space.state(sent_values), space, behind)
+            assert shown.picture is not None
+            given = on_canvas(shown.picture, shown.body.canvas, canvas)
         lens, size = frame.lens, len(image)
         seen = look_input(FrameOnCanvas(frame, look, canvas))
         pixels = canvas.tangents(grid_places(2 * WIDTH_PX, 2 * HEIGHT_PX)) * [lens.fx, lens.fy] + [lens.cx, lens.cy]
@@ -86,8 +93,9 @@ class SampleMaker:
         row = {
             "picture": _bytes(255 * seen[..., :3]),
             "mask": _bytes(255 * seen[..., 3]),
-            "given": _bytes(255 * on_canvas(shown.picture, shown.body.canvas, canvas)),
-            "budget": np.int32(budget),
+            "sensed": _bytes(255 * seen[..., 4]),
+            "given": _bytes(255 * given),
+            "pictured": np.bool_(bool(behind)),
             "sent": sent_values.astype(np.float32),
             "size_ratio": np.float32(float(canvas.pelvis_m[2]) / lens.fx / own_m_px),
         }

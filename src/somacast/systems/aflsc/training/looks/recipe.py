@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LooksRecipe:
-    """bits: wanted of each grid, coarse first; pictured: share of samples that come with a picture; perceptual: weight
-    of the perceptual loss, from the share `late` of the minutes on; noise: of the mixture's components."""
+    """bits: wanted of each grid, coarse first; pictured: share of those with a picture that are shown it; perceptual:
+    weight of the perceptual loss, from the share `late` of the minutes on; noise: of the mixture's components."""
 
     minutes: float = 60.0
     batch: int = 16
@@ -19,5 +19,5 @@ class LooksRecipe:
     bits: tuple[float, ...] = (130.0, 500.0, 2000.0)
     perceptual: float = 1.0
     late: float = 0.1
-    pictured: float = 0.45
+    pictured: float = 0.9
     noise: float = 1.0

@@ -39,7 +39,7 @@ def watch(net: LookCodec, losses: Losses, examples: Examples, count: int = 48) -
                     kept_cells(v, o, (whole > k).float() + (whole == k).float() * share)
                     for k, (v, o) in enumerate(zip(batch.valid, batch.order, strict=True))
                 ]
-                figures = losses(net, batch, np.full(len(whole), pictured), kept, 1.0, rng)[1]
+                figures = losses(net, batch, batch.pictured & pictured, kept, 1.0, rng)[1]
                 rows.append(figures)
             name = f"{grids}+{share:g}" + ("+picture" if pictured else "")
             table[name] = {k: round(float(np.mean([r[k] for r in rows])), 4) for k in rows[0] if k in rows[-1]}
@@ -94,7 +94,7 @@ def train(recipe: LooksRecipe, examples: Examples, out: Path, resume: bool = Fal
             for group in optimiser.param_groups:
                 group["lr"] = rate * factor
         batch = ready.get()
-        pictured = rng.random(len(batch.picture)) < recipe.pictured
+        pictured = batch.pictured & (rng.random(len(batch.picture)) < recipe.pictured)
         kept = draw_kept(batch, pictured, rng)
         loss, figures = losses(net, batch, pictured, kept, progress, rng)
         for optimiser in optimisers:
