@@ -131,14 +131,14 @@ def _places(numbers: dict[str, np.ndarray], space: LabelSpace) -> dict[str, np.n
         world.append(_product(world[JOINT_PARENT[joint]], _rotation(rotvecs[joint - 1])))
     order, names = _chain()
     rest = _weighted(body.bone_mean.astype(np.float64), numbers["shape"], body.bone_basis.astype(np.float64))
-    turns, heads = {}, {}
+    rotated, heads = {}, {}
     for bone in order:
         above = int(body.parent[bone])
-        turns[bone] = _product(world[body.bone_joint[bone]], body.bone_tpose[bone].astype(np.float64))
-        heads[bone] = rest[bone] if above < 0 else heads[above] + _applied(turns[above], rest[bone] - rest[above])
+        rotated[bone] = _product(world[body.bone_joint[bone]], body.bone_tpose[bone].astype(np.float64))
+        heads[bone] = rest[bone] if above < 0 else heads[above] + _applied(rotated[above], rest[bone] - rest[above])
     origin = heads[int(body.joint_bone[0])]
     places = {name: heads[bone] - origin for name, bone in names.items()}
-    return places | {"head_end": places["head"] + _applied(turns[names["head"]], np.array(_HEAD_END_M))}
+    return places | {"head_end": places["head"] + _applied(rotated[names["head"]], np.array(_HEAD_END_M))}
 
 
 def _weighted(mean: np.ndarray, weights: Sequence[float] | np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -242,7 +242,7 @@ class LookCodec(nn.Module):
         bits, symbols, mixed = [], [], []
         coarser = None
         for k in range(3):
-            smooth = self.told(k, seen, state)
+            smooth = self.message(k, seen, state)
             symbol = (smooth + (torch.round(smooth) - smooth).detach()) * valid[k]
             sent = symbol * keep[k]
             known = torch.cat([parts[k] / DEPTHS - 1, given[:, 3:, :1, :1].expand(-1, -1, *parts[k].shape[2:])], 1)
@@ -261,7 +261,7 @@ class LookCodec(nn.Module):
         cond[0] = cond[0] + self.attributes(attributes)[..., None, None]
         return cond, self.start(F.silu(cond[0]))
 
-    def told(self, k: int, seen: list[Tensor], state: Tensor) -> Tensor:
+    def message(self, k: int, seen: list[Tensor], state: Tensor) -> Tensor:
         """What the sender has to say on a grid to somebody who is in a state, [B, D, h, w] in -LEVELS .. LEVELS."""
         found = self.post[k](torch.cat([F.silu(seen[k]), F.silu(state)], 1)).float()
         return LEVELS * torch.tanh(found / LEVELS)

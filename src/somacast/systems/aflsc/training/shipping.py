@@ -119,7 +119,7 @@ class _LookWriter(nn.Module):
         seen = self.codec.analysis(torch.cat([picture, condition], 1))
         out = []
         for k, mask in enumerate(valid):
-            symbols = torch.round(self.codec.told(k, seen, state)) * mask
+            symbols = torch.round(self.codec.message(k, seen, state)) * mask
             out.append(symbols)
             if k + 1 < len(valid):
                 state, _ = self.codec.level(k, state, cond, symbols, mask)

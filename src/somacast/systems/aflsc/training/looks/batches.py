@@ -22,8 +22,8 @@ _MIRRORED_PARTS = [PARTS.index({"l": "r", "r": "l"}.get(p[0], p[0]) + p[1:] if p
 class Batch:
     """picture [B, 5, H, W] as the networks read it; front, back [B, 3, H, W] and cover [B, 1, H, W]: the truth;
     condition [B, 15, H, W]; given [B, 4, H, W], where pictured [B]; change [B, 2, H, W] of depth in metres, and where
-    it is known; attributes [B, A]; head [B, 1, H, W]: where it is; cells that are valid, parts there and the order of cells, of each
-    grid."""
+    it is known; attributes [B, A]; head [B, 1, H, W]: where it is; cells that are valid, parts there and the order of
+    cells, of each grid."""
 
     picture: Tensor
     front: Tensor

@@ -87,8 +87,8 @@ class Losses:
             coarse = out["coarse"]
             true = torch.cat([batch.front, batch.back], 1) - 0.5
             start = coarse[:, :6].detach()
-            drawn = torch.randn(true.shape) if net.training else torch.zeros_like(true)
-            noisy = true + level * (start - true) + 0.25 * level * (1 - 0.5 * level) * drawn
+            gaussian = torch.randn(true.shape) if net.training else torch.zeros_like(true)
+            noisy = true + level * (start - true) + 0.25 * level * (1 - 0.5 * level) * gaussian
             sharp = net.refine(coarse, out["features"], noisy, level)
         whole = torch.cat([sharp, coarse[:, 6:]], 1)
         union = F.max_pool2d(torch.maximum(batch.cover, batch.condition[:, :1]), 5, 1, 2)
