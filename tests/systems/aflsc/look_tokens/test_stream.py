@@ -12,7 +12,7 @@ from somacast.systems.aflsc.look_tokens.stream import SHARES, TokenCoder, TokenG
 
 torch = pytest.importorskip("torch", reason="the networks' own expectations need torch")
 
-from somacast.systems.aflsc.look_tokens.networks import DIMS, GRIDS, LookCodec, symbol_bits  # noqa: E402
+from somacast.systems.aflsc.networks.looks import DIMS, GRIDS, LookCodec, symbol_bits  # noqa: E402
 
 
 @pytest.fixture(scope="module")

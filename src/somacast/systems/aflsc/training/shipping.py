@@ -11,17 +11,6 @@ from torch import nn
 
 from somacast.capture.landmarks import LANDMARK_COUNT, LANDMARK_VALUES
 from somacast.systems.aflsc.look_tokens.capsules import HEIGHT_PX, WIDTH_PX
-from somacast.systems.aflsc.look_tokens.networks import (
-    ATTRIBUTES,
-    CHANGE_UNIT_M,
-    CONDITION_CHANNELS,
-    DIMS,
-    GIVEN_CHANNELS,
-    GRIDS,
-    LEVELS,
-    PICTURE_CHANNELS,
-    LookCodec,
-)
 from somacast.systems.aflsc.look_tokens.priors import IntegerPrior, symbol_tables
 from somacast.systems.aflsc.look_tokens.runner import READER_INPUTS, SIDES, SYMBOLS, WRITER_INPUTS
 from somacast.systems.aflsc.networks.adversarial import SemanticCoder, feature_vector
@@ -42,6 +31,17 @@ from somacast.systems.aflsc.networks.loading import (
     load_sender,
     network_arrays,
     save_tables,
+)
+from somacast.systems.aflsc.networks.looks import (
+    ATTRIBUTES,
+    CHANGE_UNIT_M,
+    CONDITION_CHANNELS,
+    DIMS,
+    GIVEN_CHANNELS,
+    GRIDS,
+    LEVELS,
+    PICTURE_CHANNELS,
+    LookCodec,
 )
 from somacast.systems.aflsc.networks.restore import Restorer
 from somacast.training.onnx_export import write_onnx, write_packed_onnx

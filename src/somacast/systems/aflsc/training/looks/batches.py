@@ -11,7 +11,7 @@ from torch import Tensor
 
 from somacast.systems.aflsc.look_tokens.capsules import PARTS
 from somacast.systems.aflsc.look_tokens.inputs import DEPTHS
-from somacast.systems.aflsc.look_tokens.networks import part_grids, token_cells
+from somacast.systems.aflsc.networks.looks import part_grids, token_cells
 
 GREY = 0.5
 FACE_FIRST = 1.5  # how much sooner cells of the head are sent than others

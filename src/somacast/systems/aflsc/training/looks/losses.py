@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from somacast.systems.aflsc.look_tokens.networks import CHANGE_UNIT_M, GRIDS, LookCodec
+from somacast.systems.aflsc.networks.looks import CHANGE_UNIT_M, GRIDS, LookCodec
 from somacast.systems.aflsc.training.looks.batches import GREY, Batch
 from somacast.systems.aflsc.training.looks.perceptual_loss import PerceptualLoss
 from somacast.systems.aflsc.training.looks.recipe import LooksRecipe

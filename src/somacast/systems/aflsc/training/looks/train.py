@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from somacast.systems.aflsc.look_tokens.networks import LookCodec
+from somacast.systems.aflsc.networks.looks import LookCodec
 from somacast.systems.aflsc.training.looks.batches import Batch, draw_kept, kept_cells, to_batch
 from somacast.systems.aflsc.training.looks.examples import Examples
 from somacast.systems.aflsc.training.looks.losses import Losses
