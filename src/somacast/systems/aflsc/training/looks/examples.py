@@ -17,6 +17,7 @@ from somacast.systems.aflsc.training.looks.pool import OUTSIDE_M
 DEEP_M = 0.35  # how far a surface may lie from the body's
 _LOW = np.array([0, *(-1, -1, -1, -1, -1, -1, -1) * 2], np.float32)
 _HIGH = np.array([1, *(1, 1, 1, 1, 1, 1, 1) * 2], np.float32)
+LEAST_OVERLAP = 0.45  # of the body with the person: where the sender is all wrong tokens help nobody
 HELD_OUT = 16  # every such person is watched, not learnt from
 
 
@@ -52,8 +53,13 @@ def prepared(path: Path, space: LabelSpace) -> dict[str, np.ndarray]:
         "given": rows["given"], "pictured": rows["pictured"],
         "sides": np.concatenate([rows["front"], rows["back"], rows["cover"][..., None]], -1),
         "condition": condition, "change_m": change, "attributes": np.stack(attributes), "depths": depths,
-        "person": rows["person"],
+        "person": rows["person"], "overlap": _overlap(condition[..., 0] > 127, rows["cover"] > 127),
     }  # fmt: skip
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union [N] of masks [N, H, W]."""
+    return ((a & b).sum((1, 2)) / np.maximum((a | b).sum((1, 2)), 1)).astype(np.float32)
 
 
 class Examples:
@@ -90,7 +96,7 @@ class Examples:
         parts = []
         for _ in range(min(4, size)):
             shard = self.shards[names[rng.integers(len(names))]]
-            learnt = np.flatnonzero(shard["person"] % HELD_OUT != 0)
+            learnt = np.flatnonzero((shard["person"] % HELD_OUT != 0) & (shard["overlap"] > LEAST_OVERLAP))
             pick = rng.choice(learnt, size // min(4, size))
             parts.append({k: v[pick] for k, v in shard.items()})
         return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
