@@ -17,7 +17,7 @@ from somacast.systems.aflsc.training.looks.pool import OUTSIDE_M
 DEEP_M = 0.35  # how far a surface may lie from the body's
 _LOW = np.array([0, *(-1, -1, -1, -1, -1, -1, -1) * 2], np.float32)
 _HIGH = np.array([1, *(1, 1, 1, 1, 1, 1, 1) * 2], np.float32)
-LEAST_OVERLAP = 0.45  # of the body with the person: where the sender is all wrong tokens help nobody
+MIN_OVERLAP = 0.45  # of the body with the person: where the sender is all wrong tokens help nobody
 HELD_OUT = 16  # every such person is watched, not learnt from
 
 
@@ -96,7 +96,7 @@ class Examples:
         parts = []
         for _ in range(min(4, size)):
             shard = self.shards[names[rng.integers(len(names))]]
-            learnt = np.flatnonzero((shard["person"] % HELD_OUT != 0) & (shard["overlap"] > LEAST_OVERLAP))
+            learnt = np.flatnonzero((shard["person"] % HELD_OUT != 0) & (shard["overlap"] > MIN_OVERLAP))
             pick = rng.choice(learnt, size // min(4, size))
             parts.append({k: v[pick] for k, v in shard.items()})
         return {k: np.concatenate([p[k] for p in parts]) for k in parts[0]}
