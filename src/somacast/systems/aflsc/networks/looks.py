@@ -231,12 +231,12 @@ class LookCodec(nn.Module):
 
     def forward(
         self, picture: Tensor, condition: Tensor, given: Tensor, attributes: Tensor, parts: list[Tensor],
-        keep: list[Tensor], valid: list[Tensor], noise: float = 0.0,
+        keep: list[Tensor], valid: list[Tensor], noise: float = 0.0, free: bool = False,
     ) -> dict:  # fmt: skip
         """Both ends at once, with what tokens cost. picture [B, 5, 144, 96] (rgb, silhouette, depth, each - .5),
         condition [B, 15, 144, 96], given [B, 4, 144, 96] (rgb - .5 and whether there is one; 0 if not), attributes
         [B, 17]; on each grid parts [B, 10, h, w], depths, keep and valid [B, 1, h, w]: cells that are sent, and that
-        may be."""
+        may be; free: bits teach the priors alone, not the symbols."""
         cond, state = self.conditions(condition, given, attributes)
         seen = self.analysis(torch.cat([picture, condition], 1))
         bits, symbols, mixed = [], [], []
@@ -246,8 +246,10 @@ class LookCodec(nn.Module):
             symbol = (smooth + (torch.round(smooth) - smooth).detach()) * valid[k]
             sent = symbol * keep[k]
             known = torch.cat([parts[k] / DEPTHS - 1, given[:, 3:, :1, :1].expand(-1, -1, *parts[k].shape[2:])], 1)
-            mean, scale = self.priors[k](coarser, known, sent, getattr(self, f"first{k}"))
+            before = [None if x is None else x.detach() if free else x for x in (coarser, sent)]
+            mean, scale = self.priors[k](before[0], known, before[1], getattr(self, f"first{k}"))
             probe = (smooth + torch.rand_like(smooth) - 0.5).clamp(-LEVELS, LEVELS) if self.training else symbol
+            probe = probe.detach() if free else probe
             bits.append((symbol_bits(probe, mean, scale) * valid[k]).sum(1, keepdim=True))
             symbols.append(symbol)
             state, weight = self.level(k, state, cond, sent, keep[k], noise)

@@ -14,6 +14,7 @@ from somacast.systems.aflsc.training.looks.perceptual_loss import PerceptualLoss
 from somacast.systems.aflsc.training.looks.recipe import LooksRecipe
 from somacast.training.optimisers import half_precision
 
+FIRST_RATE, PRIOR_RATE = 1e-6, 1e-4  # what a bit costs at first; while only priors learn from it
 DEPTH, DEPTH_SLOPE = 10.0, 10.0  # weights of metres, and of metres a pixel
 BEHIND = 0.5  # weight of the side that the camera does not see
 _LUMA = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
@@ -67,7 +68,7 @@ class Losses:
 
     def __init__(self, recipe: LooksRecipe):
         self.recipe = recipe
-        self.rates = [3e-5] * len(GRIDS)
+        self.rates = [FIRST_RATE] * len(GRIDS)
         self.running = list(recipe.bits)
         self.perceptual = PerceptualLoss()
 
@@ -77,13 +78,16 @@ class Losses:
     ) -> tuple[Tensor, dict[str, float]]:  # fmt: skip
         """Loss of a batch, of which some [B] bool come with a picture, at a share of the training, and figures."""
         recipe = self.recipe
+        free = progress < recipe.free
         count = len(batch.picture)
         noise = recipe.noise if net.training else 0.0
         level = torch.from_numpy(rng.random((count, 1, 1, 1)).astype(np.float32)) if net.training else torch.ones(1)
         level = level.expand(count, 1, 1, 1)
         with half_precision(batch.picture.device):
             given = batch.given * torch.from_numpy(pictured).view(-1, 1, 1, 1)
-            out = net(batch.picture, batch.condition, given, batch.attributes, batch.parts, kept, batch.valid, noise)
+            out = net(
+                batch.picture, batch.condition, given, batch.attributes, batch.parts, kept, batch.valid, noise, free
+            )
             coarse = out["coarse"]
             true = torch.cat([batch.front, batch.back], 1) - 0.5
             start = coarse[:, :6].detach()
@@ -120,7 +124,7 @@ class Losses:
         for k, bits in enumerate(out["bits"]):
             spent = (bits * kept[k]).sum((1, 2, 3))
             total += float(spent.detach().mean()) / 8
-            loss = loss + self.rates[k] * spent.mean()
+            loss = loss + (PRIOR_RATE if free else self.rates[k]) * spent.mean()
             full = (kept[k].sum((1, 2, 3)) >= batch.valid[k].sum((1, 2, 3))) & ~torch.from_numpy(pictured)
             if full.any():
                 figures[f"bits{k}"] = float(spent[full].mean())
@@ -135,4 +139,4 @@ class Losses:
             if f"bits{k}" in figures:
                 self.running[k] += 0.05 * (figures[f"bits{k}"] - self.running[k])
                 step = np.clip(np.log(max(self.running[k], 1) / wanted), -1.5, 1.5)
-                self.rates[k] = float(np.clip(self.rates[k] * np.exp(0.01 * step), 1e-7, 3e-3))
+                self.rates[k] = float(np.clip(self.rates[k] * np.exp(0.015 * step), 1e-8, 3e-3))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class LooksRecipe:
     """bits: wanted of each grid, coarse first; pictured: share of those with a picture that are shown it; perceptual:
-    weight of the perceptual loss, from the share `late` of the minutes on; noise: of the mixture's components."""
+    weight of the perceptual loss, from the share `late` of the minutes on; noise: of the mixture's components; free:
+    share of the minutes in which bits cost nothing, or all symbols would become 0 before priors have learnt."""
 
     minutes: float = 60.0
     batch: int = 16
@@ -20,4 +21,5 @@ class LooksRecipe:
     perceptual: float = 1.0
     late: float = 0.1
     pictured: float = 0.9
+    free: float = 0.06
     noise: float = 1.0

@@ -104,7 +104,8 @@ def train(recipe: LooksRecipe, examples: Examples, out: Path, resume: bool = Fal
         if torch.isfinite(norm):
             for optimiser in optimisers:
                 optimiser.step()
-        losses.follow(figures)
+        if progress >= recipe.free:
+            losses.follow(figures)
         step += 1
         average.update(net.state_dict(), step)
         recent.append(figures["loss"])
