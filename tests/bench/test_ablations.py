@@ -13,6 +13,7 @@ import pytest
 from somacast.cli import main as cli
 from somacast.coding.label_coding import CodingTables, encode_layers, symbol_bits
 from somacast.errors import SomacastError
+from somacast.extras import installed
 from somacast.systems.aflsc.ablation import coding as ablate_coding
 from somacast.systems.aflsc.ablation import measure as ablate
 from somacast.systems.aflsc.ablation import show as ablate_show
@@ -257,3 +258,19 @@ def test_missing_variants_are_told_with_the_command_that_makes_them(capsys, tmp_
     assert "somacast train aflsc ablations --run" in capsys.readouterr().err
     assert cli.main([*arguments, "--people", "0"]) == 2 and "--people" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.json"))
+
+
+def test_the_study_of_both_sides_says_what_depth_brings(tmp_path):
+    from somacast.metrics.perceptual import PACKAGE
+
+    if not installed(PACKAGE):
+        pytest.skip("STLPIPS-PYTORCH IS NOT INSTALLED: what both sides bring was not looked at")
+    path = tmp_path / "sides.json"
+    words = ["bench", "study", "aflsc", "sides", "--people", "1", "--heights-px", "48", "--json", str(path)]
+    assert cli.main(words) == 0
+    results = json.loads(path.read_text())["results"]
+    means = results["variants"]
+    assert set(means) == {"front, 48 px", "front, 144 px", "front and back", "front, back and depth"}
+    assert means["front, 144 px"]["input_stlpips"] < means["front, 48 px"]["input_stlpips"]
+    assert means["front, back and depth"]["centred_chamfer_m"] < means["front and back"]["centred_chamfer_m"]
+    assert not results["failures"] and len(results["rows"]["front and back"]) == 1

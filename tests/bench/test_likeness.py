@@ -17,7 +17,7 @@ from somacast.bench.likeness import measure as likeness
 from somacast.bench.likeness.config import LikenessConfig
 from somacast.bench.likeness.sheet import MAX_BYTES, TILE_PX, VIEWS, Row, Stage, chosen, heads_of, sheet_bytes
 from somacast.bench.likeness.show import table_of
-from somacast.bench.quality.cast import Cast, Lineup, truth_of
+from somacast.bench.quality.cast import Cast, Lineup
 from somacast.bench.report.likeness import GOALS, goal_lines, likeness_block
 from somacast.bench.report.reading import LIKENESS, LIKENESS_RIGGED, Committed
 from somacast.bench.results import Result, describe_run
@@ -26,7 +26,7 @@ from somacast.errors import SomacastError
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.metrics.protocol import ProtocolConfig, Reference
 from somacast.metrics.views import VIEW_AXES
-from somacast.synthetic.datasets.loaders import EvalItem, TruePose
+from somacast.synthetic.datasets.loaders import EvalItem, TruePose, truth_of
 from somacast.types import Camera, Frame, Mesh
 from support.picture_cases import body, picture
 from support.toy_default import ToyDefault, toy_default

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from somacast.bench.quality.cast import Cast, Lineup, truth_of
+from somacast.bench.quality.cast import Cast, Lineup
 from somacast.bench.report import reading
 from somacast.extras import installed
 from somacast.geometry.rasteriser import level_camera
@@ -31,7 +31,7 @@ from somacast.metrics.controls import (
 from somacast.metrics.protocol import Reference
 from somacast.metrics.statistics import bootstrap_interval
 from somacast.metrics.views import INPUT
-from somacast.synthetic.datasets.loaders import load_items
+from somacast.synthetic.datasets.loaders import load_items, truth_of
 from somacast.types import Mesh
 from support.assets import ASSETS, needs_rigged
 

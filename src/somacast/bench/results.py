@@ -233,8 +233,9 @@ def write_result(path: Path | None, result: Result) -> Result:
 
 
 def write_study(system: str, study: str, config: Any, found: Mapping[str, Any]) -> Result:
-    """Write what a study of a system's own parts found (results, weights_sha256) to config.json_path."""
-    about = describe_run(f"study {system} {study}", config, system=system, weights_sha256=found["weights_sha256"])
+    """Write what a study of a system's own parts found to config.json_path: results, and weights_sha256 if they are not
+    those of the package."""
+    about = describe_run(f"study {system} {study}", config, system=system, weights_sha256=found.get("weights_sha256"))
     return write_result(config.json_path, Result(study, about, found["results"]))
 
 

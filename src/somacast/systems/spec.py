@@ -261,7 +261,7 @@ class Trainer:
 @dataclass(frozen=True)
 class Study:
     """One measurement of a system's own parts. config, summary: as of a Trainer; run: "module:function" of that config,
-    gives {"results", "weights_sha256"} for `bench.results.write_study`."""
+    gives {"results"}, and "weights_sha256" if they are not the package's, for `bench.results.write_study`."""
 
     config: str
     run: str

@@ -5,10 +5,15 @@ Making people costs about as much as learning from them on one core, so that eac
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -115,6 +120,20 @@ def produce(
             old.unlink(missing_ok=True)
 
 
+@contextmanager
+def produced(target: Callable[..., None], rows: Iterable[tuple[Any, ...]]) -> Iterator[list[SpawnProcess]]:
+    """Processes that call target with each row of arguments, as long as the block lasts."""
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=target, args=row, daemon=True) for row in rows]
+    for process in processes:
+        process.start()
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.terminate()
+
+
 class Pool:
     """The newest `capacity` samples of a folder in memory, those of ACTIONS drawn `focus` times as often.
 
@@ -131,7 +150,7 @@ class Pool:
         names = sorted(p.name for p in self.folder.glob("*.npz"))
         for name in [n for n in reversed(names) if n not in self._read][:limit]:
             try:
-                self.shards[name] = read_shard(self.folder / name)
+                self.shards[name] = self.read(self.folder / name)
             except (OSError, ValueError):
                 continue
             self._read.add(name)
@@ -145,7 +164,15 @@ class Pool:
             time.sleep(poll_s)
 
     def __len__(self) -> int:
-        return sum(len(s["image"]) for s in self.shards.values())
+        return sum(len(next(iter(s.values()))) for s in self.shards.values())
+
+    def read(self, path: Path) -> dict[str, np.ndarray]:
+        """A shard as it is kept in memory."""
+        return read_shard(path)
+
+    def weights(self, shard: dict[str, np.ndarray]) -> np.ndarray:
+        """How often each row of a shard is drawn, beside others."""
+        return np.where(np.isin(shard["action"], ACTIONS), self.focus, 1.0)
 
     def batch(self, rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:
         """A batch drawn from a few shards."""
@@ -153,7 +180,7 @@ class Pool:
         rows = []
         for part in np.array_split(np.arange(size), min(4, len(names))):
             shard = self.shards[names[rng.integers(len(names))]]
-            weight = np.where(np.isin(shard["action"], ACTIONS), self.focus, 1.0)
+            weight = self.weights(shard)
             pick = rng.choice(len(weight), len(part), p=weight / weight.sum())
             rows.append({k: v[pick] for k, v in shard.items()})
         return {k: np.concatenate([r[k] for r in rows]) for k in rows[0]}

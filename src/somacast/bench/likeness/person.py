@@ -11,13 +11,13 @@ import numpy as np
 
 from somacast.bench.likeness.config import GALLERY, SIDE, LikenessConfig
 from somacast.bench.likeness.sheet import Stage
-from somacast.bench.quality.cast import Cast, Lineup, truth_of
+from somacast.bench.quality.cast import Cast, Lineup
 from somacast.bench.quality.evaluate import StageFault, run_chain
 from somacast.errors import SomacastError
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.metrics.controls import GREY, MANNEQUIN, OTHER, controls_of, in_grey
 from somacast.metrics.protocol import Reference, place_result
-from somacast.synthetic.datasets.loaders import EvalItem
+from somacast.synthetic.datasets.loaders import EvalItem, truth_of
 
 KEPT = ("bytes", "input_stlpips", "input_iou", "input_delta_e", "sides_stlpips", "sides_iou", "unseen_delta_e",
         "ssim_box", "centred_chamfer_m", "mpjpe_m", "lean_deg", "knees_deg")  # fmt: skip

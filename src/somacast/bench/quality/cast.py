@@ -23,18 +23,12 @@ from somacast.metrics.identity import (
 )
 from somacast.metrics.perceptual import union_square
 from somacast.metrics.protocol import Reference
-from somacast.metrics.views import INPUT, Truth
+from somacast.metrics.views import INPUT
 from somacast.synthetic.datasets.loaders import EvalItem, Subject, TruePose
 from somacast.types import Camera, Mesh
 
 GALLERY = 20  # people among whom the right one must be found; chance finds it once in 20
 _SAME = 1e-4  # between embeddings: nobody could tell these people apart
-
-
-def truth_of(item: EvalItem) -> Truth:
-    """What the protocol needs of an item."""
-    lens = None if item.camera is None else item.frame.lens
-    return Truth(item.truth, item.truth_joints, item.camera, lens, None if item.pose is None else item.pose.rotations)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 
 from somacast.bench.halves import load_halves
 from somacast.bench.progress import Progress, settings_key
-from somacast.bench.quality.cast import GALLERY, Cast, FaceLineup, Lineup, truth_of
+from somacast.bench.quality.cast import GALLERY, Cast, FaceLineup, Lineup
 from somacast.bench.quality.config import EvaluateConfig
 from somacast.bench.quality.show import caption_of, person_tile, print_table, sheet
 from somacast.bench.quality.tables import tables
@@ -33,7 +33,7 @@ from somacast.metrics.image import iou
 from somacast.metrics.perceptual import PACKAGE as PERCEPTUAL
 from somacast.metrics.protocol import Reference
 from somacast.metrics.views import INPUT
-from somacast.synthetic.datasets.loaders import EvalItem, count_items, load_items
+from somacast.synthetic.datasets.loaders import EvalItem, count_items, load_items, truth_of
 from somacast.types import Capture
 
 BENCHMARK = "evaluate"

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from somacast.bench.halves import load_halves
-from somacast.bench.quality.cast import truth_of
 from somacast.errors import SomacastError
 from somacast.files import write_atomically
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.metrics.config import ProtocolConfig
 from somacast.metrics.controls import controls_of
 from somacast.metrics.protocol import Reference, place_result
-from somacast.synthetic.datasets.loaders import EvalItem
+from somacast.synthetic.datasets.loaders import EvalItem, truth_of
 from somacast.systems import registry
 from somacast.systems.spec import SearchingEncoder
 from somacast.weights.sessions import one_blas_thread

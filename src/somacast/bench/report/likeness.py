@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from somacast.bench.likeness.show import table_of
-from somacast.bench.report.reading import LIKENESS, LIKENESS_RIGGED, Committed
+from somacast.bench.report.reading import LIKENESS, LIKENESS_RIGGED, SIDES, SIDES_RIGGED, Committed
 from somacast.bench.results import Result
 
 NAMES = {LIKENESS: "synthetic people", LIKENESS_RIGGED: "rigged people"}
@@ -80,6 +80,30 @@ def goal_lines(results: Mapping[str, Committed]) -> list[str]:
         "",
     ]
     return lines + [f"* {NAMES[name]}: `{results[name].command}`" for name in shown]
+
+
+def sides_lines(results: Mapping[str, Committed]) -> list[str]:
+    """What the truth about both sides would bring, the part of docs/results.md; [] if nothing was measured."""
+    shown = [name for name in (SIDES, SIDES_RIGGED) if name in results]
+    if not shown:
+        return []
+    lines = [
+        "",
+        "## What both sides of a person would bring",
+        "",
+        "The truth in place of look tokens, on labels as they travel before a picture: what is to be won, before any "
+        "of it has cost a byte.",
+    ]
+    for name in shown:
+        found = results[name].result.results
+        columns = found["columns"]
+        heads = [f"{found['people']} people, told", *(title for _, title, _, _ in columns)]
+        lines += ["", f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
+        for variant, row in found["variants"].items():
+            cells = [f"{row[key] * factor:.{digits}f}" for key, _, digits, factor in columns]
+            lines.append(f"| {' | '.join([variant, *cells])} |")
+        lines += ["", f"`{results[name].command}`"]
+    return lines
 
 
 def likeness_block(results: Mapping[str, Committed], links: Callable[[Path], str]) -> str:

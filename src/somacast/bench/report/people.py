@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from somacast.bench.report.reading import FULL, RIGGED, Committed
+from somacast.bench.report.reading import FULL, LIKENESS, LIKENESS_RIGGED, RIGGED, Committed
 from somacast.bench.results import Result
 from somacast.metrics.controls import BLURRED, GREY, HEADLINES, MANNEQUIN, MIRRORED, OTHER, TITLES, TRUTH
 
@@ -25,6 +25,8 @@ _PAPERS = (("ssim_whole", "SSIM whole", 1, 3), ("ssim_box", "SSIM box", 1, 3), (
 _VIEWS = (("stlpips", "ST-LPIPS", 3), ("iou", "IoU", 3), ("delta_e", "colour", 1), ("normal_deg", "normals deg", 0),
           ("ssim_box", "SSIM box", 3), ("ssim_whole", "SSIM whole", 3), ("mse", "MSE", 4))  # fmt: skip
 _PERCENT = ("same_person", "same_person_top5")
+FRONT_BYTES = "600"  # the budget that the front page shows
+LIKENESS_OF = {FULL: LIKENESS, RIGGED: LIKENESS_RIGGED}
 TITLE = {FULL: "Synthetic people", RIGGED: "Rigged people of another maker, with real faces and cloth"}
 
 
@@ -115,6 +117,9 @@ def front_block(results: Mapping[str, Committed]) -> str:
         found = results[name].result.results
         controls = found["controls"]
         rows = [("the truth", controls[TRUTH]["total"]), ("**Somacast**", found["total"])]
+        pictured = results.get(LIKENESS_OF[name])
+        if pictured is not None:
+            rows.append(("**Somacast** with the picture", pictured.result.results["budgets"][FRONT_BYTES]["total"]))
         rows += [("another person, same pose", controls[OTHER]["total"])] if OTHER in controls else []
         rows += [("a grey mannequin", controls[MANNEQUIN]["total"])]
         for title, row in rows:

@@ -22,6 +22,7 @@ FULL, SMALL, HEIGHT, RIGGED, OTHERS = (
     "others",
 )
 LIKENESS, LIKENESS_RIGGED = "likeness", "likeness_rigged"
+SIDES, SIDES_RIGGED = "sides", "sides_rigged"
 _EVALUATE = f"somacast evaluate --system {DEFAULT}"
 # How to make a file that is not there, or that did not record its command.
 COMMANDS = {
@@ -39,6 +40,9 @@ COMMANDS = {
     LIKENESS: f"somacast bench likeness --json results/likeness/{LIKENESS}.json",
     LIKENESS_RIGGED: "somacast bench likeness --data rigged-test --assets ASSETS "
     f"--json results/likeness/{LIKENESS_RIGGED}.json",
+    SIDES: f"somacast bench study {DEFAULT} sides --json results/looks/{SIDES}.json",
+    SIDES_RIGGED: f"somacast bench study {DEFAULT} sides --data rigged-test --assets ASSETS "
+    f"--json results/looks/{SIDES_RIGGED}.json",
     "video": "somacast bench video --json results/live/video.json",
     "link": "somacast bench link --json results/live/link.json",
     "live": "somacast bench live --json results/live/live.json",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from somacast.errors import SomacastError
+from somacast.metrics.views import Truth
 from somacast.options import RIGGED_TEST, SYNTHETIC_TEST, check_people
 from somacast.types import Camera, Capture, Frame, Mesh
 
@@ -325,6 +326,12 @@ def _listing(folder: Path, format: str) -> list:
     if not folder.is_dir():
         raise SomacastError(f"{folder}: no such folder; expected one with people")
     return {"synthetic": synthetic_set, "thuman2": thuman2_files, "meshes": mesh_files}[format](folder)
+
+
+def truth_of(item: EvalItem) -> Truth:
+    """What the protocol needs of an item."""
+    lens = None if item.camera is None else item.frame.lens
+    return Truth(item.truth, item.truth_joints, item.camera, lens, None if item.pose is None else item.pose.rotations)
 
 
 def load_items(

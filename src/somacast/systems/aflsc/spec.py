@@ -109,5 +109,10 @@ SPEC = SystemSpec(
             "somacast.systems.aflsc.ablation.measure:study",
             "what each idea of the paper is worth, and where the bits go",
         ),
+        "sides": Study(
+            "somacast.systems.aflsc.ablation.config:SidesConfig",
+            "somacast.systems.aflsc.ablation.sides:study",
+            "what front, back and depth of a person would bring, the truth in place of tokens",
+        ),
     },
 )

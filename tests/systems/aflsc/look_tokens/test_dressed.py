@@ -8,8 +8,9 @@ import pytest
 from somacast.body.skeleton import CANONICAL_JOINTS
 from somacast.geometry.rig import body_joint_weights
 from somacast.systems.aflsc.look_tokens.capsules import HEIGHT_PX, WIDTH_PX, Capsules
-from somacast.systems.aflsc.look_tokens.dressed import _along_rays, _limb_matrix, _Raster, dressed
+from somacast.systems.aflsc.look_tokens.dressed import _along_rays, _limb_matrix, dressed
 from somacast.systems.aflsc.look_tokens.show import Sides
+from somacast.systems.aflsc.look_tokens.surfaces import Surfaces
 from somacast.systems.aflsc.networks.loading import load_tables
 from somacast.systems.aflsc.picture_layer.aligned import AlignedBody, PosedBody
 from somacast.systems.aflsc.picture_layer.warp import NO_WARP
@@ -27,15 +28,15 @@ def body() -> tuple[AlignedBody, Capsules]:
 
 def sides_of(vertices: np.ndarray, capsules: Capsules, margin_px: int = 0) -> Sides:
     """What cameras would see of a skin, covers widened by some pixels."""
-    raster = _Raster.of(vertices, capsules.canvas, HEIGHT_PX, WIDTH_PX)
-    cover = raster.on.copy()
+    surfaces = Surfaces.of(vertices, capsules.canvas, WIDTH_PX, HEIGHT_PX)
+    cover = surfaces.on.copy()
     for _ in range(margin_px):
         cover[:, 1:] |= cover[:, :-1].copy()
     grey = np.full((HEIGHT_PX, WIDTH_PX, 3), 0.5, np.float32)
-    depth = raster.depth.copy()
+    depth = surfaces.depth.copy()
     for side in (0, 1):  # goes on to the right
         for column in range(1, WIDTH_PX):
-            empty = ~raster.on[:, column] & (depth[side][:, column] == 0)
+            empty = ~surfaces.on[:, column] & (depth[side][:, column] == 0)
             depth[side][empty, column] = depth[side][empty, column - 1]
     return Sides(capsules.canvas, grey, grey, cover.astype(np.float32), depth)
 
@@ -72,7 +73,7 @@ def test_what_lies_beyond_the_body_gets_points_that_face_away(body):
     sides = sides_of(aligned.skin.vertices, capsules, margin_px=3)
     _, beyond = dressed(aligned, sides)
     extra = int(sides.cover.sum()) - int(
-        _Raster.of(aligned.skin.vertices, capsules.canvas, HEIGHT_PX, WIDTH_PX).on.sum()
+        Surfaces.of(aligned.skin.vertices, capsules.canvas, WIDTH_PX, HEIGHT_PX).on.sum()
     )
     assert len(beyond.points) == 2 * extra > 100
     np.testing.assert_allclose(np.linalg.norm(beyond.normals, axis=1), 1, atol=1e-5)

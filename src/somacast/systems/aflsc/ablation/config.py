@@ -1,4 +1,4 @@
-"""Settings of `somacast bench study aflsc ablations`."""
+"""Settings of `somacast bench study aflsc ablations` and `... sides`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from somacast.metrics.config import ProtocolConfig
-from somacast.options import Assets, Device, Folder, Json, Written, check_positive
+from somacast.options import SYNTHETIC_TEST, Assets, Device, Folder, Json, People, Written, check_people, check_positive
 from somacast.systems.aflsc.training.config import FOLDER
 
 
@@ -63,3 +63,32 @@ class AblateConfig:
         """Held-out figures that the training left, or None."""
         path = self.run / FOLDER / name
         return json.loads(path.read_text()) if path.is_file() else None
+
+
+@dataclass(frozen=True)
+class SidesConfig:
+    """Measure what both sides of a person would bring a receiver that knows pose and build: the truth in place of look
+    tokens, front, back and depth one after the other.
+
+    Example: somacast bench study aflsc sides --people 20 --json results/looks/sides.json
+    """
+
+    json_path: Json
+    """file for the results"""
+    people: int = 20
+    """how many people"""
+    data: People = SYNTHETIC_TEST
+    """synthetic-test or rigged-test"""
+    assets: Assets = None
+    """asset wardrobe and motions for synthetic-test; rigged people and motions for rigged-test"""
+    heights_px: tuple[int, ...] = (96, 144, 192)
+    """sizes at which the front is told"""
+    seed: int = 0
+    """start of all randomness"""
+    device: Device = "cpu"
+    protocol: tyro.conf.Suppress[ProtocolConfig] = field(default_factory=lambda: ProtocolConfig(samples=20_000))
+    """of the comparison"""
+
+    def __post_init__(self) -> None:
+        check_positive(people=self.people, heights_px=min(self.heights_px, default=None))
+        check_people(self.data, self.assets)

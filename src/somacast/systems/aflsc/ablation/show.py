@@ -24,6 +24,11 @@ _EXTRACTOR = (
     ("angle_deg", "turn deg", 1), ("pelvis_median_deg", "pelvis deg", 1), ("iou", "IoU", 3),
     ("parts_right", "parts", 3),
 )  # fmt: skip
+SIDES_COLUMNS = (  # figure, heading, places, factor
+    ("input_stlpips", "ST-LPIPS, input camera", 3, 1), ("sides_stlpips", "ST-LPIPS, other sides", 3, 1),
+    ("input_iou", "IoU, input camera", 3, 1), ("sides_iou", "IoU, four sides", 3, 1),
+    ("centred_chamfer_m", "Chamfer cm", 2, 100), ("mpjpe_m", "MPJPE mm", 0, 1000),
+)  # fmt: skip
 _COLORS = ("#1b3a5c", "#2f6690", "#4f9bbd", "#8ec3d6", "#c3dfe6", "#dfe9ec", "#eef3f4")  # coarse to fine
 
 
@@ -79,6 +84,16 @@ def print_tables(results: Mapping[str, Any]) -> None:
         f"{near['full_mpjpe_mm']:.1f} mm",
         markup=False,
     )
+
+
+def print_sides(means: Mapping[str, Mapping[str, float]]) -> None:
+    """What each part of the truth brings, on stdout."""
+    from rich.console import Console
+
+    console = Console()
+    console.width = max(console.width, WIDTH)
+    shown = {name: {k: row[k] * factor for k, _, _, factor in SIDES_COLUMNS} for name, row in means.items()}
+    console.print(_table("truth in place of tokens", "told", [column[:3] for column in SIDES_COLUMNS], shown))
 
 
 def draw_bits(bits: Mapping[str, Any]) -> bytes:

@@ -26,7 +26,7 @@ PARTS = ("head", "trunk", "l_upper_arm", "l_lower_arm", "r_upper_arm", "r_lower_
          "l_upper_leg", "l_lower_leg", "r_upper_leg", "r_lower_leg")  # fmt: skip
 DEPTHS = 4  # steps of how deep a cell lies in a part, as many as of how far outside; one step is STEP_CELLS
 STEP_CELLS = 0.5
-REACH = 2  # steps that clothes and hair may stand off
+MIN_DEPTH = DEPTHS - 2  # from which on cells may have tokens: clothes and hair stand off the body
 MARGIN = 0.03  # around the capsules, of the longer side of their box
 _HEAD_END_M = (0.0, 0.12, 0.02)
 _CAPSULES = (  # from, to, radius in metres, part
@@ -45,14 +45,10 @@ _CAPSULES = (  # from, to, radius in metres, part
 @dataclass(frozen=True)
 class Capsules:
     """canvas: around them; depths [parts, 36, 24] int64, 0 .. 2 * DEPTHS: how deep the cells lie in each part, DEPTHS
-    at its surface; tokens [36, 24] bool: cells that may have some."""
+    at its surface."""
 
     canvas: Canvas
     depths: np.ndarray
-
-    @property
-    def tokens(self) -> np.ndarray:
-        return self.depths.max(0) >= DEPTHS - REACH
 
     @classmethod
     def of(cls, values: np.ndarray, space: LabelSpace) -> Capsules:

@@ -8,20 +8,19 @@ cover beyond the body --> points of both sides: skirts, hair, bags
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from somacast.body.skeleton import JOINT_COUNT, JOINT_PARENT
-from somacast.body.table import load_body
+from somacast.body.table import load_body, vertex_normals
 from somacast.geometry.gaussian import gaussian_filter
 from somacast.geometry.harmonic import harmonic
 from somacast.geometry.projection import grown
-from somacast.geometry.rasteriser import interpolate, rasterize
 from somacast.geometry.rig import body_joint_weights
 from somacast.geometry.silhouette import sample
 from somacast.systems.aflsc.look_tokens.show import Sides
+from somacast.systems.aflsc.look_tokens.surfaces import Surfaces
 from somacast.systems.aflsc.picture_layer.aligned import AlignedBody
 from somacast.systems.aflsc.picture_layer.canvas import Canvas, grid_places
 from somacast.systems.aflsc.picture_layer.limbs import NEXT
@@ -64,46 +63,19 @@ def _limb_matrix(skin: PosedSkin) -> np.ndarray:
     return out
 
 
-@dataclass(frozen=True)
-class _Raster:
-    """The skin's nearest and farthest surface on the canvas: z [2, H, W] in the view frame, where it is [H, W], where
-    another limb begins near by [2, H, W]; triangle [2, H, W] and shares [2, H, W, 2] of its corners."""
-
-    depth: np.ndarray
-    on: np.ndarray
-    jump: np.ndarray
-    triangle: np.ndarray
-    shares: np.ndarray
-
-    @classmethod
-    def of(cls, vertices: np.ndarray, canvas: Canvas, height: int, width: int) -> _Raster:
-        projected = canvas.camera(width, height).project(vertices.astype(np.float64))
-        depth, jump = np.zeros((2, height, width), np.float32), np.zeros((2, height, width), bool)
-        triangle, shares = np.empty((2, height, width), np.int32), np.zeros((2, height, width, 2))
-        near = np.empty((height, width), np.float32)
-        for side, sign in enumerate((1, -1)):
-            points = np.concatenate([projected[:, :2], sign / projected[:, 2:]], 1).astype(np.float32)
-            rasterize(points, load_body().faces, False, near, triangle[side], shares[side])
-            there = triangle[side] >= 0
-            depth[side][there] = canvas.pelvis_m[2] - 1 / np.abs(near[there])
-            z = depth[side]
-            for axis in (0, 1):
-                both = np.delete(there, 0, axis) & np.delete(there, -1, axis)
-                step = (np.abs(np.diff(z, axis=axis)) > JUMP_M) & both
-                jump[side] |= np.pad(step, [(int(a == axis), 0) for a in (0, 1)])
-                jump[side] |= np.pad(step, [(0, int(a == axis)) for a in (0, 1)])
-        return cls(depth, triangle[0] >= 0, jump, triangle, shares)
-
-    def values(self, of_vertices: np.ndarray) -> np.ndarray:
-        """Values [13380] of the skin on both surfaces, [2, H, W], 0 where it is not."""
-        out = np.zeros((*self.triangle.shape, 1), np.float32)
-        for side in (0, 1):
-            interpolate(of_vertices[:, None].astype(np.float32), load_body().faces, self.triangle[side],
-                        self.shares[side], out[side])  # fmt: skip
-        return out[..., 0]
+def _jumps(surfaces: Surfaces) -> np.ndarray:
+    """Where another limb begins near by, [2, H, W] bool."""
+    out = np.zeros(surfaces.depth.shape, bool)
+    for z, jump in zip(surfaces.depth, out, strict=True):
+        for axis in (0, 1):
+            both = np.delete(surfaces.on, 0, axis) & np.delete(surfaces.on, -1, axis)
+            step = (np.abs(np.diff(z, axis=axis)) > JUMP_M) & both
+            for before in (True, False):
+                jump |= np.pad(step, [(int(before), int(not before)) if a == axis else (0, 0) for a in (0, 1)])
+    return out
 
 
-def _limb_moves(skin: PosedSkin, matrix: np.ndarray, raster: _Raster, pixels: np.ndarray, change: np.ndarray,
+def _limb_moves(skin: PosedSkin, matrix: np.ndarray, surfaces: Surfaces, pixels: np.ndarray, change: np.ndarray,
                 known: np.ndarray) -> np.ndarray:  # fmt: skip
     """Moves [M] of joints and ends that close a change [2, H, W] of depth where it is known, by least squares of what
     is seen of the skin, doubtful ones counting little."""
@@ -111,7 +83,7 @@ def _limb_moves(skin: PosedSkin, matrix: np.ndarray, raster: _Raster, pixels: np
     at = tuple(np.clip(np.floor(pixels).astype(int), 0, [width - 1, height - 1]).T[::-1])
     rows, wanted = [], []
     for side, sign in enumerate((1, -1)):
-        seen = (np.abs(raster.depth[side][at] - skin.vertices[:, 2]) < LAYER_M) & known[side][at]
+        seen = (np.abs(surfaces.depth[side][at] - skin.vertices[:, 2]) < LAYER_M) & known[side][at]
         seen &= sign * skin.normals[:, 2] > FACING
         rows.append(matrix[seen])
         wanted.append(change[side][at][seen])
@@ -137,35 +109,28 @@ def dressed(aligned: AlignedBody, sides: Sides) -> tuple[PosedSkin, PointCloud]:
     skin = aligned.skin
     canvas = Canvas(sides.canvas.low, sides.canvas.high, aligned.canvas.pelvis_m)
     height, width = sides.cover.shape
-    raster = _Raster.of(skin.vertices, canvas, height, width)
+    surfaces = Surfaces.of(skin.vertices, canvas, width, height)
     pixels = canvas.places(skin.vertices) * [width, height]
-    change = sides.depth - raster.depth
-    edge = grown(~(raster.on & (sides.cover > COVERED)), 1)
-    known = ~edge & ~raster.jump
+    change = sides.depth - surfaces.depth
+    edge = grown(~(surfaces.on & (sides.cover > COVERED)), 1)
+    known = ~edge & ~_jumps(surfaces)
 
     matrix = _limb_matrix(skin)
-    moves = _limb_moves(skin, matrix, raster, pixels, change, known)
+    moves = _limb_moves(skin, matrix, surfaces, pixels, change, known)
     by_limbs = matrix @ moves
-    rest = np.clip((change - raster.values(by_limbs)) * [[[1]], [[-1]]], *OFF_M) * [[[1]], [[-1]]]
-    fields = []
+    limbs = surfaces.values(by_limbs[:, None])[..., 0]
+    outwards = np.array([1, -1], np.float32)[:, None, None]
+    off = np.clip(outwards * (change - limbs), *OFF_M) * outwards
     for side in (0, 1):
-        plane = harmonic(rest[side][..., None].astype(np.float32), known[side])
-        plane = gaussian_filter(plane, SMOOTH_PX, int(3 * SMOOTH_PX), (0, 1))[..., 0]
-        fields.append(plane)
-    pixel_m = (canvas.high - canvas.low)[1] / height * canvas.pelvis_m[2]
-    slopes = [s for f in fields for s in (np.gradient(f, axis=1) / pixel_m, -np.gradient(f, axis=0) / pixel_m)]
-    planes = np.stack([*raster.depth, *fields, *slopes], -1).astype(np.float32)
-    front, back, near, far, near_x, near_y, far_x, far_y = sample(planes, pixels).T
+        plane = harmonic(off[side][..., None], known[side])
+        off[side] = gaussian_filter(plane, SMOOTH_PX, int(3 * SMOOTH_PX), (0, 1))[..., 0]
+    front, back, near, far = sample(np.stack([*surfaces.depth, *off], -1), pixels).T
     share = np.clip((skin.vertices[:, 2] - back) / np.maximum(front - back, 1e-3), 0, 1)
-    off = far + share * (near - far)
-    slope_x, slope_y = far_x + share * (near_x - far_x), far_y + share * (near_y - far_y)
-    vertices = _along_rays(skin.vertices, by_limbs + off, canvas)
+    vertices = _along_rays(skin.vertices, by_limbs + far + share * (near - far), canvas)
+    normals = np.empty_like(vertices)
+    vertex_normals(vertices, load_body().faces, normals)
     joints = _along_rays(skin.joints, moves[:JOINT_COUNT] - moves[0], canvas)
-    n = skin.normals
-    normals = np.stack([n[:, 0] - n[:, 2] * slope_x, n[:, 1] - n[:, 2] * slope_y, n[:, 2]], 1)
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-8)
-    moved = PosedSkin(vertices, normals.astype(np.float32), joints)
-    return moved, _beyond(sides, canvas, raster, np.stack(fields) + raster.values(by_limbs))
+    return PosedSkin(vertices, normals, joints), _beyond(sides, canvas, surfaces, limbs + off)
 
 
 def _along_rays(points: np.ndarray, by_m: np.ndarray, canvas: Canvas) -> np.ndarray:
@@ -175,13 +140,13 @@ def _along_rays(points: np.ndarray, by_m: np.ndarray, canvas: Canvas) -> np.ndar
     return (origin + local * (1 + by_m / local[:, 2])[:, None]).astype(np.float32)
 
 
-def _beyond(sides: Sides, canvas: Canvas, raster: _Raster, change: np.ndarray) -> PointCloud:
+def _beyond(sides: Sides, canvas: Canvas, surfaces: Surfaces, change: np.ndarray) -> PointCloud:
     """Both sides where there is a person and no body."""
     height, width = sides.cover.shape
-    total = np.where(raster.on, raster.depth + change, sides.depth).astype(np.float32)
+    total = np.where(surfaces.on, surfaces.depth + change, sides.depth).astype(np.float32)
     total = gaussian_filter(total.transpose(1, 2, 0), SMOOTH_PX, int(3 * SMOOTH_PX), (0, 1)).transpose(2, 0, 1)
     middle, half = (total[0] + total[1]) / 2, np.maximum((total[0] - total[1]) / 2, THINNEST_M / 2)
-    where = (sides.cover > COVERED) & ~raster.on
+    where = (sides.cover > COVERED) & ~surfaces.on
     pixel_m = (canvas.high - canvas.low)[1] / height * canvas.pelvis_m[2]
     tangents = canvas.tangents(grid_places(width, height)) - canvas.pelvis_m[:2] / canvas.pelvis_m[2]
     points, normals = [], []

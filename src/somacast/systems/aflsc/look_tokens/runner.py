@@ -11,20 +11,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from somacast.systems.aflsc.labels.chart import load_chart
 from somacast.systems.aflsc.labels.space import LabelSpace
-from somacast.systems.aflsc.look_tokens.capsules import Capsules
+from somacast.systems.aflsc.look_tokens.capsules import HEIGHT_PX, WIDTH_PX, Capsules
 from somacast.systems.aflsc.look_tokens.inputs import (
-    CHANNELS,
     DEPTH_UNIT_M,
     DEPTHS,
     attribute_row,
     condition_maps,
     look_input,
-    on_canvas,
 )
 from somacast.systems.aflsc.look_tokens.show import Sides
 from somacast.systems.aflsc.look_tokens.stream import TokenCoder, TokenGrids
+from somacast.systems.aflsc.picture_layer.aligned import PosedBody
 from somacast.systems.aflsc.picture_layer.canvas import Canvas
 from somacast.systems.aflsc.picture_layer.send import FrameOnCanvas
 from somacast.systems.aflsc.sender.look import Look
@@ -52,16 +50,13 @@ class Known:
     def of(cls, values: np.ndarray, space: LabelSpace, picture: tuple[np.ndarray, Canvas] | None, grids: int) -> Known:
         """Of label values [L] as they are received, and the picture [h, w, 3] of the layer above on its canvas."""
         capsules = Capsules.of(values, space)
-        side = load_chart().inside.shape
-        maps = condition_maps(space.state(values), np.zeros(side, np.float32), capsules.canvas)
+        maps = condition_maps(PosedBody.of(space.state(values), space).skin, capsules.canvas)
         given = np.zeros((GIVEN_CHANNELS, *maps.shape[:2]), np.float32)
         if picture is not None:
-            given[:3] = on_canvas(*picture, capsules.canvas).transpose(2, 0, 1) - 0.5
+            shown = capsules.canvas.cut(*picture, WIDTH_PX, HEIGHT_PX)
+            given[:3] = shown.transpose(2, 0, 1) - 0.5
             given[3] = 1
-        planes = np.clip(maps.transpose(2, 0, 1), -1, 1)
-        covered = planes[:1] > 0.5
-        beyond = [k for k in range(CHANNELS) if k not in DEPTHS]
-        planes[beyond] *= covered
+        planes = np.ascontiguousarray(maps.transpose(2, 0, 1))
         feed = {"condition": planes[None], "given": given[None], "attributes": attribute_row(space, values)[None]}
         return cls(capsules, TokenGrids.of(capsules.depths, grids), feed)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from somacast.entropy.range_coder import RangeDecoder, encode_symbols
 from somacast.errors import BitstreamError
-from somacast.systems.aflsc.look_tokens.capsules import DEPTHS, REACH
+from somacast.systems.aflsc.look_tokens.capsules import MIN_DEPTH
 from somacast.systems.aflsc.look_tokens.priors import LEVELS, IntegerPrior
 
 SHARES = 64  # parts of a grid that can be sent
@@ -45,7 +45,7 @@ class TokenGrids:
         out = []
         for parts in self.parts:
             deepest = parts.max(0).ravel()
-            cells = np.flatnonzero(deepest >= DEPTHS - REACH)
+            cells = np.flatnonzero(deepest >= MIN_DEPTH)
             rank = 3 * deepest[cells] + HEAD_FIRST * parts[0].ravel()[cells]
             out.append(cells[np.argsort(-rank, kind="stable")])
         return out

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from somacast.nn.vit import Block, to_map, to_tokens
-from somacast.systems.aflsc.look_tokens.capsules import DEPTHS, PARTS, REACH
+from somacast.systems.aflsc.look_tokens.capsules import DEPTHS, MIN_DEPTH, PARTS
 from somacast.systems.aflsc.look_tokens.priors import LEVELS
 
 GRIDS = ((9, 6), (18, 12), (36, 24))  # coarse first
@@ -307,4 +307,4 @@ def part_grids(depths: Tensor) -> list[Tensor]:
 
 def token_cells(parts: list[Tensor]) -> list[Tensor]:
     """Cells [B, 1, h, w] of every grid that may have tokens."""
-    return [(p.amax(1, True) >= DEPTHS - REACH).float() for p in parts]
+    return [(p.amax(1, True) >= MIN_DEPTH).float() for p in parts]

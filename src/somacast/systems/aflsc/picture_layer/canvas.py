@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from somacast.capture.cropping import rectangle_crop
 from somacast.metrics.views import VIEW_AXES, view_camera
 from somacast.types import Camera
 
@@ -59,6 +60,13 @@ class Canvas:
     def tangents(self, places: np.ndarray) -> np.ndarray:
         """Places [..., 2] to tangents of directions [..., 2]."""
         return self.low + places * (self.high - self.low)
+
+    def cut(self, picture: np.ndarray, other: Canvas, width: int, height: int) -> np.ndarray:
+        """What a picture [h, w, C] of another canvas of the same camera shows on this one, [height, width, C] float32;
+        what lies beyond its edge is like the edge."""
+        scale = [picture.shape[1], picture.shape[0]] / (other.high - other.low)
+        corner, sides = (self.low - other.low) * scale, (self.high - self.low) * scale
+        return rectangle_crop(picture, corner, sides, width, height)
 
     def moved(self, points: np.ndarray, by: np.ndarray) -> np.ndarray:
         """Points [N, 3] of the view frame moved across the view, so that they appear `by` [N, 2] places farther on;

@@ -22,10 +22,12 @@ from somacast.timing import stage
 @dataclass(frozen=True)
 class Shown:
     """What the layers behind the labels hold: the body where the warp brings it, and on its canvas the picture
-    [H, W, 3] float32, or None if only the warp came."""
+    [H, W, 3] float32, or None if only the warp came; behind [H, W, 3] likewise, or None: what the camera would see last
+    through the person."""
 
     body: AlignedBody
     picture: np.ndarray | None
+    behind: np.ndarray | None = None
 
     @classmethod
     def of(cls, state: PersonState, space: LabelSpace, layers: Sequence[bytes]) -> Shown:
@@ -46,5 +48,6 @@ class Shown:
         if self.picture is not None:
             height, width = self.picture.shape[:2]
             with stage("projection"):
-                mesh = project_picture(mesh, self.picture, canvas.camera(width, height), complete=completed)
+                camera = canvas.camera(width, height)
+                mesh = project_picture(mesh, self.picture, camera, complete=completed, behind=self.behind)
         return replace(human, mesh=mesh, pelvis_m=canvas.pelvis_m.astype(np.float32))

@@ -100,7 +100,7 @@ class SenderConfig:
 class LooksConfig:
     """Train the look tokens of AFLSC on people as its sender of the package sees them, whose labels stay.
 
-    Half of a session's work is to draw people; an interrupted run goes on with --resume.
+    Drawing people takes as long as learning from them; an interrupted run goes on with --resume.
 
     Example: somacast train aflsc looks --out runs/looks --assets assets --minutes 360
     """

@@ -24,7 +24,7 @@ from somacast.synthetic.samples import SceneConfig, SyntheticPeople
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.training.charts import load_charts, produce_charts
 from somacast.systems.aflsc.training.config import TrainConfig
-from somacast.training.pools import SHARD_PEOPLE, Pool, PoolConfig, produce, read_shard
+from somacast.training.pools import SHARD_PEOPLE, Pool, PoolConfig, produce, produced, read_shard
 
 CHARTS_FIRST = 0
 WORKERS = 2
@@ -173,23 +173,17 @@ def main(config: TrainConfig) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     described = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
     (out / "config.json").write_text(json.dumps(described | {"processes": world}, indent=1))
-    context = multiprocessing.get_context("spawn")
     assets = str(config.assets) if config.assets else None
     pool_config = PoolConfig("train", config.seed, assets, scene_of(config.assets))
     keep = config.pool_shards + config.fresh_shards
-    workers = [
-        context.Process(target=produce, args=(pool_config, out / "pool", 10**6, k, config.producers, keep), daemon=True)
-        for k in range(config.producers)
-    ]
+    rows = [(pool_config, out / "pool", 10**6, k, config.producers, keep) for k in range(config.producers)]
     started, times = time.time(), {}
 
     def mark(stage: str) -> None:
         times[stage] = round(time.time() - started - sum(times.values()), 1)
         (out / "time.json").write_text(json.dumps({"seconds": times}))
 
-    for worker in workers:
-        worker.start()
-    try:
+    with produced(produce, rows):
         produce(PoolConfig("train", config.seed + 1001, assets, scene_of(config.assets)), out / "held_out", 1)
         produce_charts(_people(config, "train", config.seed + 10), out / "charts", CHARTS_FIRST, config.charts)
         charts = load_charts(out / "charts")
@@ -205,9 +199,6 @@ def main(config: TrainConfig) -> Path:
         while time.time() < deadline and len(_after(out / "pool", last)) < config.fresh_shards:
             time.sleep(5)
         mark("fresh pictures")
-    finally:
-        for worker in workers:
-            worker.terminate()
     shards = [(path, flip) for path in _after(out / "pool", last) for flip in (False, True)]
     # pictures that the extractor learnt from serve too: it errs on fresh ones almost as it does on them
     shards += [(out / "pool" / name, k % 2 == 1) for k, name in enumerate(seen) if (out / "pool" / name).exists()]

@@ -8,7 +8,6 @@ The labels, their coding tables and the receiver stay as they are, so that files
 from __future__ import annotations
 
 import json
-import multiprocessing
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +17,7 @@ from somacast.extras import require
 from somacast.systems.aflsc.networks.loading import FAST_SENDER, WEIGHTS, load_states, load_tables, save_checkpoint
 from somacast.systems.aflsc.training.config import SenderConfig
 from somacast.systems.aflsc.training.recipe import CHECKPOINT, scene_of, semantic_stage
-from somacast.training.pools import SHARD_PEOPLE, Pool, PoolConfig, produce
+from somacast.training.pools import SHARD_PEOPLE, Pool, PoolConfig, produce, produced
 from somacast.weights.manifest import weights_path
 
 FIRST_SAMPLES = 4000  # pictures that are there before learning begins
@@ -35,26 +34,16 @@ def main(config: SenderConfig) -> Path:
     described = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
     (out / "config.json").write_text(json.dumps(described, indent=1))
     scene, assets = scene_of(config.assets), str(config.assets) if config.assets else None
-    context, seed = multiprocessing.get_context("spawn"), config.seed
+    seed = config.seed
     pool_config = PoolConfig("train", seed, assets, scene)
-    producers = [
-        context.Process(
-            target=produce,
-            args=(pool_config, out / "pool", 10**6, k, config.producers, 2 * config.pool_shards),
-            daemon=True,
-        )
-        for k in range(config.producers)
+    rows = [
+        (pool_config, out / "pool", 10**6, k, config.producers, 2 * config.pool_shards) for k in range(config.producers)
     ]
     started, times = time.time(), {}
-    for process in producers:
-        process.start()
-    try:
+    with produced(produce, rows):
         produce(PoolConfig("train", seed + 1001, assets, scene), out / "held_out", 1)
         seen = _extract_stage(config, out, scene.views_per_person)
         times["extract"] = round(time.time() - started, 1)
-    finally:
-        for process in producers:
-            process.terminate()
     # Every picture that is there once, half of them mirrored: the extractor errs on fresh ones almost as on others.
     shards = [(path, k % 2 == 1) for k, path in enumerate(sorted((out / "pool").glob("*.npz")))]
     semantic_stage(

@@ -49,11 +49,10 @@ def to_batch(rows: dict[str, Any], rng: np.random.Generator | None = None) -> Ba
     """Rows of the pool; rng: mirrored and recoloured at random."""
     picture, sides, condition, given = (_planes(rows[k]) / 255 for k in ("picture", "sides", "condition", "given"))
     change, depths = _planes(rows["change_m"]), torch.from_numpy(rows["depths"]).float()
-    cover = (condition[:, :1] > 0.5).float()
     condition = 2 * condition - 1
-    depths_there = condition[:, DEPTHS]
-    condition = condition * cover
-    condition[:, DEPTHS] = depths_there
+    depth = condition[:, DEPTHS]
+    condition = torch.where(condition[:, :1] > 0.5, condition, 0.0)
+    condition[:, DEPTHS] = depth
     attributes = torch.from_numpy(rows["attributes"]).float()
     if rng is not None:
         if rng.random() < 0.5:

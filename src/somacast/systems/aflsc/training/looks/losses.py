@@ -99,15 +99,18 @@ class Losses:
         weight = union * (0.35 + 0.65 * batch.cover) * (1 + 2 * batch.head)
         weight = weight / weight.sum((1, 2, 3), keepdim=True)
         behind = batch.cover / batch.cover.sum((1, 2, 3), keepdim=True).clamp_min(1)
-        figures: dict[str, float] = {}
+        figures: dict[str, Tensor] = {}
         loss = true.new_zeros(())
         for name, found, share in (("coarse", coarse, 0.5), ("sharp", whole, 1.0)):
             front, back, cover = composed(found)
             here, error = likeness(front, batch.front, weight)
             there, error_behind = likeness(back, batch.back, behind)
             loss = loss + share * (here + BEHIND * there).mean()
-            figures |= {name: float(here.mean()), f"{name}_psnr": float((-10 * error.log10()).mean()),
-                        f"{name}_back_psnr": float((-10 * error_behind.log10()).mean())}  # fmt: skip
+            figures |= {
+                name: here,
+                f"{name}_psnr": -10 * error.log10(),
+                f"{name}_back_psnr": -10 * error_behind.log10(),
+            }
         cover_error = ((cover - batch.cover).abs() * weight).sum((1, 2, 3)).mean()
         depth_error, slope_error = depth_errors(CHANGE_UNIT_M * coarse[:, 7:], batch.change, batch.known)
         loss = loss + 1.5 * cover_error + DEPTH * depth_error + DEPTH_SLOPE * slope_error
@@ -117,21 +120,20 @@ class Losses:
             seen = self.perceptual(batch.front[some], front)
             seen_behind = self.perceptual(batch.back[some], back)
             loss = loss + recipe.perceptual * (seen + BEHIND * seen_behind).mean()
-            figures |= {"stlpips": float(seen.mean()), "stlpips_back": float(seen_behind.mean())}
+            figures |= {"stlpips": seen, "stlpips_back": seen_behind}
         usage = [w.mean((0, 2, 3)) for w in out["weights"]]
         loss = loss + 0.002 * sum((u * (u + 1e-6).log()).sum() for u in usage)
-        total = 0.0
+        figures["bytes"] = true.new_zeros(())
         for k, bits in enumerate(out["bits"]):
             spent = (bits * kept[k]).sum((1, 2, 3))
-            total += float(spent.detach().mean()) / 8
+            figures["bytes"] = figures["bytes"] + spent.mean() / 8
             loss = loss + (PRIOR_RATE if free else self.rates[k]) * spent.mean()
             full = (kept[k].sum((1, 2, 3)) >= batch.valid[k].sum((1, 2, 3))) & ~torch.from_numpy(pictured)
             if full.any():
-                figures[f"bits{k}"] = float(spent[full].mean())
+                figures[f"bits{k}"] = spent[full]
         used = torch.stack([(-(u * (u + 1e-6).log()).sum()).exp() for u in usage]).mean()
-        figures |= {"bytes": total, "cover": float(cover_error), "depth_cm": 100 * float(depth_error),
-                    "loss": float(loss.detach()), "used": float(used)}  # fmt: skip
-        return loss, figures
+        figures |= {"cover": cover_error, "depth_cm": 100 * depth_error, "loss": loss, "used": used}
+        return loss, {name: float(values.detach().mean()) for name, values in figures.items()}
 
     def follow(self, figures: dict[str, float]) -> None:
         """Rates towards the wanted bits."""

@@ -21,7 +21,7 @@ from somacast.synthetic.samples import Sample, SceneConfig, SyntheticPeople
 from somacast.synthetic.scenes import Light, Shot
 from somacast.systems.aflsc.config import EncoderConfig
 from somacast.systems.aflsc.look_tokens.capsules import HEIGHT_PX, WIDTH_PX, Capsules
-from somacast.systems.aflsc.look_tokens.inputs import look_input, on_canvas
+from somacast.systems.aflsc.look_tokens.inputs import look_input
 from somacast.systems.aflsc.picture_layer.canvas import grid_places
 from somacast.systems.aflsc.picture_layer.send import FrameOnCanvas
 from somacast.systems.aflsc.picture_layer.share import label_state
@@ -85,7 +85,7 @@ class SampleMaker:
         if behind:
             shown = Shown.of(space.state(sent_values), space, behind)
             assert shown.picture is not None
-            given = on_canvas(shown.picture, shown.body.canvas, canvas)
+            given = canvas.cut(shown.picture, shown.body.canvas, WIDTH_PX, HEIGHT_PX)
         lens, size = frame.lens, len(image)
         seen = look_input(FrameOnCanvas(frame, look, canvas))
         pixels = canvas.tangents(grid_places(2 * WIDTH_PX, 2 * HEIGHT_PX)) * [lens.fx, lens.fy] + [lens.cx, lens.cy]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import time
 from dataclasses import asdict
 from pathlib import Path
 
+from somacast.errors import SomacastError
 from somacast.extras import require
 from somacast.systems.aflsc.networks.loading import load_tables
 from somacast.systems.aflsc.training.config import LooksConfig
 from somacast.systems.aflsc.training.looks.recipe import LooksRecipe
+from somacast.training.pools import produced
 
 FIRST_SAMPLES = 1000  # that are there before learning begins
 _POLL_S = 5.0
@@ -29,25 +30,16 @@ def main(config: LooksConfig) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     described = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(config).items()}
     (out / "config.json").write_text(json.dumps(described, indent=1))
-    context = multiprocessing.get_context("spawn")
-    producers = [
-        context.Process(
-            target=produce,
-            args=(out / "pool", config.seed, config.assets, range(k, config.shards, config.producers)),
-            daemon=True,
-        )
+    rows = [
+        (out / "pool", config.seed, config.assets, range(k, config.shards, config.producers))
         for k in range(config.producers)
     ]
-    for process in producers:
-        process.start()
-    try:
+    (out / "pool").mkdir(exist_ok=True)
+    with produced(produce, rows) as producers:
         examples = Examples(out / "pool", load_tables().space, config.shards * SHARD_SAMPLES)
-        while examples.refresh() < min(FIRST_SAMPLES, config.shards * SHARD_SAMPLES // 2):
-            if not any(process.is_alive() for process in producers):
-                break
+        while examples.refresh(config.shards) < FIRST_SAMPLES and any(p.is_alive() for p in producers):
             time.sleep(_POLL_S)
+        if not examples:
+            raise SomacastError(f"{out / 'pool'}: expected shards of people to learn from, got none")
         train(LooksRecipe(config.minutes, threads=config.threads, seed=config.seed), examples, out, config.resume)
-    finally:
-        for process in producers:
-            process.terminate()
     return out / CHECKPOINT

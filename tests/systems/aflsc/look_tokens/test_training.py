@@ -1,0 +1,216 @@
+"""Training of the look tokens: rows of the pool, batches, losses, a few steps, and both halves as they will ship."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from somacast.capture.pictures import frame_from_array
+from somacast.extras import installed
+from somacast.metrics import perceptual
+from somacast.synthetic.samples import SceneConfig, SyntheticPeople
+from somacast.systems.aflsc.look_tokens.capsules import GRID, HEIGHT_PX, PARTS, WIDTH_PX
+from somacast.systems.aflsc.networks.loading import LOOK_PRIORS, LOOK_READER, LOOK_WRITER, load_tables
+from somacast.types import Capture
+
+torch = pytest.importorskip("torch", reason="trainings need torch")
+
+from somacast.systems.aflsc.look_tokens.runner import Known, LookReader, LookWriter  # noqa: E402
+from somacast.systems.aflsc.look_tokens.stream import TokenCoder  # noqa: E402
+from somacast.systems.aflsc.networks.looks import GRIDS, LookCodec  # noqa: E402
+from somacast.systems.aflsc.training.looks import train as training  # noqa: E402
+from somacast.systems.aflsc.training.looks.batches import draw_kept, kept_cells, to_batch  # noqa: E402
+from somacast.systems.aflsc.training.looks.examples import Examples  # noqa: E402
+from somacast.systems.aflsc.training.looks.losses import Losses, depth_errors  # noqa: E402
+from somacast.systems.aflsc.training.looks.perceptual_loss import PerceptualLoss  # noqa: E402
+from somacast.systems.aflsc.training.looks.pool import SampleMaker  # noqa: E402
+from somacast.systems.aflsc.training.looks.recipe import LooksRecipe  # noqa: E402
+from somacast.systems.aflsc.training.shipping import export_looks  # noqa: E402
+from somacast.weights.sessions import session_of  # noqa: E402
+
+needs_measure = pytest.mark.skipif(
+    not installed(perceptual.PACKAGE),
+    reason="STLPIPS-PYTORCH IS NOT INSTALLED: the perceptual loss was not looked at",
+)
+SPACE = load_tables().space
+
+
+@lru_cache(maxsize=1)
+def rows() -> list[dict[str, np.ndarray]]:
+    """Four rows as the pool has them, two people from two sides."""
+    people = SyntheticPeople("train", 5, None, SceneConfig(size_px=256, views_per_person=2))
+    maker = SampleMaker()
+    made = [
+        (maker.make(sample, np.random.default_rng([index, view]), 0.0), index)
+        for index in (1, 2)
+        for view, sample in enumerate(people.samples(index))
+    ]
+    return [row | {"person": np.int32(index)} for row, index in made if row is not None]
+
+
+@pytest.fixture
+def examples(tmp_path: Path) -> Examples:
+    """Half of whose people are watched."""
+    folder = tmp_path / "pool"
+    folder.mkdir()
+    shard = {k: np.stack([row[k] for row in rows()]) for k in rows()[0]}
+    shard["person"] = np.where(shard["person"] == 1, 0, 1)
+    np.savez(folder / "000000.npz", **shard)
+    found = Examples(folder, SPACE, 1000)
+    assert found.refresh() == len(rows()) >= 3
+    return found
+
+
+def test_rows_hold_a_person_as_the_sender_sees_them_and_both_sides():
+    for row in rows():
+        assert row["picture"].shape == (HEIGHT_PX, WIDTH_PX, 3) and row["given"].shape == row["picture"].shape
+        body, seen = row["cover"] > 127, row["mask"] > 127
+        assert (body & seen).sum() / (body | seen).sum() > 0.5
+        front, back = (np.where(row[k] < 8, row[k].astype(float), np.nan) for k in ("front_m", "back_m"))
+        both = np.isfinite(front) & np.isfinite(back)
+        assert both.sum() > 0.9 * body.sum()
+        assert (back - front)[both].min() > -0.02 and 0.05 < np.median((back - front)[both]) < 0.4
+        assert 0.7 < row["size_ratio"] < 1.4
+    assert any(row["given"].any() for row in rows()) == any(row["pictured"] for row in rows())
+
+
+def test_batches_are_what_both_ends_know_and_mirror_alike(examples):
+    (rows_,) = examples.held_out(16)
+    batch = to_batch(rows_)
+    body = batch.condition[:, :1] > 0.5
+    assert batch.picture.shape[1:] == (5, HEIGHT_PX, WIDTH_PX)
+    assert (batch.cover > 0.5)[body].float().mean() > 0.6, "the body lies on the person"
+    assert batch.change[batch.known > 0].abs().median() < 0.15
+    for k, grid in enumerate(GRIDS):
+        assert batch.parts[k].shape[1:] == (len(PARTS), *grid) and 0 < batch.valid[k].mean() < 1
+
+    class Mirror:
+        """Draws that mirror, and change no colour."""
+
+        def random(self):
+            return 0.0
+
+        def uniform(self, low, high, size):
+            return np.ones(size)
+
+    turned = to_batch(rows_, Mirror())  # type: ignore[arg-type]
+    torch.testing.assert_close(turned.front.flip(3), batch.front, atol=0.02, rtol=0)
+    left, right = PARTS.index("l_lower_leg"), PARTS.index("r_lower_leg")
+    torch.testing.assert_close(turned.parts[-1][:, left], batch.parts[-1][:, right].flip(2))
+    torch.testing.assert_close(turned.condition[:, 1].flip(2), -batch.condition[:, 1])
+
+
+def test_watched_people_are_never_learnt_from(examples):
+    batch = examples.batch(np.random.default_rng(0), 32)
+    assert set(batch["person"].tolist()) == {1}
+    assert {int(p) for part in examples.held_out(16) for p in part["person"]} == {0}
+
+
+def test_cells_go_in_their_order_and_as_many_as_asked():
+    valid = torch.ones(1, 1, 2, 3)
+    valid[..., 0] = 0
+    order = torch.arange(6.0).view(1, 1, 2, 3)
+    kept = kept_cells(valid, order, torch.tensor([0.5]))
+    assert kept.flatten().tolist() == [0, 0, 0, 0, 1, 1]
+    assert kept_cells(valid, order, torch.tensor([0.0])).sum() == 0
+    assert kept_cells(valid, order, torch.tensor([1.0])).equal(valid)
+
+
+def test_depth_errors_count_what_is_known():
+    true, known = torch.zeros(1, 2, 3, 3), torch.ones(1, 2, 3, 3)
+    found = true.clone()
+    found[..., 0] = 1.0
+    known[..., 0] = 0
+    assert all(float(error) == 0 for error in depth_errors(found, true, known))
+    level, steps = depth_errors(true + 0.5, true, torch.ones(1, 2, 3, 3))
+    assert float(level) == pytest.approx(0.5) and float(steps) == 0
+
+
+@needs_measure
+def test_the_perceptual_loss_is_the_measure():
+    rng = np.random.default_rng(0)
+    size = perceptual.SQUARE_PX
+    images = rng.random((2, size, size, 3)).astype(np.float32)
+    images[1] = 0.7 * images[0] + 0.3 * images[1]
+    one, other = perceptual.features(images)
+    expected = float(np.square(one - other).sum())
+    found = PerceptualLoss()(*(torch.from_numpy(x).permute(2, 0, 1)[None] for x in images))
+    assert float(found) == pytest.approx(expected, rel=1e-3)
+
+
+@needs_measure
+def test_bits_teach_priors_alone_while_they_are_free(examples):
+    recipe = LooksRecipe(perceptual=0)
+    net, losses, rng = LookCodec(), Losses(recipe), np.random.default_rng(0)
+    batch = to_batch(examples.batch(rng, 4), rng)
+    pictured = np.zeros(4, bool)
+    kept = [v.clone() for v in batch.valid]
+    gradients = {}
+    for progress in (0.0, 1.0):
+        net.zero_grad()
+        found = net(batch.picture, batch.condition, 0 * batch.given, batch.attributes, batch.parts, kept, batch.valid,
+                    free=progress < recipe.free)  # fmt: skip
+        sum(bits.sum() for bits in found["bits"]).backward()
+        gradients[progress] = net.post[0][0].weight.grad
+        assert net.priors[0].out.weight.grad.abs().sum() > 0
+    assert gradients[0.0] is None or gradients[0.0].abs().sum() == 0
+    assert gradients[1.0].abs().sum() > 0
+    loss, figures = losses(net, batch, pictured, draw_kept(batch, pictured, rng), 1.0, rng)
+    assert torch.isfinite(loss) and figures["depth_cm"] > 0
+
+
+@needs_measure
+def test_a_training_leaves_a_checkpoint_and_goes_on(examples, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "CUTS", ((1, 0.0), (3, 0.0)))
+    recipe = LooksRecipe(minutes=0.05, batch=2)
+    training.train(recipe, examples, tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
+    assert lines and lines[-1]["step"] > 0 and set(lines[-1]["watch"]) >= {"1+0", "3+0"}
+    training.train(replace(recipe, minutes=2 * lines[-1]["minutes"] + 0.05), examples, tmp_path, resume=True)
+    again = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
+    assert again[-1]["step"] > lines[-1]["step"]
+
+
+def test_halves_that_ship_say_and_understand_the_same(tmp_path):
+    torch.manual_seed(1)
+    net = LookCodec().eval()
+    with torch.no_grad():
+        for last in net.post:
+            last[-1].weight.mul_(80)  # so that symbols differ from 0
+    difference = export_looks(net, tmp_path)
+    assert difference[LOOK_READER] < 1e-3 and difference[LOOK_WRITER] in (0, 1)
+    coder = TokenCoder.from_arrays(load_file(tmp_path / LOOK_PRIORS))
+    writer, reader = (session_of(str(tmp_path / name)) for name in (LOOK_WRITER, LOOK_READER))
+    maker = SampleMaker()
+    people = SyntheticPeople("train", 6, None, SceneConfig(size_px=256, views_per_person=1))
+    (sample,) = people.samples(3)
+    frame = frame_from_array(sample.image)
+    values, _, look = maker.encoder.see(Capture([frame]))
+    sent = SPACE.vocabulary.dequantise(SPACE.vocabulary.quantise(values[None]))[0][0]
+    for picture in (None, (frame.image[:64, :64].astype(np.float32), Known.of(sent, SPACE, None, 3).capsules.canvas)):
+        known = Known.of(sent, SPACE, picture, len(GRIDS))
+        says, hears = LookWriter(writer, coder, SPACE), LookReader(reader, coder, SPACE)
+        symbols = says.symbols(frame, look, known)
+        assert [s.shape[1:] for s in symbols] == list(GRIDS) and any(s.any() for s in symbols)
+        whole, part = (hears.sides(says.layer(symbols, known, extent), known) for extent in (coder.full, 70))
+        assert whole.front.shape == (HEIGHT_PX, WIDTH_PX, 3) and whole.depth.shape == (2, HEIGHT_PX, WIDTH_PX)
+        assert np.isfinite(whole.depth).all() and whole.cover.min() >= 0 and whole.cover.max() <= 1
+        assert np.abs(whole.front - part.front).max() > 0
+        kept = [torch.from_numpy(k.reshape(1, 1, *g)).float()
+                for k, g in zip(known.grids.sent(coder.full), GRIDS, strict=True)]  # fmt: skip
+        with torch.inference_mode():
+            cond, state = net.conditions(
+                *(torch.from_numpy(known.feed[k]) for k in ("condition", "given", "attributes"))
+            )
+            for k, values_ in enumerate(symbols):
+                tokens = torch.from_numpy(values_)[None].float() * kept[k]
+                state, _ = net.level(k, state, cond, tokens, kept[k])
+            coarse = net.sides(state, cond, torch.from_numpy(known.feed["given"]))["coarse"]
+        np.testing.assert_allclose(coarse[0, 6].sigmoid().numpy(), whole.cover, atol=2e-3)
+    assert known.capsules.depths.shape == (len(PARTS), *GRID)
