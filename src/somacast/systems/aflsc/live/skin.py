@@ -5,7 +5,7 @@ labels --restore--> chart;   labels, warp, picture --body in its pose, seen from
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -49,9 +49,9 @@ def _pictured(decoder: Decoder, layers: tuple[bytes, ...]) -> Skin:
     shown = Shown.of(sent, space, layers[decoder.codec.label_layers :])
     assert shown.picture is not None
     state, color, offset = decoder.restore(symbols, read_codes(space, shown.body, shown.picture))
-    body = skinned_mesh(state, color, offset, decoder.config.texture_px)
+    body = skinned_mesh(state, color, offset, decoder.config.texture_px, shown.body.skin)
     height, width = shown.picture.shape[:2]
     camera = shown.body.canvas.camera(width, height)
-    baked = project_picture(replace(body, vertices=shown.body.skin.vertices), shown.picture, camera, complete=completed)
+    baked = project_picture(body, shown.picture, camera, complete=completed)
     assert baked.texture is not None
     return Skin(state, color, offset, baked.texture.image)

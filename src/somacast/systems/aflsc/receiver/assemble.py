@@ -138,10 +138,14 @@ def _map_of(vertices: np.ndarray) -> BodyPoints:
     return BodyPoints(points, normal, uv, uv_slopes(skin, faces, corners)[face])
 
 
-def skinned_mesh(state: PersonState, color: np.ndarray, offset: np.ndarray, texture_px: int | None = None) -> Mesh:
+def skinned_mesh(
+    state: PersonState, color: np.ndarray, offset: np.ndarray, texture_px: int | None = None,
+    posed: PosedSkin | None = None,
+) -> Mesh:  # fmt: skip
     """The displaced body itself as a mesh (not watertight): quick previews, rigs, and the sender's look at its own
-    result. With a texture of that side, in which its faces lie as in the body's UV square, if one is asked for."""
-    vertices, _, _ = displaced_body(state, offset)
+    result. With a texture of that side, in which its faces lie as in the body's UV square, if one is asked for; posed:
+    as of `build_human`."""
+    vertices, _, _ = posed or displaced_body(state, offset)
     body = load_body()
     outside = ~body.inner_faces
     texture = None
