@@ -14,7 +14,7 @@ from somacast.capture.detector import Detection, anchors, decode, find_people, f
 from somacast.errors import SomacastError
 from somacast.synthetic.samples import SceneConfig, SyntheticPeople
 from somacast.types import Frame
-from somacast.weights import manifest
+from somacast.weights import manifest, sessions
 
 PEOPLE = 11
 FORMATS = ((320, 240), (240, 320), (256, 256), (480, 270), (200, 360))  # width, height
@@ -221,6 +221,7 @@ def test_damaged_weights_are_not_used(tmp_path, monkeypatch):
     (tmp_path / detector.WEIGHTS).write_bytes(b"not these")
     (tmp_path / "manifest.json").write_bytes((manifest.FOLDER / "manifest.json").read_bytes())
     monkeypatch.setattr(manifest, "FOLDER", tmp_path)
+    monkeypatch.setattr(sessions, "_ahead", {})  # where another test may have left it open
     detector._session.cache_clear()
     with pytest.raises(SomacastError, match="detector.onnx: expected weights of .* bytes, got 9"):
         find_people(nothing("plain"))
