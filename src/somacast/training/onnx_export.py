@@ -17,28 +17,6 @@ from somacast.weights.arrays import SCALE
 _MAX_WIDE = 256
 
 
-def write_onnx(
-    net: nn.Module,
-    inputs: tuple[Tensor, ...],
-    input_names: list[str],
-    names: list[str],
-    path: Path,
-    batched: bool = True,
-) -> None:
-    """Write a network as ONNX with 16-bit weights (computed in 32 bits). Needs the `onnx` package."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    model = _exported(net, inputs, input_names, names, batched, folded=True)
-    casts = []
-    for weight in model.graph.initializer:
-        values = numpy_helper.to_array(weight)
-        if values.dtype == np.float32 and values.size > _MAX_WIDE:
-            name = weight.name
-            weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_16"))
-            casts.append(helper.make_node("Cast", [f"{name}_16"], [name], to=TensorProto.FLOAT))
-    _write(model, [*casts, *model.graph.node], path)
-
-
 def write_packed_onnx(
     net: nn.Module,
     inputs: tuple[Tensor, ...],
@@ -56,7 +34,7 @@ def write_packed_onnx(
     """
     from onnx import numpy_helper
 
-    model = _exported(net, inputs, input_names, names, batched, folded=False)
+    model = _exported(net, inputs, input_names, names, batched)
     weights = _Weights(arrays)
     # torch writes equal parameters once and lets the others be copies of it; here each has its own array
     body = [node for node in model.graph.node if not set(node.output) & set(arrays)]
@@ -151,17 +129,16 @@ def _fold_batch_norms(nodes: list[Any], weights: _Weights) -> list[Any]:
 
 
 def _exported(
-    net: nn.Module, inputs: tuple[Tensor, ...], input_names: list[str], names: list[str], batched: bool, folded: bool
+    net: nn.Module, inputs: tuple[Tensor, ...], input_names: list[str], names: list[str], batched: bool
 ) -> Any:
-    """The network as torch exports it; not folded: all parameters are initialisers under their own names."""
+    """The network as torch exports it, all parameters initialisers under their own names."""
     import onnx
 
     stream = io.BytesIO()
-    mode = torch.onnx.TrainingMode
     torch.onnx.export(
         net.eval(), inputs, cast(Any, stream), dynamo=False, opset_version=17,
-        input_names=input_names, output_names=names, do_constant_folding=folded,
-        training=mode.EVAL if folded else mode.PRESERVE,
+        input_names=input_names, output_names=names, do_constant_folding=False,
+        training=torch.onnx.TrainingMode.PRESERVE,
         dynamic_axes={name: {0: "batch"} for name in [*input_names, *names]} if batched else None,
     )  # fmt: skip
     return onnx.load_from_string(stream.getvalue())

@@ -11,11 +11,17 @@ from somacast.geometry.texturing.sizes import DEFAULT_TEXTURE_PX, check_texture_
 @dataclass(frozen=True)
 class EncoderConfig:
     """alignment_rounds: how often the silhouette of the rendered body is brought onto that of the picture; mirrored:
-    look at the crop's mirror image too; picture: spend what a budget has left behind the labels on the picture."""
+    look at the crop's mirror image too; tokens, picture: what a budget may be spent on behind the labels."""
 
     alignment_rounds: int = 1
     mirrored: bool = True
+    tokens: bool = True
     picture: bool = True
+
+    @property
+    def looks(self) -> bool:
+        """Whether it is told how the person looks."""
+        return self.tokens or self.picture
 
 
 @dataclass(frozen=True)
@@ -49,5 +55,7 @@ VARIANTS = {
     "sampled": AflscConfig(decoder=DecoderConfig(sample=True, steps=8)),  # eq. 21 with noise
     "without_alignment": AflscConfig(encoder=EncoderConfig(alignment_rounds=0)),
     "without_picture": AflscConfig(encoder=EncoderConfig(picture=False)),
+    "without_tokens": AflscConfig(encoder=EncoderConfig(tokens=False)),
+    "labels_alone": AflscConfig(encoder=EncoderConfig(tokens=False, picture=False)),
     "without_mirror": AflscConfig(encoder=EncoderConfig(mirrored=False)),
 }

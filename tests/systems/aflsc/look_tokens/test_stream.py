@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from somacast.errors import BitstreamError
 from somacast.systems.aflsc.look_tokens.capsules import GRID, PARTS
+from somacast.systems.aflsc.look_tokens.importance import STATES, TokenImportance
 from somacast.systems.aflsc.look_tokens.priors import LEVELS, IntegerPrior, symbol_tables
-from somacast.systems.aflsc.look_tokens.stream import SHARES, TokenCoder, TokenGrids
+from somacast.systems.aflsc.look_tokens.stream import TokenCoder, TokenGrids
 
 torch = pytest.importorskip("torch", reason="the networks' own expectations need torch")
 
@@ -27,7 +30,7 @@ def net() -> LookCodec:
 @pytest.fixture(scope="module")
 def coder(net) -> TokenCoder:
     arrays = [{k: v.detach().numpy() for k, v in prior.state_dict().items()} for prior in net.priors]
-    return TokenCoder([IntegerPrior.of(a) for a in arrays], symbol_tables())
+    return TokenCoder([IntegerPrior.of(a) for a in arrays], symbol_tables(), TokenImportance.plain(DIMS[0]))
 
 
 def somebody(seed: int = 0) -> tuple[TokenGrids, list[np.ndarray]]:
@@ -40,10 +43,10 @@ def somebody(seed: int = 0) -> tuple[TokenGrids, list[np.ndarray]]:
 
 
 @pytest.mark.parametrize("pictured", [False, True])
-@pytest.mark.parametrize("extent", [0, 1, 40, SHARES, SHARES + 1, 2 * SHARES, 2 * SHARES + 17, 3 * SHARES])
-def test_tokens_come_back_as_far_as_they_go(net, coder, extent, pictured):
+@pytest.mark.parametrize("state", [0, 1, 60, 120, 200, STATES])
+def test_tokens_come_back_as_far_as_they_go(net, coder, state, pictured):
     grids, symbols = somebody()
-    data = coder.encode(symbols, grids, extent, pictured)
+    data = coder.encode(symbols, grids, state, pictured)
     found, sent = coder.decode(data, grids, pictured)
     bits, coarser = 0.0, None
     for k, (wanted, got, kept) in enumerate(zip(symbols, found, sent, strict=True)):
@@ -59,30 +62,60 @@ def test_tokens_come_back_as_far_as_they_go(net, coder, extent, pictured):
     assert len(data) == pytest.approx(1 + bits / 8, rel=0.01, abs=2), "the integer tables cost what the networks expect"
 
 
-def test_more_cells_are_never_fewer():
-    grids, _ = somebody(3)
-    before = [np.zeros(p[0].size, bool) for p in grids.parts]
-    for extent in range(0, 3 * SHARES + 1, 5):
-        now = grids.sent(extent)
+def test_a_freer_network_never_takes_cells_away(coder):
+    grids, symbols = somebody(3)
+    before = [np.zeros(cells.shape, bool) for cells in grids.valid]
+    counts = []
+    for state in range(STATES, -1, -5):
+        _, now = coder.decode(coder.encode(symbols, grids, state, False), grids, False)
         assert all((a <= b).all() for a, b in zip(before, now, strict=True))
-        before = now
-    assert [int(kept.sum()) for kept in grids.sent(3 * SHARES)] == [len(order) for order in grids.order]
+        before, counts = now, [*counts, sum(int(kept.sum()) for kept in now)]
+    assert len(set(counts)) > 10 and np.array_equal(now[0], grids.valid[0])
+    assert all(np.array_equal(kept, cells) for kept, cells in zip(now, grids.valid, strict=True))
 
 
 def test_the_head_goes_first():
     depths = np.zeros((len(PARTS), *GRID), np.int64)
     depths[PARTS.index("head"), 4:8, 8:12] = 5
     depths[PARTS.index("trunk"), 10:30, 6:18] = 8
-    grids = TokenGrids.of(depths, len(GRIDS))
-    first = grids.order[-1][:16]
-    rows, columns = np.divmod(first, GRID[1])
-    assert ((rows >= 4) & (rows < 8) & (columns >= 8) & (columns < 12)).all()
+    importance = TokenImportance.plain(DIMS[0])
+    omega = importance.omega(depths, np.zeros((DIMS[0], *GRIDS[0]), np.int64))
+    levels = importance.levels(omega, 200)
+    assert (levels[4:8, 8:12] == 3).all() and levels[10:30, 6:18].max() < 3 and not levels[:4].any()
+    fine, coarse = TokenGrids.of(depths, len(GRIDS)).sent(levels)[::-2]
+    assert fine[4:8, 8:12].all() and fine.sum() == 16 and coarse[1, 2] and coarse.sum() > 8
+
+
+def test_what_a_cell_shows_may_decide_about_its_levels():
+    """eq. 14 with embeddings: the farther from the context of its part, the fewer."""
+    plain = TokenImportance.plain(DIMS[0])
+    embeddings = np.zeros((DIMS[0], 2 * LEVELS + 1, 2), np.int64)
+    embeddings[3, LEVELS + 2] = 100, 50
+    importance = replace(plain, embeddings=embeddings, context=np.zeros((len(PARTS), 2), np.int64), sigma=100)
+    depths = np.full((len(PARTS), *GRID), 5)
+    coarse = np.zeros((DIMS[0], *GRIDS[0]), np.int64)
+    coarse[3, 0, 0] = 2
+    omega = importance.omega(depths, coarse)
+    assert omega[0, 0] == pytest.approx(omega[0, 4] * 128 / 148 * np.exp(-1.5), rel=0.02)
+    assert np.array_equal(TokenImportance.from_arrays(importance.to_arrays()).omega(depths, coarse), omega)
+
+
+def test_the_longest_stream_that_fits_is_found(coder):
+    grids, symbols = somebody(2)
+    everything, least = (len(coder.encode(symbols, grids, state, True)) for state in (0, STATES))
+    for room in (least, (least + everything) // 2, everything):
+        data = coder.largest(symbols, grids, room, True)
+        assert data is not None and len(data) <= room
+        assert data[0] == 0 or len(coder.encode(symbols, grids, data[0] - 1, True)) > room
+    assert coder.largest(symbols, grids, least - 1, True) is None
+    strained = coder.largest(symbols, grids, everything, True, lowest_state=90)
+    assert strained is not None and strained[0] == 90
 
 
 def test_streams_that_nobody_sends_are_refused(coder):
     grids, symbols = somebody(1)
     data = coder.encode(symbols, grids, 100, False)
-    for bad in (b"", bytes([3 * SHARES + 1]) + data[1:], data + b"\1" * 8):
+    for bad in (b"", data + b"\1" * 8):
         with pytest.raises(BitstreamError):
             coder.decode(bad, grids, False)
     for seed in range(20):  # damage decodes to something, or is refused; it never hangs or breaks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from functools import lru_cache
@@ -20,6 +21,8 @@ from somacast.systems.aflsc.networks.loading import LOOK_PRIORS, LOOK_READER, LO
 from somacast.types import Capture
 
 torch = pytest.importorskip("torch", reason="trainings need torch")
+
+import torch.nn.functional as F  # noqa: E402
 
 from somacast.systems.aflsc.look_tokens.runner import Known, LookReader, LookWriter  # noqa: E402
 from somacast.systems.aflsc.look_tokens.stream import TokenCoder  # noqa: E402
@@ -112,14 +115,15 @@ def test_watched_people_are_never_learnt_from(examples):
     assert {int(p) for part in examples.held_out(16) for p in part["person"]} == {0}
 
 
-def test_cells_go_in_their_order_and_as_many_as_asked():
-    valid = torch.ones(1, 1, 2, 3)
-    valid[..., 0] = 0
-    order = torch.arange(6.0).view(1, 1, 2, 3)
-    kept = kept_cells(valid, order, torch.tensor([0.5]))
-    assert kept.flatten().tolist() == [0, 0, 0, 0, 1, 1]
-    assert kept_cells(valid, order, torch.tensor([0.0])).sum() == 0
-    assert kept_cells(valid, order, torch.tensor([1.0])).equal(valid)
+def test_cells_have_levels_by_their_worth():
+    valid = [torch.ones(1, 1, h, v) for h, v in ((1, 1), (2, 2), (4, 4))]
+    valid[2][..., 0] = 0
+    worth = torch.linspace(0, 1, 16).view(1, 1, 4, 4)
+    for level, counts in ((0.0, [0, 0, 0]), (0.3, [1, 0, 0]), (1.5, [1, 4, 0]), (2.0, [1, 4, 6]), (9.0, [1, 4, 12])):
+        kept = kept_cells(valid, worth, torch.tensor([level]))
+        assert [int(k.sum()) for k in kept] == counts, level
+        for coarse, fine in itertools.pairwise(kept):
+            assert (F.max_pool2d(fine, 2) <= coarse).all(), "a cell without those above it"
 
 
 def test_depth_errors_count_what_is_known():
@@ -167,11 +171,11 @@ def test_bits_teach_priors_alone_while_they_are_free(examples):
 
 @needs_measure
 def test_a_training_leaves_a_checkpoint_and_goes_on(examples, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "CUTS", ((1, 0.0), (3, 0.0)))
+    monkeypatch.setattr(training, "CUTS", (1.0, 9.0))
     recipe = LooksRecipe(minutes=0.05, batch=2)
     training.train(recipe, examples, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
-    assert lines and lines[-1]["step"] > 0 and set(lines[-1]["watch"]) >= {"1+0", "3+0"}
+    assert lines and lines[-1]["step"] > 0 and set(lines[-1]["watch"]) >= {"1", "9"}
     training.train(replace(recipe, minutes=2 * lines[-1]["minutes"] + 0.05), examples, tmp_path, resume=True)
     again = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
     assert again[-1]["step"] > lines[-1]["step"]
@@ -198,12 +202,12 @@ def test_halves_that_ship_say_and_understand_the_same(tmp_path):
         says, hears = LookWriter(writer, coder, SPACE), LookReader(reader, coder, SPACE)
         symbols = says.symbols(frame, look, known)
         assert [s.shape[1:] for s in symbols] == list(GRIDS) and any(s.any() for s in symbols)
-        whole, part = (hears.sides(says.layer(symbols, known, extent), known) for extent in (coder.full, 70))
+        whole, part = (hears.sides(says.layer(symbols, known, room) or b"", known) for room in (10**6, 500))
         assert whole.front.shape == (HEIGHT_PX, WIDTH_PX, 3) and whole.depth.shape == (2, HEIGHT_PX, WIDTH_PX)
         assert np.isfinite(whole.depth).all() and whole.cover.min() >= 0 and whole.cover.max() <= 1
         assert np.abs(whole.front - part.front).max() > 0
         kept = [torch.from_numpy(k.reshape(1, 1, *g)).float()
-                for k, g in zip(known.grids.sent(coder.full), GRIDS, strict=True)]  # fmt: skip
+                for k, g in zip(known.grids.valid, GRIDS, strict=True)]  # fmt: skip
         with torch.inference_mode():
             cond, state = net.conditions(
                 *(torch.from_numpy(known.feed[k]) for k in ("condition", "given", "attributes"))

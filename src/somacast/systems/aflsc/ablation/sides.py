@@ -79,8 +79,8 @@ def variants(
     values, _, look = sender.see(item.capture())
     space, codec = sender.space, sender.codec
     state = label_state(BYTES) or 0
-    layers = codec.layers_before_picture(sender.symbols(frame, look, values, state, True), state)
-    symbols = codec.symbols(layers, codec.label_layers + 1)
+    layers = codec.layers_before_look(sender.symbols(frame, look, values, state, True), state)
+    symbols = codec.symbols_before_look(layers)
     sent = space.vocabulary.dequantise(symbols[None])[0][0]
     canvas = Capsules.of(sent, space).canvas
     for height in sorted({*heights_px, HEIGHT_PX}):

@@ -22,8 +22,11 @@ from somacast.errors import BitstreamError
 from somacast.types import Payload
 
 SYSTEM = "aflsc"
-PICTURE_LAYERS = 3  # behind the labels: warp, picture, face
-LOOKS = ("appearance", "face")  # groups of labels of which little is sent where a picture tells them better
+# Layers behind the labels, by how many there are: what stands last is told by what stands before it.
+LOOK_LAYERS = (
+    (), ("tokens",), ("warp", "picture"), ("warp", "picture", "tokens"), ("warp", "picture", "tokens", "face"),
+)  # fmt: skip
+LOOKS = ("appearance", "face")  # groups of labels of which little is sent where layers behind tell them better
 PLACE = "camera"  # of which everything is sent where a picture must lie on the person
 
 
@@ -41,19 +44,23 @@ class LabelCodec:
 
     @cached_property
     def label_layers(self) -> int:
-        """Layers that labels have at most; those of a picture follow them."""
+        """Layers that labels have at most; those of the look follow them."""
         return len(layer_plan(self.vocabulary))
 
     @cached_property
     def redundant(self) -> np.ndarray:
-        """Labels [L] bool that a picture tells better."""
+        """Labels [L] bool that a look tells better."""
         return np.array([label.group in LOOKS for label in self.vocabulary.labels])
 
-    def layers_before_picture(self, symbols: np.ndarray, network_state: int = 0) -> list[bytes]:
-        """All `label_layers` of one person, without what the picture tells better that comes behind them: the first
+    def layers_before_look(self, symbols: np.ndarray, network_state: int = 0) -> list[bytes]:
+        """All `label_layers` of one person, without what the look tells better that comes behind them: the first
         holds everything, the others are empty."""
         (base,) = encode_layers(symbols, network_state, self.vocabulary, self.tables, self.settled)
         return [bytes([network_state]) + base, *[b""] * (self.label_layers - 1)]
+
+    def symbols_before_look(self, layers: list[bytes]) -> np.ndarray:
+        """Inverse of `layers_before_look`."""
+        return self.symbols(layers, self.label_layers + 1)
 
     def layers(self, symbols: np.ndarray, budget_bytes: int | None = None, network_state: int = 0) -> list[bytes]:
         """Layers of one person; with a budget for the whole file, labels give way by importance until it fits (eq. 14,
@@ -68,34 +75,44 @@ class LabelCodec:
 
     @cached_property
     def settled(self) -> np.ndarray:
-        """Levels [L] that are sent of a label before a picture, -1 where importance decides."""
+        """Levels [L] that are sent of a label before a look, -1 where importance decides."""
         vocabulary = self.vocabulary
         placed = np.array([label.group == PLACE for label in vocabulary.labels])
         settled = np.where(placed, vocabulary.level_counts, -1)
         return np.where(self.redundant, vocabulary.minimum_levels, settled)
 
-    def levels_sent(self, symbols: np.ndarray, network_state: int, pictured: bool) -> np.ndarray:
-        """How many levels [L] of each label are sent; pictured: before a picture."""
+    def levels_sent(self, symbols: np.ndarray, network_state: int, looked: bool) -> np.ndarray:
+        """How many levels [L] of each label are sent; looked: before a look."""
         omega = importance_of(symbols.astype(np.int64), self.vocabulary, self.tables)
-        return levels_sent(omega, network_state, self.vocabulary, self.tables, self.settled if pictured else None)
+        return levels_sent(omega, network_state, self.vocabulary, self.tables, self.settled if looked else None)
 
     def symbols(self, layers: list[bytes], announced: int = 0) -> np.ndarray:
-        """Inverse of `layers` and `layers_before_picture` for any prefix of them; announced: how many layers there are
+        """Inverse of `layers` and `layers_before_look` for any prefix of them; announced: how many layers there are
         in all (0: those at hand). BitstreamError for what no encoder makes."""
         given = [layers[0][1:], *layers[1 : self.label_layers]]
         state = self.network_state(layers)
         if max(announced, len(layers)) <= self.label_layers:
             return decode_layers(given, state, self.vocabulary, self.tables)
-        most = self.label_layers + PICTURE_LAYERS
-        if len(layers) > most:
-            raise BitstreamError(f"the file has {len(layers)} layers, expected 1 to {most} for these weights")
+        most = self.label_layers + len(LOOK_LAYERS) - 1
+        if max(announced, len(layers)) > most:
+            count = max(announced, len(layers))
+            raise BitstreamError(f"the file has {count} layers, expected 1 to {most} for these weights")
         if any(given[1:]):
-            raise BitstreamError("with a picture layer 0 holds all labels: expected layers 1 to 3 without bytes")
+            raise BitstreamError("with a look layer 0 holds all labels: expected layers 1 to 3 without bytes")
         return decode_layers(given[:1], state, self.vocabulary, self.tables, self.settled)
 
-    def has_picture(self, layers: list[bytes]) -> bool:
-        """Whether the layers at hand show a picture."""
-        return len(layers) > self.label_layers + 1
+    def look(self, payload: Payload) -> dict[str, bytes]:
+        """Layers behind the labels, by name, as far as they came and hold something."""
+        count = max(payload.announced, len(payload.layers)) - self.label_layers
+        if count <= 0:
+            return {}
+        behind = payload.layers[self.label_layers :]
+        named = zip(LOOK_LAYERS[min(count, len(LOOK_LAYERS) - 1)], behind, strict=False)
+        return {name: layer for name, layer in named if layer or name == "warp"}
+
+    def is_seen(self, payload: Payload) -> bool:
+        """Whether layers at hand show how the person looks, so that labels of that are not missing."""
+        return not self.look(payload).keys().isdisjoint(("picture", "tokens"))
 
     @staticmethod
     def network_state(layers: list[bytes]) -> int:

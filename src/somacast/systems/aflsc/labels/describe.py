@@ -14,19 +14,19 @@ from somacast.types import Payload
 
 
 def describe(payload: Payload) -> dict[str, Any]:
-    """network_state; warp_bytes, picture and face (their sizes), picture_bytes and face_bytes, as far as they are
-    there; groups (group, labels, sent, levels_sent, levels, bits); labels (name, group, symbols, levels, bits, value),
-    in coding order. BitstreamError for layers that no encoder makes."""
+    """network_state; picture and face (their sizes), warp_bytes, picture_bytes, tokens_bytes and face_bytes, as far as
+    they are there; groups (group, labels, sent, levels_sent, levels, bits); labels (name, group, symbols, levels, bits,
+    value), in coding order. BitstreamError for layers that no encoder makes."""
     codec = load_tables().codec
     labels = _labels(codec.symbols(payload.layers, payload.announced), codec.vocabulary, codec.tables)
-    behind = payload.layers[codec.label_layers :]
-    picture: dict[str, Any] = {"warp_bytes": len(behind[0])} if behind else {}
-    for name, layer in zip(("picture", "face"), behind[1:], strict=False):
-        width, height = picture_size(layer)
-        picture |= {name: f"{width} x {height} px", f"{name}_bytes": len(layer)}
+    look: dict[str, Any] = {}
+    for name, layer in codec.look(payload).items():
+        if name in ("picture", "face"):
+            look[name] = "{} x {} px".format(*picture_size(layer))
+        look[f"{name}_bytes"] = len(layer)
     return {
         "network_state": codec.network_state(payload.layers),
-        **picture,
+        **look,
         "groups": [_group(name, labels) for name in codec.vocabulary.groups],
         "labels": labels,
     }

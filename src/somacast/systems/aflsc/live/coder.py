@@ -48,7 +48,7 @@ class AflscFrameCoder:
         lacking = np.ones(len(vocabulary.labels), bool)
         if payload is not None:
             lacking = codec.symbols(payload.layers, payload.announced)[:, 0] < 0
-            if codec.has_picture(payload.layers):  # it tells them better
+            if codec.is_seen(payload):  # the look tells them better
                 lacking &= ~codec.redundant
         lacking[self.motion.columns] = False  # they come with the motion
         counts = {group: int(lacking[vocabulary.group_indices(group)].sum()) for group in vocabulary.groups}

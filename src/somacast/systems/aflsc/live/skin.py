@@ -1,6 +1,6 @@
 """AFLSC live, receiver: how somebody looks, as maps in the body's UV square, whatever pose they stood in.
 
-labels --restore--> chart;   labels, warp, picture --body in its pose, seen from the picture's camera--> texture
+labels --restore--> chart;   labels, layers behind them --body in its pose, seen from the picture's camera--> texture
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import numpy as np
 
 from somacast.geometry.projection import project_picture
 from somacast.geometry.texturing.completion import completed
+from somacast.systems.aflsc.labels.codec import SYSTEM
 from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.picture_layer.codes import read_codes
-from somacast.systems.aflsc.picture_layer.show import Shown
 from somacast.systems.aflsc.receiver.assemble import skinned_mesh
 from somacast.systems.aflsc.receiver.decoder import Decoder
 from somacast.types import Payload
@@ -37,21 +37,21 @@ class Skin:
             vocabulary = decoder.space.vocabulary
             nothing = np.full((len(vocabulary.labels), vocabulary.levels), -1, np.int16)
             return cls(*decoder.restore(nothing), None)
-        if not decoder.codec.has_picture(payload.layers):
+        if not decoder.codec.is_seen(payload):
             return cls(*decoder.restore(decoder.codec.symbols(payload.layers, payload.announced)), None)
-        return _pictured(decoder, tuple(payload.layers))
+        return _seen(decoder, tuple(payload.layers), payload.announced)
 
 
 @lru_cache(maxsize=2)  # who it is is told again and again, while the look stays
-def _pictured(decoder: Decoder, layers: tuple[bytes, ...]) -> Skin:
-    space, symbols = decoder.space, decoder.codec.symbols(list(layers))
-    sent = space.state(space.vocabulary.dequantise(symbols[None])[0][0])
-    shown = Shown.of(sent, space, layers[decoder.codec.label_layers :])
+def _seen(decoder: Decoder, layers: tuple[bytes, ...], announced: int) -> Skin:
+    payload = Payload(SYSTEM, decoder.codec.digest, list(layers), announced)
+    space, symbols = decoder.space, decoder.codec.symbols(payload.layers, announced)
+    shown, _ = decoder.look_receiver.shown(symbols, decoder.codec.look(payload))
     assert shown.picture is not None
     state, color, offset = decoder.restore(symbols, read_codes(space, shown.body, shown.picture))
     body = skinned_mesh(state, color, offset, decoder.config.texture_px, shown.body.skin)
     height, width = shown.picture.shape[:2]
     camera = shown.body.canvas.camera(width, height)
-    baked = project_picture(body, shown.picture, camera, complete=completed)
+    baked = project_picture(body, shown.picture, camera, complete=completed, behind=shown.behind)
     assert baked.texture is not None
     return Skin(state, color, offset, baked.texture.image)

@@ -207,7 +207,7 @@ class Tracker:
         values, encoder = self._known(seen.values), self.encoder
 
         def make(budget_bytes: int) -> Encoded | None:
-            layers = encoder.pictured(seen.frame, seen.look, values, budget_bytes, 0, strict=True)
+            layers = encoder.looked(seen.frame, seen.look, values, budget_bytes, 0, strict=True)
             return None if layers is None else Encoded(layers)
 
         return make

@@ -26,7 +26,6 @@ from somacast.systems.aflsc.picture_layer.aligned import PosedBody
 from somacast.systems.aflsc.picture_layer.canvas import Canvas
 from somacast.systems.aflsc.picture_layer.send import FrameOnCanvas
 from somacast.systems.aflsc.sender.look import Look
-from somacast.timing import stage
 from somacast.types import Frame
 
 if TYPE_CHECKING:
@@ -47,7 +46,9 @@ class Known:
     feed: dict[str, np.ndarray]
 
     @classmethod
-    def of(cls, values: np.ndarray, space: LabelSpace, picture: tuple[np.ndarray, Canvas] | None, grids: int) -> Known:
+    def of(
+        cls, values: np.ndarray, space: LabelSpace, picture: tuple[np.ndarray, Canvas] | None = None, grids: int = 3
+    ) -> Known:
         """Of label values [L] as they are received, and the picture [h, w, 3] of the layer above on its canvas."""
         capsules = Capsules.of(values, space)
         maps = condition_maps(PosedBody.of(space.state(values), space).skin, capsules.canvas)
@@ -59,6 +60,11 @@ class Known:
         planes = np.ascontiguousarray(maps.transpose(2, 0, 1))
         feed = {"condition": planes[None], "given": given[None], "attributes": attribute_row(space, values)[None]}
         return cls(capsules, TokenGrids.of(capsules.depths, grids), feed)
+
+    @property
+    def pictured(self) -> bool:
+        """Whether there is a picture of the layer above."""
+        return bool(self.feed["given"][0, 3, 0, 0])
 
 
 @dataclass(frozen=True)
@@ -73,17 +79,13 @@ class LookWriter:
         """Symbols [D, h, w] of all grids."""
         seen = look_input(FrameOnCanvas(frame, look, known.capsules.canvas))
         feed = known.feed | {"picture": seen.transpose(2, 0, 1)[None] - np.float32(0.5)}
-        for k, (order, parts) in enumerate(zip(known.grids.order, known.grids.parts, strict=True)):
-            valid = np.zeros(parts[0].size, np.float32)
-            valid[order] = 1
-            feed[f"valid{k}"] = valid.reshape(1, 1, *parts.shape[1:])
-        with stage("look tokens"):
-            found = self.session.run(list(SYMBOLS), feed)
+        feed |= {f"valid{k}": cells[None, None].astype(np.float32) for k, cells in enumerate(known.grids.valid)}
+        found = self.session.run(list(SYMBOLS), feed)
         return [np.rint(np.asarray(s)[0]).astype(np.int64) for s in found]
 
-    def layer(self, symbols: list[np.ndarray], known: Known, extent: int) -> bytes:
-        """Tokens as far as an extent goes."""
-        return self.coder.encode(symbols, known.grids, extent, bool(known.feed["given"][0, 3, 0, 0]))
+    def layer(self, symbols: list[np.ndarray], known: Known, room_bytes: int, network_state: int = 0) -> bytes | None:
+        """As many tokens as room_bytes hold and a network in a state 0 .. 255 may bear; None if that is none."""
+        return self.coder.largest(symbols, known.grids, room_bytes, known.pictured, network_state)
 
 
 @dataclass(frozen=True)
@@ -96,14 +98,12 @@ class LookReader:
 
     def sides(self, layer: bytes, known: Known) -> Sides:
         """Both sides of the person; BitstreamError for a layer that no sender makes."""
-        pictured = bool(known.feed["given"][0, 3, 0, 0])
-        symbols, kept = self.coder.decode(layer, known.grids, pictured)
+        symbols, kept = self.coder.decode(layer, known.grids, known.pictured)
         feed = dict(known.feed)
         for k, (values, there) in enumerate(zip(symbols, kept, strict=True)):
             feed[f"sent{k}"] = values[None].astype(np.float32)
             feed[f"kept{k}"] = there[None, None].astype(np.float32)
-        with stage("look tokens"):
-            found = self.session.run(list(SIDES), feed)
+        found = self.session.run(list(SIDES), feed)
         colors, cover, change = (np.asarray(a)[0] for a in found)
         depth = feed["condition"][0, DEPTHS] * np.float32(DEPTH_UNIT_M) + change
         front, back = np.clip(colors, 0, 1).reshape(2, 3, *cover.shape[1:]).transpose(0, 2, 3, 1)

@@ -24,11 +24,12 @@ from somacast.systems.aflsc.labels.codec import LabelCodec
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.weights.arrays import pack, read_onnx, unpack
 from somacast.weights.manifest import weights_path
-from somacast.weights.sessions import open_session
+from somacast.weights.sessions import open_session, session_of
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
+    from somacast.systems.aflsc.look_tokens.stream import TokenCoder
     from somacast.systems.aflsc.networks.adversarial import SemanticCoder
     from somacast.systems.aflsc.networks.diffuse import Denoiser
     from somacast.systems.aflsc.networks.extract import MultiTaskViT
@@ -162,6 +163,24 @@ def load_fast_receiver(device: str = "cpu") -> InferenceSession:
     return open_session(FAST_RECEIVER, device)
 
 
+def load_token_coder(path: Path | None = None) -> TokenCoder:
+    """What look tokens are coded with; path as for `load_tables`: the file lies beside it."""
+    return _token_coder(weights_path(LOOK_PRIORS) if path is None else path.with_name(LOOK_PRIORS))
+
+
+@lru_cache(maxsize=2)
+def _token_coder(path: Path) -> TokenCoder:
+    from somacast.systems.aflsc.look_tokens.stream import TokenCoder
+
+    with safe_open(path, "numpy") as file:
+        return TokenCoder.from_arrays({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+
+
+def load_look_half(name: str, path: Path | None = None, device: str = "cpu") -> InferenceSession:
+    """LOOK_WRITER or LOOK_READER as an ONNX Runtime session; path as for `load_token_coder`."""
+    return open_session(name, device) if path is None else session_of(str(path.with_name(name)), device)
+
+
 def save_checkpoint(path: Path, space: LabelSpace, tables: CodingTables, states: dict[str, dict]) -> None:
     """One safetensors file: all that ships (see `pack`) under "part.name", and label and coding tables as they are."""
     tensors = {
@@ -176,6 +195,15 @@ def save_tables(checkpoint: Path, target: Path) -> None:
     """The tables of a checkpoint as the file that ships; it goes on naming the streams that the checkpoint named."""
     arrays, digest = _read_tables(checkpoint)
     save_file(arrays, str(target), {STREAM_DIGEST: digest.hex()})
+
+
+def name_streams(tables: Path, priors: Path) -> None:
+    """Have tables name streams by what they and the priors of the look tokens hold: neither is read without the
+    other."""
+    arrays, _ = _read_tables(tables)
+    with safe_open(priors, "numpy") as file:
+        looks = {f"looks.{name}": file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(arrays, str(tables), {STREAM_DIGEST: content_digest(arrays | looks).hex()})
 
 
 def content_digest(arrays: dict[str, np.ndarray]) -> bytes:

@@ -110,10 +110,11 @@ class TokenMixture(nn.Module):
     def forward(self, symbols: Tensor, condition: Tensor, noise: float = 0.0) -> tuple[Tensor, Tensor]:
         """symbols [B, D+1, H, W], the last one says which were sent; z' [B, C, H, W] and weights [B, K, H, W]."""
         weight = self.weights(torch.cat([symbols, F.silu(condition)], 1)).softmax(1)
-        mean = self.means(symbols).unflatten(1, (self.components, -1))
-        if noise:
-            mean = mean + noise * self.log_std.exp()[None, :, :, None, None] * torch.randn_like(mean)
-        return (weight[:, :, None] * mean).sum(1), weight
+        mean = (weight[:, :, None] * self.means(symbols).unflatten(1, (self.components, -1))).sum(1)
+        if noise:  # what the components' noises come to
+            variance = torch.einsum("bkhw,kc->bchw", weight.square(), (2 * self.log_std).exp())
+            mean = mean + noise * variance.sqrt() * torch.randn_like(mean)
+        return mean, weight
 
 
 class Gate(nn.Module):

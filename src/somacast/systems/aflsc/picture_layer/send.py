@@ -45,6 +45,7 @@ class CanvasPicture:
     [H, W] bool: where the person is shown; warp: what brings the body onto it; face [h, w, 3] float32: of its part
     of the canvas alone, finer, if that is worth anything."""
 
+    canvas: Canvas
     picture: np.ndarray
     counts: np.ndarray
     warp: Warp
@@ -77,7 +78,7 @@ def picture_on_canvas(
     hidden = base.mask & ~_around(inside > 0.5, round(HIDDEN * side))
     picture[hidden], sure[hidden] = (base.rgb * gain[..., None])[hidden], True
     counts = grown(base.mask, round(BODY_EDGE * side))
-    shown = CanvasPicture(_continued(picture, gain, sure, BESIDE * side), counts, warp)
+    shown = CanvasPicture(canvas, _continued(picture, gain, sure, BESIDE * side), counts, warp)
     if not face_bytes or not shows_face(sent):
         return shown
 

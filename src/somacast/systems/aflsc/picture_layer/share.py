@@ -1,26 +1,49 @@
-"""What of a budget goes to labels and what to the picture behind them: the one place where that is decided.
+"""What of a budget goes to labels, look tokens and picture: the one place where that is decided.
 
-Measured by ST-LPIPS and joints on training people (docs/log.md). A picture tells the looks better than labels do, so
-that those of appearance and face are not sent with one; of the others importance decides (eq. 14, 17), as if the
-network were in a worse state: what coarser labels leave of the outline costs the warp nothing more.
+Measured by ST-LPIPS and joints on training people (docs/log.md). Tokens and picture tell the looks better than labels
+do, so that those of appearance and face are not sent with them; of the others importance decides (eq. 14, 17), as if
+the network were in a worse state: what coarser labels leave of the outline costs the layers behind nothing more.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-MIN_PICTURED_BYTES = 160  # of a file: below, appearance codes show more than a picture does
+MIN_LOOK_BYTES = 90  # of a file: below, appearance codes show more than what is left for tokens
+MIN_PICTURED_BYTES = 260  # below, tokens alone show more than a picture does
+MIN_PICTURE_ALONE_BYTES = 160  # without tokens
+TOKEN_BYTES, TOKEN_SHARE = 40, 0.06  # of tokens beside a picture: they tell depth and the side that it does not show
+TOKEN_COST_BYTES = 3  # what a layer costs beside what it holds
 MIN_FACED_BYTES, FACE_SHARE = 1200, 0.2  # of a file from which on the face goes once more, and how much of the room
 USUAL_WARP_BYTES = 32  # what is left for the picture is not known before its warp
 _FINER_WARP_BYTES = (220, 300, 500, 800)  # of a file from which on the warp has the next finer steps
 _STATE, _STATE_BYTES = 128, 500  # the network state of a small file, and from which size on labels become finer
 
 
-def label_state(budget_bytes: int, network_state: int = 0) -> int | None:
-    """The state 0 .. 255 for the labels before a picture in a file of at most budget_bytes, not below that of the
-    network; None: labels alone show more."""
-    if budget_bytes < MIN_PICTURED_BYTES:
+class Plan(NamedTuple):
+    """state: 0 .. 255, for the labels; network_state: the network's own; token_bytes: that tokens may have at least
+    beside a picture; pictured: whether there is one."""
+
+    state: int
+    network_state: int
+    token_bytes: int
+    pictured: bool
+
+
+def plan_of(budget_bytes: int, network_state: int = 0, picture: bool = True, tokens: bool = True) -> Plan | None:
+    """What is sent in a file of at most budget_bytes; the labels' state is not below that of the network. picture,
+    tokens: whether those may be sent. None: labels alone show more."""
+    state, beyond = label_state(budget_bytes, network_state), budget_bytes - MIN_PICTURED_BYTES
+    if picture and not tokens:
+        return Plan(state, network_state, 0, True) if budget_bytes >= MIN_PICTURE_ALONE_BYTES else None
+    if not tokens or budget_bytes < MIN_LOOK_BYTES:
         return None
+    pictured = picture and beyond >= 0
+    return Plan(state, network_state, round(TOKEN_BYTES + TOKEN_SHARE * beyond) if pictured else 0, pictured)
+
+
+def label_state(budget_bytes: int, network_state: int = 0) -> int:
+    """The state 0 .. 255 for labels before a look in a file of at most budget_bytes, not below the network's."""
     return max(network_state, min(_STATE, _STATE * _STATE_BYTES // budget_bytes))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,12 +22,16 @@ from somacast.timing import stage
 from somacast.types import Payload, PointCloud
 from somacast.weights.sessions import onnx_runs_on
 
+if TYPE_CHECKING:
+    from somacast.systems.aflsc.receiver.look_layers import LookReceiver
+
 
 class Decoder:
     """Holds the receiver's networks."""
 
     def __init__(self, device: str = "cpu", weights: Path | None = None, config: DecoderConfig | None = None):
         self.config = config or DecoderConfig()
+        self.weights, self.named_device = weights, device
         tables = load_tables(weights)
         self.space, self.codec = tables.space, tables.codec
         plain = self.config.steps == 1 and not self.config.sample and not self.config.literal
@@ -87,17 +93,27 @@ class Decoder:
     def decode(self, payload: Payload) -> Reconstruction:
         """Layers to a watertight coloured person in the view frame."""
         symbols = self.codec.symbols(payload.layers, payload.announced)
-        behind = payload.layers[self.codec.label_layers :]
-        if not behind:
+        look = self.codec.look(payload)
+        if not look:
             return self.rebuild(symbols)
+        from somacast.systems.aflsc.look_tokens.dressed import dressed
         from somacast.systems.aflsc.picture_layer.codes import read_codes
-        from somacast.systems.aflsc.picture_layer.show import Shown
 
-        sent = self.space.state(self.space.vocabulary.dequantise(symbols[None])[0][0])
-        shown = Shown.of(sent, self.space, behind)
+        shown, sides = self.look_receiver.shown(symbols, look)
         with stage("appearance"):
             codes = None if shown.picture is None else read_codes(self.space, shown.body, shown.picture)
-        return shown.on(self.rebuild(symbols, codes, shown.body.skin))
+        skin, beyond = shown.body.skin, None
+        if sides is not None:
+            with stage("dress"):
+                skin, beyond = dressed(shown.body, sides)
+        return shown.on(self.rebuild(symbols, codes, skin, beyond))
+
+    @cached_property
+    def look_receiver(self) -> LookReceiver:
+        """What reads the layers behind the labels; its code and networks are loaded when first asked for."""
+        from somacast.systems.aflsc.receiver.look_layers import LookReceiver
+
+        return LookReceiver(self.space, self.weights, self.named_device)
 
     def rebuild(
         self, symbols: np.ndarray, codes: np.ndarray | None = None, skin: PosedSkin | None = None,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from somacast.bitstream.container import layer_room, packed_bytes
+from somacast.bitstream.container import packed_bytes
 from somacast.body.skeleton import CANONICAL_JOINTS, JOINT_COUNT
 from somacast.body.table import load_body
 from somacast.capture.cropping import SquareBox, square_crop
@@ -21,7 +23,7 @@ from somacast.systems.aflsc.labels.schema import SHAPE_LABELS
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.networks.loading import CODED, EXTRACTED, load_fast_sender, load_sender, load_tables
-from somacast.systems.aflsc.picture_layer.share import MIN_PICTURED_BYTES, USUAL_WARP_BYTES, label_state, share_of
+from somacast.systems.aflsc.picture_layer.share import MIN_LOOK_BYTES, plan_of
 from somacast.systems.aflsc.sender.appearance import read_appearance
 from somacast.systems.aflsc.sender.detection import Sighting, locate
 from somacast.systems.aflsc.sender.evidence import POINTS_STD_M, Evidence, evidence_of
@@ -36,6 +38,9 @@ from somacast.timing import stage
 from somacast.types import Capture, Encoded, Frame
 from somacast.weights.sessions import onnx_runs_on
 
+if TYPE_CHECKING:
+    from somacast.systems.aflsc.sender.look_layers import LookSender
+
 LOOK_PX = 192  # crop from which colours are read
 DISTANCE_M = (1.0, 30.0)  # the nearest and farthest that a person may stand from the camera
 SURE_OVERLAP = 0.5
@@ -43,8 +48,8 @@ _UNSURE = (
     "the rebuilt person covers the one in the picture only in part (overlap {:.2f}): the person may be cut by the "
     "picture's edge, hidden, or in an unusual pose; the result is uncertain"
 )
-_NO_PICTURE = (
-    "of a budget of {} bytes the labels take {}; the picture itself needs a file of {} or more: sent without it"
+_NO_LOOK = (
+    "of a budget of {} bytes the labels take {}; how the person looks needs a file of {} or more: sent without it"
 )
 _DOUBTFUL = "it is doubtful that this is a person (confidence {:.3f}): the result is uncertain"
 SURE_CONFIDENCE = 0.074  # of the trunk; under it a note says that the result is uncertain
@@ -55,6 +60,7 @@ class Encoder:
 
     def __init__(self, device: str = "cpu", weights: Path | None = None, config: EncoderConfig | None = None):
         self.config = config or EncoderConfig()
+        self.weights, self.named_device = weights, device
         tables = load_tables(weights)
         self.space: LabelSpace = tables.space
         self.codec = tables.codec
@@ -96,36 +102,35 @@ class Encoder:
     def encode(self, capture: Capture, budget_bytes: int | None = None, network_state: int = 0) -> Encoded:
         """The first view to the layers of all labels and a report; see `systems.spec.Encoder`."""
         values, encoded, look = self.see(capture)
-        pictured = None
-        if budget_bytes is not None and self.config.picture:
-            pictured = self.pictured(capture.frame, look, values, budget_bytes, network_state)
-        encoded.layers = pictured or self.labelled(capture.frame, look, values, budget_bytes, network_state)
+        shown = None
+        if budget_bytes is not None:
+            shown = self.looked(capture.frame, look, values, budget_bytes, network_state)
+        encoded.layers = shown or self.labelled(capture.frame, look, values, budget_bytes, network_state)
         finest = self.codec.network_state(encoded.layers) == network_state
-        if budget_bytes is not None and self.config.picture and pictured is None and finest:
+        if budget_bytes is not None and self.config.looks and shown is None and finest:
             taken = packed_bytes(SYSTEM, [*map(len, encoded.layers)])
-            note = _NO_PICTURE.format(budget_bytes, taken, MIN_PICTURED_BYTES)
+            note = _NO_LOOK.format(budget_bytes, taken, MIN_LOOK_BYTES)
             encoded.report["notes"] = [*encoded.report["notes"], note]
         return encoded
 
-    def pictured(
+    def looked(
         self, frame: Frame, look: Look, values: np.ndarray, budget_bytes: int, network_state: int, strict: bool = False
     ) -> list[bytes] | None:
-        """Layers of labels and picture in a file of at most budget_bytes; None if the labels alone show more of the
-        person in as many bytes. strict: see `picture_on_canvas`."""
-        state = label_state(budget_bytes, network_state)
-        if state is None:
+        """Layers of labels and of how the person looks in a file of at most budget_bytes; None if the labels alone show
+        more of the person in as many bytes. strict: see `picture_on_canvas`."""
+        plan = plan_of(budget_bytes, network_state, self.config.picture, self.config.tokens)
+        if plan is None:
             return None
-        layers = self.codec.layers_before_picture(self.symbols(frame, look, values, state, True), state)
-        from somacast.systems.aflsc.picture_layer.send import picture_layers, picture_on_canvas
+        layers = self.codec.layers_before_look(self.symbols(frame, look, values, plan.state, True), plan.state)
+        behind = self.look_sender.behind(frame, look, values, layers, plan, budget_bytes, strict)
+        return None if behind is None else [*layers, *behind]
 
-        sent = self.space.state(self.space.vocabulary.dequantise(self.codec.symbols(layers, 255)[None])[0][0])
-        room = layer_room(SYSTEM, [*map(len, layers), USUAL_WARP_BYTES], budget_bytes)
-        share = share_of(budget_bytes, room)
-        with stage("canvas"):
-            shown = picture_on_canvas(frame, look, self.space, values, sent, share, strict)
-        with stage("picture"):
-            more = picture_layers(shown, [*map(len, layers)], budget_bytes, share.face_bytes)
-        return None if more is None else [*layers, *more]
+    @cached_property
+    def look_sender(self) -> LookSender:
+        """What makes the layers behind the labels; its code and networks are loaded when first asked for."""
+        from somacast.systems.aflsc.sender.look_layers import LookSender
+
+        return LookSender(self.space, self.codec, self.weights, self.named_device)
 
     def labelled(
         self, frame: Frame, look: Look, values: np.ndarray, budget_bytes: int | None, network_state: int

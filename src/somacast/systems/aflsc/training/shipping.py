@@ -11,6 +11,7 @@ from torch import nn
 
 from somacast.capture.landmarks import LANDMARK_COUNT, LANDMARK_VALUES
 from somacast.systems.aflsc.look_tokens.capsules import HEIGHT_PX, WIDTH_PX
+from somacast.systems.aflsc.look_tokens.importance import TokenImportance
 from somacast.systems.aflsc.look_tokens.priors import IntegerPrior, symbol_tables
 from somacast.systems.aflsc.look_tokens.runner import READER_INPUTS, SIDES, SYMBOLS, WRITER_INPUTS
 from somacast.systems.aflsc.networks.adversarial import SemanticCoder, feature_vector
@@ -29,6 +30,7 @@ from somacast.systems.aflsc.networks.loading import (
     WEIGHTS,
     load_receiver,
     load_sender,
+    name_streams,
     network_arrays,
     save_tables,
 )
@@ -44,7 +46,8 @@ from somacast.systems.aflsc.networks.looks import (
     LookCodec,
 )
 from somacast.systems.aflsc.networks.restore import Restorer
-from somacast.training.onnx_export import write_onnx, write_packed_onnx
+from somacast.training.onnx_export import write_packed_onnx
+from somacast.weights.arrays import pack, unpack
 from somacast.weights.sessions import session_of
 
 
@@ -144,9 +147,22 @@ class _LookReader(nn.Module):
         return sharp + 0.5, coarse[:, 6:7].sigmoid(), CHANGE_UNIT_M * coarse[:, 7:]
 
 
+def ship_looks(checkpoint: Path, folder: Path) -> dict[str, float]:
+    """The look codec of a training in a folder, and the tables there named anew: streams are of both; returns what
+    `export_looks` does."""
+    codec = LookCodec()
+    codec.load_state_dict(torch.load(checkpoint, weights_only=True)["average"])
+    difference = export_looks(codec, folder)
+    name_streams(folder / f"{WEIGHTS}.safetensors", folder / LOOK_PRIORS)
+    return difference
+
+
+_OF_WRITER, _OF_READER = ("analysis", "post"), ("join", "last", "out", "refiner")
+
+
 def export_looks(codec: LookCodec, folder: Path) -> dict[str, float]:
-    """Both halves of the look codec as ONNX, and its priors; returns the largest difference of each file to torch: of
-    the writer 1 where a symbol was nearly between two."""
+    """Both halves of the look codec as ONNX, and its priors; the codec takes on the weights as they are rounded there.
+    Returns the largest difference of each file to torch: of the writer 1 where a symbol was nearly between two."""
     codec = codec.eval()
     torch.manual_seed(0)
     size = (HEIGHT_PX, WIDTH_PX)
@@ -156,14 +172,17 @@ def export_looks(codec: LookCodec, folder: Path) -> dict[str, float]:
     for k, (grid, dims) in enumerate(zip(GRIDS, DIMS, strict=True)):
         feed[f"valid{k}"] = feed[f"kept{k}"] = (torch.rand(1, 1, *grid) > 0.3).float()
         feed[f"sent{k}"] = torch.randint(-LEVELS, LEVELS + 1, (1, dims, *grid)) * feed[f"kept{k}"]
-    writer, reader = _LookWriter(codec).eval(), _LookReader(codec).eval()
+    state = {f"codec.{name}": value.detach().cpu().numpy() for name, value in codec.state_dict().items()}
     difference = {}
-    for name, net, inputs, outputs in (
-        (LOOK_WRITER, writer, WRITER_INPUTS, SYMBOLS),
-        (LOOK_READER, reader, READER_INPUTS, SIDES),
+    for name, net, inputs, outputs, others in (
+        (LOOK_WRITER, _LookWriter(codec).eval(), WRITER_INPUTS, SYMBOLS, _OF_READER),
+        (LOOK_READER, _LookReader(codec).eval(), READER_INPUTS, SIDES, _OF_WRITER),
     ):
         part = {k: feed[k] for k in inputs}
-        write_onnx(net, tuple(part.values()), list(inputs), list(outputs), folder / name, batched=False)
+        arrays = pack({k: v for k, v in state.items() if k.split(".")[1] not in (*others, "priors")})
+        write_packed_onnx(net, tuple(part.values()), list(inputs), list(outputs), arrays, folder / name, batched=False)
+        rounded = {k: torch.from_numpy(v) for k, v in unpack(arrays).items()}
+        net.load_state_dict(rounded, strict=False)
         with torch.inference_mode():
             expected = list(net(*part.values()))
         difference[name] = _largest_difference(folder / name, part, list(outputs), expected)
@@ -172,8 +191,9 @@ def export_looks(codec: LookCodec, folder: Path) -> dict[str, float]:
 
 
 def save_priors(codec: LookCodec, path: Path) -> None:
-    """The priors of the grids in whole numbers, and their tables."""
-    arrays = {"tables": symbol_tables()}
+    """The priors of the grids in whole numbers, their tables, and which cells matter."""
+    importance = TokenImportance.plain(DIMS[0]).to_arrays()
+    arrays = {"tables": symbol_tables(), **{f"importance.{name}": array for name, array in importance.items()}}
     for k, prior in enumerate(codec.priors):
         state = {name: value.detach().cpu().numpy() for name, value in prior.state_dict().items()}
         arrays |= {f"{k}.{name}": value for name, value in IntegerPrior.of(state).to_arrays().items()}

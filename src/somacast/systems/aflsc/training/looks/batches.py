@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from somacast.systems.aflsc.look_tokens.capsules import DEPTHS as DEPTHS_INSIDE
 from somacast.systems.aflsc.look_tokens.capsules import PARTS
 from somacast.systems.aflsc.look_tokens.inputs import DEPTHS
 from somacast.systems.aflsc.networks.looks import part_grids, token_cells
 
 GREY = 0.5
-FACE_FIRST = 1.5  # how much sooner cells of the head are sent than others
+ALL = 9.0  # levels from which on every cell has all
 _MIRRORED_PARTS = [PARTS.index({"l": "r", "r": "l"}.get(p[0], p[0]) + p[1:] if p[1] == "_" else p) for p in PARTS]
 
 
@@ -22,8 +24,8 @@ _MIRRORED_PARTS = [PARTS.index({"l": "r", "r": "l"}.get(p[0], p[0]) + p[1:] if p
 class Batch:
     """picture [B, 5, H, W] as the networks read it; front, back [B, 3, H, W] and cover [B, 1, H, W]: the truth;
     condition [B, 15, H, W]; given [B, 4, H, W], where pictured [B]; change [B, 2, H, W] of depth in metres, and where
-    it is known; attributes [B, A]; head [B, 1, H, W]: where it is; cells that are valid, parts there and the order of
-    cells, of each grid."""
+    it is known; attributes [B, A]; head [B, 1, H, W]: where it is; cells that are valid and parts there, of each
+    grid."""
 
     picture: Tensor
     front: Tensor
@@ -38,7 +40,6 @@ class Batch:
     head: Tensor
     valid: list[Tensor]
     parts: list[Tensor]
-    order: list[Tensor]
 
 
 def _planes(array: np.ndarray) -> Tensor:
@@ -67,12 +68,11 @@ def to_batch(rows: dict[str, Any], rng: np.random.Generator | None = None) -> Ba
     head = ((condition[:, 2:3] > 0.66) * condition[:, :1]).float()
     parts = part_grids(depths)
     valid = token_cells(parts)
-    order = [p.amax(1, True) + FACE_FIRST * p[:, :1] + 0.1 * torch.rand_like(p[:, :1]) for p in parts]
     grey = GREY * (1 - true)
     given = torch.cat([given - 0.5, torch.ones_like(given[:, :1])], 1)
     return Batch(
         picture - 0.5, front + grey, back + grey, true, condition, given, rows["pictured"],
-        torch.nan_to_num(change), known, attributes, head, valid, parts, order,
+        torch.nan_to_num(change), known, attributes, head, valid, parts,
     )  # fmt: skip
 
 
@@ -93,23 +93,32 @@ def _recoloured(
 
 
 def draw_kept(batch: Batch, pictured: np.ndarray, rng: np.random.Generator) -> list[Tensor]:
-    """Which cells are sent [B, 1, h, w] of each grid, as any cut of the stream leaves them; with a picture [B] bool
+    """Which cells are sent [B, 1, h, w] of each grid, as any importance of them leaves them; with a picture [B] bool
     often none."""
     count = len(batch.picture)
-    whole = rng.choice(4, count, p=[0.1, 0.2, 0.3, 0.4])
-    share = (rng.random(count) < 0.6) * rng.random(count)
-    none = pictured & (rng.random(count) < 0.6)
-    whole, share = torch.from_numpy(np.where(none, 0, whole)), torch.from_numpy(np.where(none, 0, share)).float()
-    kept = []
-    for k, valid in enumerate(batch.valid):
-        order = batch.order[k] if rng.random() < 0.8 else torch.rand_like(batch.order[k])
-        kept.append(kept_cells(valid, order, (whole > k).float() + (whole == k).float() * share))
-    return kept
+    share = lambda high: torch.from_numpy(rng.uniform(0, high, (count, 1, 1, 1)).astype(np.float32))  # noqa: E731
+    deep, head = worth_of(batch)
+    noise = F.interpolate(torch.rand_like(batch.valid[0]), scale_factor=4.0) + torch.rand_like(batch.valid[2])
+    by_depth, by_head, by_chance = share(1.0), share(1.5), share(0.7)
+    worth = (by_depth * deep + by_head * head + by_chance * noise / 2) / (by_depth + by_head + by_chance)
+    level = rng.uniform(0.2, 3.4, count)
+    level[rng.random(count) < 0.15] = ALL
+    level[pictured & (rng.random(count) < 0.5)] = 0
+    return kept_cells(batch.valid, worth, torch.from_numpy(level).float(), share(3.0))
 
 
-def kept_cells(valid: Tensor, order: Tensor, share: Tensor) -> Tensor:
-    """The first cells in order, a share [B] of the valid ones, as a mask."""
-    ranked = torch.where(valid > 0, order, torch.full_like(order, -1)).flatten(1)
-    rank = ranked.argsort(1, descending=True).argsort(1).view_as(valid)
-    wanted = (valid.sum((1, 2, 3)) * share).view(-1, 1, 1, 1)
-    return valid * (rank < wanted).float()
+def worth_of(batch: Batch) -> tuple[Tensor, Tensor]:
+    """How deep the cells of the finest grid lie in the body, and in the head, [B, 1, 36, 24] in [0, 1]."""
+    parts = batch.parts[-1]
+    return parts.amax(1, True) / (2 * DEPTHS_INSIDE), parts[:, :1] / (2 * DEPTHS_INSIDE)
+
+
+def kept_cells(valid: list[Tensor], worth: Tensor, level: Tensor, spread: float | Tensor = 1.0) -> list[Tensor]:
+    """The cells of each grid as a mask that are sent if those of the finest one have `level` [B] levels in the mean, by
+    their worth [B, 1, 36, 24] in [0, 1] more or fewer, up to spread / 2. Of the coarsest grid all go unless level is
+    0: cells of a coarser grid have as many as the best of theirs."""
+    level = level.view(-1, 1, 1, 1)
+    levels = (level + spread * (worth - 0.5)).clamp_min(0.01) * (level > 0)
+    levels = torch.where(valid[-1] > 0, levels, 0.0)
+    pooled = [F.max_pool2d(levels, levels.shape[2] // v.shape[2]) for v in valid]
+    return [v * (found > k).float() for k, (v, found) in enumerate(zip(valid, pooled, strict=True))]

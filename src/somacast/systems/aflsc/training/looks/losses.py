@@ -20,10 +20,13 @@ BEHIND = 0.5  # weight of the side that the camera does not see
 _LUMA = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
 
 
-def likeness(a: Tensor, b: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """How far pictures [B, 3, H, W] lie apart, and their squared error, [B] each; weight [B, 1, H, W] sums to one."""
+def likeness(a: Tensor, b: Tensor, weight: Tensor, fine: bool) -> tuple[Tensor, Tensor]:
+    """How far pictures [B, 3, H, W] lie apart, and their squared error, [B] each; weight [B, 1, H, W] sums to one;
+    fine: by their structure too."""
     mean = lambda x, w: (x * w).sum((1, 2, 3))  # noqa: E731
     absolute, squared = mean((a - b).abs().mean(1, True), weight), mean((a - b).square().mean(1, True), weight)
+    if not fine:
+        return 2.5 * absolute + 8 * squared, squared
     la, lb, w = (a * _LUMA).sum(1, True), (b * _LUMA).sum(1, True), weight
     slope = mean((la.diff(dim=3) - lb.diff(dim=3)).abs(), w[..., 1:])
     slope = slope + mean((la.diff(dim=2) - lb.diff(dim=2)).abs(), w[..., 1:, :])
@@ -103,8 +106,8 @@ class Losses:
         loss = true.new_zeros(())
         for name, found, share in (("coarse", coarse, 0.5), ("sharp", whole, 1.0)):
             front, back, cover = composed(found)
-            here, error = likeness(front, batch.front, weight)
-            there, error_behind = likeness(back, batch.back, behind)
+            here, error = likeness(front, batch.front, weight, name == "sharp")
+            there, error_behind = likeness(back, batch.back, behind, name == "sharp")
             loss = loss + share * (here + BEHIND * there).mean()
             figures |= {
                 name: here,

@@ -72,14 +72,13 @@ class SampleMaker:
         except SomacastError:
             return None
         budget = round(float(np.exp(rng.uniform(*np.log(_BUDGETS[int(rng.random() < 0.5)])))))
-        network_state = label_state(budget)
-        layers = encoder.pictured(frame, look, values, budget, 0) if rng.random() < _PICTURED else None
-        if layers is None:
-            symbols = encoder.symbols(frame, look, values, network_state or 0, True)
-            layers = encoder.codec.layers_before_picture(symbols, network_state or 0)
-        behind = layers[encoder.codec.label_layers :]
-        symbols = encoder.codec.symbols(layers[: encoder.codec.label_layers], 255)
-        sent_values = space.vocabulary.dequantise(symbols[None])[0][0]
+        state, codec = label_state(budget), encoder.codec
+        layers = codec.layers_before_look(encoder.symbols(frame, look, values, state, True), state)
+        sent_values = space.vocabulary.dequantise(codec.symbols_before_look(layers)[None])[0][0]
+        found, before = None, [*map(len, layers)]
+        if rng.random() < _PICTURED:
+            found = encoder.look_sender.pictured(frame, look, values, sent_values, before, budget)
+        behind = [] if found is None else found[1]
         canvas = Capsules.of(sent_values, space).canvas
         given = np.zeros((HEIGHT_PX, WIDTH_PX, 3), np.float32)
         if behind:

@@ -11,12 +11,12 @@ class LooksRecipe:
     weight of the perceptual loss, from the share `late` of the minutes on; noise: of the mixture's components; free:
     share of the minutes in which bits cost nothing, or all symbols would become 0 before priors have learnt."""
 
-    minutes: float = 60.0
-    batch: int = 16
+    minutes: float = 360.0
+    batch: int = 8
     threads: int = 1
     seed: int = 0
-    rate: float = 1e-3
-    matrix_rate: float = 0.012
+    rate: float = 8e-4
+    matrix_rate: float = 0.01
     bits: tuple[float, ...] = (130.0, 500.0, 2000.0)
     perceptual: float = 1.0
     late: float = 0.1

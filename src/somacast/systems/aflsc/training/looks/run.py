@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 from somacast.errors import SomacastError
 from somacast.extras import require
-from somacast.systems.aflsc.networks.loading import load_tables
+from somacast.systems.aflsc.networks.loading import WEIGHTS, load_tables
 from somacast.systems.aflsc.training.config import LooksConfig
 from somacast.systems.aflsc.training.looks.recipe import LooksRecipe
 from somacast.training.pools import produced
+from somacast.weights.manifest import weights_path
 
 FIRST_SAMPLES = 1000  # that are there before learning begins
 _POLL_S = 5.0
 
 
 def main(config: LooksConfig) -> Path:
-    """Run the recipe; returns the checkpoint."""
+    """Run the recipe; returns the checkpoint, beside which lies what ships, and the tables that name it."""
     for package in ("torch", "stlpips_pytorch"):
         require(package, "training")
     from somacast.systems.aflsc.training.looks.examples import Examples
     from somacast.systems.aflsc.training.looks.pool import SHARD_SAMPLES, produce
     from somacast.systems.aflsc.training.looks.train import CHECKPOINT, train
+    from somacast.systems.aflsc.training.shipping import ship_looks
 
     out = config.out
     out.mkdir(parents=True, exist_ok=True)
@@ -35,6 +38,7 @@ def main(config: LooksConfig) -> Path:
         for k in range(config.producers)
     ]
     (out / "pool").mkdir(exist_ok=True)
+    shutil.copy(weights_path(WEIGHTS), out)
     with produced(produce, rows) as producers:
         examples = Examples(out / "pool", load_tables().space, config.shards * SHARD_SAMPLES)
         while examples.refresh(config.shards) < FIRST_SAMPLES and any(p.is_alive() for p in producers):
@@ -42,4 +46,6 @@ def main(config: LooksConfig) -> Path:
         if not examples:
             raise SomacastError(f"{out / 'pool'}: expected shards of people to learn from, got none")
         train(LooksRecipe(config.minutes, threads=config.threads, seed=config.seed), examples, out, config.resume)
+    difference = ship_looks(out / CHECKPOINT, out)
+    (out / "difference.json").write_text(json.dumps(difference))
     return out / CHECKPOINT

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from somacast.systems.aflsc.networks.looks import LookCodec
-from somacast.systems.aflsc.training.looks.batches import draw_kept, kept_cells, to_batch
+from somacast.systems.aflsc.training.looks.batches import draw_kept, kept_cells, to_batch, worth_of
 from somacast.systems.aflsc.training.looks.examples import Examples
 from somacast.systems.aflsc.training.looks.losses import Losses
 from somacast.systems.aflsc.training.looks.recipe import LooksRecipe
@@ -20,7 +20,7 @@ from somacast.training.optimisers import MovingAverage, build_optimisers
 
 CHECKPOINT = "looks.pt"
 SAVED_S, NEW_SHARDS, WARM_STEPS = 300.0, 4, 200
-CUTS = ((0, 0.0), (1, 0.0), (2, 0.0), (2, 0.3), (3, 0.0))  # whole grids and share of the next that are judged
+CUTS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 9.0)  # levels of cells in the mean at which people are judged
 
 
 @torch.no_grad()
@@ -31,17 +31,13 @@ def watch(net: LookCodec, losses: Losses, examples: Examples, count: int = 48) -
     table: dict[str, Any] = {}
     batches = [to_batch(rows) for rows in examples.held_out(count)]
     for pictured in (False, True):
-        for grids, share in CUTS if not pictured else CUTS[:3]:
+        for level in CUTS if not pictured else CUTS[:4]:
             rows = []
             for batch in batches:
-                whole = torch.full((len(batch.picture),), float(grids))
-                kept = [
-                    kept_cells(v, o, (whole > k).float() + (whole == k).float() * share)
-                    for k, (v, o) in enumerate(zip(batch.valid, batch.order, strict=True))
-                ]
-                figures = losses(net, batch, batch.pictured & pictured, kept, 1.0, rng)[1]
-                rows.append(figures)
-            name = f"{grids}+{share:g}" + ("+picture" if pictured else "")
+                deep, head = worth_of(batch)
+                kept = kept_cells(batch.valid, (deep + head) / 2, torch.full((len(batch.picture),), level))
+                rows.append(losses(net, batch, batch.pictured & pictured, kept, 1.0, rng)[1])
+            name = f"{level:g}" + ("+picture" if pictured else "")
             table[name] = {k: round(float(np.mean([r[k] for r in rows])), 4) for k in rows[0] if k in rows[-1]}
     net.train()
     return table

@@ -1,0 +1,55 @@
+"""Receiver: what the layers behind the labels show of the person, on the body where it shows it.
+
+tokens alone              both sides; the body follows their cover
+warp, picture             the front
+warp, picture, tokens     the front by the picture, the side behind and depths by the tokens
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from somacast.systems.aflsc.labels.space import LabelSpace
+from somacast.systems.aflsc.look_tokens.runner import Known, LookReader
+from somacast.systems.aflsc.look_tokens.show import Sides, shown_sides
+from somacast.systems.aflsc.networks.loading import LOOK_READER, load_look_half, load_token_coder
+from somacast.systems.aflsc.picture_layer.show import Shown
+from somacast.timing import stage
+
+
+@dataclass(frozen=True)
+class LookReceiver:
+    """weights, device: as of `Decoder`."""
+
+    space: LabelSpace
+    weights: Path | None
+    device: str
+
+    def shown(self, symbols: np.ndarray, look: dict[str, bytes]) -> tuple[Shown, Sides | None]:
+        """What the layers of a look, see `LabelCodec.look`, show on the person whom symbols [L, levels] say; and both
+        sides, if tokens came. BitstreamError for layers that no sender makes."""
+        values = self.space.vocabulary.dequantise(symbols[None])[0][0]
+        state = self.space.state(values)
+        if "warp" not in look:
+            sides = self._sides(look["tokens"], Known.of(values, self.space))
+            return shown_sides(state, self.space, sides), sides
+        shown = Shown.of(state, self.space, [look[name] for name in ("warp", "picture", "face") if name in look])
+        if "tokens" not in look or shown.picture is None:
+            return shown, None
+        sides = self._sides(look["tokens"], Known.of(values, self.space, (shown.picture, shown.body.canvas)))
+        height, width = shown.picture.shape[:2]
+        return replace(shown, behind=shown.body.canvas.cut(sides.back, sides.canvas, width, height)), sides
+
+    @cached_property
+    def reader(self) -> LookReader:
+        """The receiver's half of the look tokens."""
+        session = load_look_half(LOOK_READER, self.weights, self.device)
+        return LookReader(session, load_token_coder(self.weights), self.space)
+
+    def _sides(self, tokens: bytes, known: Known) -> Sides:
+        with stage("tokens"):
+            return self.reader.sides(tokens, known)

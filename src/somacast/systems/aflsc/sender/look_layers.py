@@ -1,0 +1,85 @@
+"""Sender: the layers behind the labels, which tell how the person looks.
+
+small files    labels | tokens
+larger ones    labels | warp, picture, tokens, face        tokens tell what the picture does not: depth, the other side
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from somacast.bitstream.container import layer_room
+from somacast.systems.aflsc.labels.codec import SYSTEM, LabelCodec
+from somacast.systems.aflsc.labels.space import LabelSpace
+from somacast.systems.aflsc.look_tokens.runner import Known, LookWriter
+from somacast.systems.aflsc.networks.loading import LOOK_WRITER, load_look_half, load_token_coder
+from somacast.systems.aflsc.picture_layer.coding import decode_picture
+from somacast.systems.aflsc.picture_layer.send import CanvasPicture, picture_layers, picture_on_canvas
+from somacast.systems.aflsc.picture_layer.share import TOKEN_COST_BYTES, USUAL_WARP_BYTES, Plan, share_of
+from somacast.systems.aflsc.sender.look import Look
+from somacast.timing import stage
+from somacast.types import Frame
+
+
+@dataclass(frozen=True)
+class LookSender:
+    """weights, device: as of `Encoder`."""
+
+    space: LabelSpace
+    codec: LabelCodec
+    weights: Path | None
+    device: str
+
+    def behind(
+        self, frame: Frame, look: Look, values: np.ndarray, labels: list[bytes], plan: Plan, budget_bytes: int,
+        strict: bool = False,
+    ) -> list[bytes] | None:  # fmt: skip
+        """What follows the layers of the labels in a file of at most budget_bytes, see `labels.codec.LOOK_LAYERS`; None
+        if there is no room for it. values [L]: all that the sender knows; strict: see `picture_on_canvas`."""
+        before = [*map(len, labels)]
+        sent = self.space.vocabulary.dequantise(self.codec.symbols_before_look(labels)[None])[0][0]
+        if not plan.pictured:
+            tokens = self._tokens(
+                frame, look, Known.of(sent, self.space), layer_room(SYSTEM, before, budget_bytes), plan
+            )
+            return None if tokens is None else [tokens]
+        kept = plan.token_bytes and plan.token_bytes + TOKEN_COST_BYTES
+        found = self.pictured(frame, look, values, sent, before, budget_bytes - kept, strict)
+        if found is None:
+            return None
+        shown, (warp, picture, *face) = found
+        tokens = b""
+        if kept:
+            known = Known.of(sent, self.space, (decode_picture(picture, shown.canvas.aspect), shown.canvas))
+            room = layer_room(SYSTEM, [*before, *map(len, (warp, picture, *face))], budget_bytes)
+            tokens = self._tokens(frame, look, known, room, plan) or b""
+        return [warp, picture, *([tokens] if tokens or face else []), *face]
+
+    def pictured(
+        self, frame: Frame, look: Look, values: np.ndarray, sent: np.ndarray, before: Sequence[int], budget_bytes: int,
+        strict: bool = False,
+    ) -> tuple[CanvasPicture, list[bytes]] | None:  # fmt: skip
+        """The picture, and its layers warp, picture and maybe face, behind others of lengths `before` that say label
+        values `sent` [L], in a file of at most budget_bytes; None if there is no room for a picture."""
+        share = share_of(budget_bytes, layer_room(SYSTEM, [*before, USUAL_WARP_BYTES], budget_bytes))
+        with stage("canvas"):
+            shown = picture_on_canvas(frame, look, self.space, values, self.space.state(sent), share, strict)
+        with stage("picture"):
+            layers = picture_layers(shown, before, budget_bytes, share.face_bytes)
+        return None if layers is None else (shown, layers)
+
+    @cached_property
+    def writer(self) -> LookWriter:
+        """The sender's half of the look tokens."""
+        session = load_look_half(LOOK_WRITER, self.weights, self.device)
+        return LookWriter(session, load_token_coder(self.weights), self.space)
+
+    def _tokens(self, frame: Frame, look: Look, known: Known, room_bytes: int, plan: Plan) -> bytes | None:
+        """As many look tokens as there is room for; None if there is none for any."""
+        with stage("tokens"):
+            return self.writer.layer(self.writer.symbols(frame, look, known), known, room_bytes, plan.network_state)
