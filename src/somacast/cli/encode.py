@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from somacast.checks import check_number
 from somacast.cli.common import check_budget, show_notes
 from somacast.errors import SomacastError
 from somacast.options import SOURCES, Device, Existing, SystemName, Written, check_positive, is_stream
@@ -49,6 +51,11 @@ class Arguments:
     """the most bytes the file may have: 60 for a pose in coarse colours, from 160 on the picture itself lies on the
     person, 600 show who it is, from 1200 on the face is finer, more than 20000 show nothing more; all labels and no
     picture, about 100 bytes, if not given; of a video what who it is may have, motion aside"""
+    network_state: float | None = None
+    """f of AFLSC eq. 18, from 0 (the network bears everything) to 1: the more, the coarser what matters less is told"""
+    link: str | None = None
+    """the same by what the link is like, as 50kbit/s,200ms: rate and delay between 10 kbit/s and 1 Mbit/s, 20 ms and
+    1 s"""
     mask: Annotated[Path | None, Existing("a mask")] = None
     """picture of the same size, white where the person is; found by ourselves if not given"""
     height_m: float | None = None
@@ -74,6 +81,9 @@ class Arguments:
             budget_bytes=self.budget_bytes, height_m=self.height_m, kbit_s=self.kbit_s, seconds=self.seconds,
             workers=self.workers,
         )  # fmt: skip
+        if self.link is not None and self.network_state is not None:
+            raise SomacastError("--link and --network-state say the same: expected one of them")
+        state_of(self)
         if how_many(self.people) != "largest" and is_stream(self.out):
             raise SomacastError(f"--people {self.people}: several files go into no stream; expected a name for --out")
 
@@ -88,6 +98,23 @@ class Arguments:
     def numbered(self, number: int) -> Path:
         """File of one of several people, from 1."""
         return self.out.with_stem(f"{self.out.stem}_{number}")
+
+
+_LINK = re.compile(r"(\d+(?:\.\d+)?)\s*([kM]?)bit/s\s*,\s*(\d+(?:\.\d+)?)\s*(m?)s")
+
+
+def state_of(arguments: Arguments) -> int:
+    """f of eq. 18 in 1/255 as --network-state or --link say; SomacastError for anything else than they expect."""
+    if arguments.link is None:
+        return round(255 * check_number("--network-state", arguments.network_state or 0.0, 0.0, 1.0))
+    found = _LINK.fullmatch(arguments.link.strip())
+    if found is None or not float(found[1]):
+        raise SomacastError(f"--link {arguments.link}: expected a rate and a delay, as 50kbit/s,200ms")
+    from somacast.network.congestion.monitor import pressure_of
+
+    rate, unit, delay, milli = found.groups()
+    bps = float(rate) * {"": 1.0, "k": 1e3, "M": 1e6}[unit]
+    return round(255 * pressure_of(bps, float(delay) / (1000 if milli else 1)))
 
 
 def how_many(people: str) -> HowMany:
@@ -143,7 +170,9 @@ def _encode_one(arguments: Arguments, source: Path, target: Path) -> list[str]:
     """One file of a folder, in a worker; options that are not for its kind do not count."""
     from somacast.pipeline.sources import is_video
 
-    idle = {"people": "largest"} if is_video(source) else {"kbit_s": None, "seconds": None}
+    idle: dict[str, Any] = {"kbit_s": None, "seconds": None}
+    if is_video(source):
+        idle = {"people": "largest", "link": None, "network_state": None}
     return encode(replace(arguments, image=source, out=target, report=None, **idle)).notes
 
 
@@ -166,7 +195,8 @@ def encode(arguments: Arguments) -> Encoded:
     from somacast.files import write_atomically
 
     sender, out = _sender(arguments.system, arguments.device), arguments.out
-    people = encode_people(lambda one: sender.encode(one, arguments.budget_bytes), capture, chosen)
+    state = state_of(arguments)
+    people = encode_people(lambda one: sender.encode(one, arguments.budget_bytes, state), capture, chosen)
     alone = chosen == "largest"
     paths = [out if alone else arguments.numbered(k) for k in range(1, len(people.results) + 1)]
     notes, lines = list(people.notes), []
@@ -195,6 +225,8 @@ def _video(arguments: Arguments) -> Encoded:
     """A video to a .soma video."""
     if arguments.mask or arguments.report or arguments.people != "largest":
         raise SomacastError("--mask, --report and --people are for pictures; for a video there is --kbit-s")
+    if arguments.link or arguments.network_state:
+        raise SomacastError("--link and --network-state are for pictures; for a video there is --kbit-s")
     from somacast.pipeline.sources import SourceOptions, captures_of
 
     seconds = arguments.seconds or (4.0 if str(arguments.image).startswith("synthetic:") else None)

@@ -18,7 +18,7 @@ def look_container(size_bytes: int = 1500, seed: int = 0) -> bytes:
     size: what a stream carries, and nobody draws."""
     codec = load_tables().codec
     symbols = codec.symbols(unpack(container())[0].layers)
-    layers = codec.layers_before_picture(symbols)
+    layers = codec.layers_before_look(symbols)
     warp = NO_WARP.encode()
     rest = next(
         n for n in range(size_bytes) if packed_bytes(SYSTEM.name, [*map(len, layers), len(warp), n]) == size_bytes

@@ -20,6 +20,7 @@ from somacast.checks import check_count, check_number
 from somacast.errors import SomacastError
 
 STATES = 255  # f travels in a .soma header as 0 .. 255
+LINK_BPS, LINK_S = (10e3, 1e6), (0.02, 1.0)  # least and greatest of links that nobody has measured
 _MIN_SPAN = 0.5  # extremes are taken to lie at least a factor of 1.5 apart: a steady link's noise is no pressure
 
 
@@ -134,3 +135,12 @@ class NetworkMonitor:
     def network_state(self, time_s: float) -> int:
         """The pressure as `Semantics.network_state`, 0 .. 255."""
         return round(STATES * self.pressure(time_s))
+
+
+def pressure_of(bandwidth_bps: float, delay_s: float, a: float = 0.5) -> float:
+    """f(B, D) of eq. 18 for a link that is only told of, its extremes those of LINK_BPS and LINK_S; SomacastError for
+    values out of range."""
+    bandwidth = check_number("bandwidth", bandwidth_bps, above=True)
+    scarce = (LINK_BPS[1] - bandwidth) / (LINK_BPS[1] - LINK_BPS[0])
+    late = (check_number("delay", delay_s, 0.0) - LINK_S[0]) / (LINK_S[1] - LINK_S[0])
+    return a * min(max(scarce, 0.0), 1.0) + (1 - a) * min(max(late, 0.0), 1.0)

@@ -241,12 +241,12 @@ class LiveSender:
         return self._peers.rate_bps(time_s)
 
     def _lowest(self, time_s: float) -> int:
-        """The network state that eq. 18 asks for, as long as labels are what fills the link: where all of them fit many
-        times over, nobody is helped by coarser ones."""
+        """The network state that eq. 18 asks for, whole as long as labels are what fills the link: the more often all
+        of them would fit, the less anybody is helped by coarser ones."""
         rate = self.rate_bps(time_s)
-        if rate is None or rate > FREE_BPS:
+        if rate is None:
             return self.config.lowest_state
-        return max(self.config.lowest_state, self._peers.network_state(time_s))
+        return max(self.config.lowest_state, round(self._peers.network_state(time_s) * min(1.0, FREE_BPS / rate)))
 
     def _budget(self, time_s: float) -> int | None:
         """Payload bytes that the batch may have."""
