@@ -17,7 +17,7 @@ from somacast.extras import installed
 from somacast.metrics import perceptual
 from somacast.synthetic.samples import SceneConfig, SyntheticPeople
 from somacast.systems.aflsc.look_tokens.capsules import GRID, HEIGHT_PX, PARTS, WIDTH_PX
-from somacast.systems.aflsc.networks.loading import LOOK_PRIORS, LOOK_READER, LOOK_WRITER, load_tables
+from somacast.systems.aflsc.networks.loading import LOOK_PRIORS, LOOK_READER, LOOK_REFINER, LOOK_WRITER, load_tables
 from somacast.types import Capture
 
 torch = pytest.importorskip("torch", reason="trainings need torch")
@@ -190,7 +190,7 @@ def test_halves_that_ship_say_and_understand_the_same(tmp_path):
     difference = export_looks(net, tmp_path)
     assert difference[LOOK_READER] < 1e-3 and difference[LOOK_WRITER] in (0, 1)
     coder = TokenCoder.from_arrays(load_file(tmp_path / LOOK_PRIORS))
-    writer, reader = (session_of(str(tmp_path / name)) for name in (LOOK_WRITER, LOOK_READER))
+    writer, *reader = (session_of(str(tmp_path / name)) for name in (LOOK_WRITER, LOOK_READER, LOOK_REFINER))
     maker = SampleMaker()
     people = SyntheticPeople("train", 6, None, SceneConfig(size_px=256, views_per_person=1))
     (sample,) = people.samples(3)
@@ -199,7 +199,7 @@ def test_halves_that_ship_say_and_understand_the_same(tmp_path):
     sent = SPACE.vocabulary.dequantise(SPACE.vocabulary.quantise(values[None]))[0][0]
     for picture in (None, (frame.image[:64, :64].astype(np.float32), Known.of(sent, SPACE, None, 3).capsules.canvas)):
         known = Known.of(sent, SPACE, picture, len(GRIDS))
-        says, hears = LookWriter(writer, coder, SPACE), LookReader(reader, coder, SPACE)
+        says, hears = LookWriter(writer, coder, SPACE), LookReader(*reader, coder, SPACE)
         symbols = says.symbols(frame, look, known)
         assert [s.shape[1:] for s in symbols] == list(GRIDS) and any(s.any() for s in symbols)
         whole, part = (hears.sides(says.layer(symbols, known, room) or b"", known) for room in (10**6, 500))

@@ -20,6 +20,7 @@ from somacast.systems.aflsc.picture_layer.send import FrameOnCanvas
 from somacast.systems.aflsc.receiver.assemble import PosedSkin
 
 DEPTH_UNIT_M = 0.8  # nobody who stands, sits or runs reaches farther along the view
+CHANGE_UNIT_M = 0.1  # of how far the surfaces lie off the body's
 CHANNELS = 15  # cover, then of each side: place on the body [3], normal [3], depth
 DEPTHS = [7, 14]  # channels
 

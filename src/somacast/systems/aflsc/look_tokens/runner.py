@@ -13,7 +13,9 @@ import numpy as np
 
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.look_tokens.capsules import HEIGHT_PX, WIDTH_PX, Capsules
+from somacast.systems.aflsc.look_tokens.diffusion import reversed_steps
 from somacast.systems.aflsc.look_tokens.inputs import (
+    CHANGE_UNIT_M,
     DEPTH_UNIT_M,
     DEPTHS,
     attribute_row,
@@ -34,7 +36,9 @@ if TYPE_CHECKING:
 GIVEN_CHANNELS = 4
 WRITER_INPUTS = ("picture", "condition", "given", "attributes", "valid0", "valid1", "valid2")
 READER_INPUTS = ("condition", "given", "attributes", "sent0", "kept0", "sent1", "kept1", "sent2", "kept2")
-SYMBOLS, SIDES = ("symbols0", "symbols1", "symbols2"), ("colors", "cover", "change")
+REFINER_INPUTS = ("coarse", "features", "noisy", "level")
+SYMBOLS, MAPS, SHARP = ("symbols0", "symbols1", "symbols2"), ("coarse", "features"), ("sharp",)
+COLORS = 6  # of the maps; then cover and how far both sides lie off the body
 
 
 @dataclass(frozen=True)
@@ -90,11 +94,14 @@ class LookWriter:
 
 @dataclass(frozen=True)
 class LookReader:
-    """The receiver's half."""
+    """The receiver's half; steps, seed: see `diffusion.reversed_steps`."""
 
     session: InferenceSession
+    refiner: InferenceSession
     coder: TokenCoder
     space: LabelSpace
+    steps: int = 1
+    seed: int | None = None
 
     def sides(self, layer: bytes, known: Known) -> Sides:
         """Both sides of the person; BitstreamError for a layer that no sender makes."""
@@ -103,8 +110,14 @@ class LookReader:
         for k, (values, there) in enumerate(zip(symbols, kept, strict=True)):
             feed[f"sent{k}"] = values[None].astype(np.float32)
             feed[f"kept{k}"] = there[None, None].astype(np.float32)
-        found = self.session.run(list(SIDES), feed)
-        colors, cover, change = (np.asarray(a)[0] for a in found)
-        depth = feed["condition"][0, DEPTHS] * np.float32(DEPTH_UNIT_M) + change
-        front, back = np.clip(colors, 0, 1).reshape(2, 3, *cover.shape[1:]).transpose(0, 2, 3, 1)
-        return Sides(known.capsules.canvas, front, back, cover[0], depth)
+        coarse, features = (np.asarray(a) for a in self.session.run(list(MAPS), feed))
+
+        def refine(noisy: np.ndarray, level: float) -> np.ndarray:
+            given = (coarse, features, noisy, np.full((1, 1, 1, 1), level, np.float32))
+            return np.asarray(self.refiner.run(list(SHARP), dict(zip(REFINER_INPUTS, given, strict=True)))[0])
+
+        colors = reversed_steps(refine, coarse[:, :COLORS], self.steps, self.seed)[0]
+        cover, *change = coarse[0, COLORS:]
+        depth = feed["condition"][0, DEPTHS] * np.float32(DEPTH_UNIT_M) + np.float32(CHANGE_UNIT_M) * np.stack(change)
+        front, back = np.clip(colors + 0.5, 0, 1).reshape(2, 3, *cover.shape).transpose(0, 2, 3, 1)
+        return Sides(known.capsules.canvas, front, back, 1 / (1 + np.exp(-cover)), depth)

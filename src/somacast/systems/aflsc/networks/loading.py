@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = "aflsc"
 FAST_SENDER, FAST_RECEIVER = "aflsc_sender.onnx", "aflsc_receiver.onnx"
-LOOK_WRITER, LOOK_READER, LOOK_PRIORS = "aflsc_look_writer.onnx", "aflsc_look_reader.onnx", "aflsc_looks.safetensors"
+LOOK_WRITER, LOOK_READER, LOOK_REFINER = "aflsc_look_writer.onnx", "aflsc_look_reader.onnx", "aflsc_look_refiner.onnx"
+LOOK_PRIORS = "aflsc_looks.safetensors"
 EXTRACTED = (
     "heat",
     "joints",
@@ -176,8 +177,8 @@ def _token_coder(path: Path) -> TokenCoder:
         return TokenCoder.from_arrays({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
 
 
-def load_look_half(name: str, path: Path | None = None, device: str = "cpu") -> InferenceSession:
-    """LOOK_WRITER or LOOK_READER as an ONNX Runtime session; path as for `load_token_coder`."""
+def load_look_part(name: str, path: Path | None = None, device: str = "cpu") -> InferenceSession:
+    """LOOK_WRITER, LOOK_READER or LOOK_REFINER as an ONNX Runtime session; path as for `load_token_coder`."""
     return open_session(name, device) if path is None else session_of(str(path.with_name(name)), device)
 
 

@@ -23,9 +23,9 @@ DIMS = (12, 8, 6)  # symbols of a cell
 CONDITION_CHANNELS = 15
 PICTURE_CHANNELS = 5  # rgb, silhouette, sensed depth
 GIVEN_CHANNELS = 4  # the picture of the layer above, and whether there is one
-CHANGE_UNIT_M = 0.1  # of depth
 ATTRIBUTES = 17  # one-hot classes
-MAP_CHANNELS = 9  # front rgb, back rgb, cover, depth of front and of back to the body's
+COLORS = 6  # front rgb, back rgb
+MAP_CHANNELS = COLORS + 3  # cover, and the depth of front and of back to the body's
 OUT_CHANNELS = MAP_CHANNELS + 1  # and how much the given picture says
 
 

@@ -113,7 +113,7 @@ class Decoder:
         """What reads the layers behind the labels; its code and networks are loaded when first asked for."""
         from somacast.systems.aflsc.receiver.look_layers import LookReceiver
 
-        return LookReceiver(self.space, self.weights, self.named_device)
+        return LookReceiver(self.space, self.config, self.weights, self.named_device)
 
     def rebuild(
         self, symbols: np.ndarray, codes: np.ndarray | None = None, skin: PosedSkin | None = None,

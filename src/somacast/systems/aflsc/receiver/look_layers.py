@@ -13,19 +13,21 @@ from pathlib import Path
 
 import numpy as np
 
+from somacast.systems.aflsc.config import DecoderConfig
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.look_tokens.runner import Known, LookReader
 from somacast.systems.aflsc.look_tokens.show import Sides, shown_sides
-from somacast.systems.aflsc.networks.loading import LOOK_READER, load_look_half, load_token_coder
+from somacast.systems.aflsc.networks.loading import LOOK_READER, LOOK_REFINER, load_look_part, load_token_coder
 from somacast.systems.aflsc.picture_layer.show import Shown
 from somacast.timing import stage
 
 
 @dataclass(frozen=True)
 class LookReceiver:
-    """weights, device: as of `Decoder`."""
+    """weights, device, config: as of `Decoder`."""
 
     space: LabelSpace
+    config: DecoderConfig
     weights: Path | None
     device: str
 
@@ -47,8 +49,9 @@ class LookReceiver:
     @cached_property
     def reader(self) -> LookReader:
         """The receiver's half of the look tokens."""
-        session = load_look_half(LOOK_READER, self.weights, self.device)
-        return LookReader(session, load_token_coder(self.weights), self.space)
+        reader, refiner = (load_look_part(name, self.weights, self.device) for name in (LOOK_READER, LOOK_REFINER))
+        seed = self.config.seed if self.config.sample else None
+        return LookReader(reader, refiner, load_token_coder(self.weights), self.space, self.config.steps, seed)
 
     def _sides(self, tokens: bytes, known: Known) -> Sides:
         with stage("tokens"):

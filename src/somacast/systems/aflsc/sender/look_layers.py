@@ -17,7 +17,7 @@ from somacast.bitstream.container import layer_room
 from somacast.systems.aflsc.labels.codec import SYSTEM, LabelCodec
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.look_tokens.runner import Known, LookWriter
-from somacast.systems.aflsc.networks.loading import LOOK_WRITER, load_look_half, load_token_coder
+from somacast.systems.aflsc.networks.loading import LOOK_WRITER, load_look_part, load_token_coder
 from somacast.systems.aflsc.picture_layer.coding import decode_picture
 from somacast.systems.aflsc.picture_layer.send import CanvasPicture, picture_layers, picture_on_canvas
 from somacast.systems.aflsc.picture_layer.share import TOKEN_COST_BYTES, USUAL_WARP_BYTES, Plan, share_of
@@ -76,7 +76,7 @@ class LookSender:
     @cached_property
     def writer(self) -> LookWriter:
         """The sender's half of the look tokens."""
-        session = load_look_half(LOOK_WRITER, self.weights, self.device)
+        session = load_look_part(LOOK_WRITER, self.weights, self.device)
         return LookWriter(session, load_token_coder(self.weights), self.space)
 
     def _tokens(self, frame: Frame, look: Look, known: Known, room_bytes: int, plan: Plan) -> bytes | None:

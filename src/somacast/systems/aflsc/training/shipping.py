@@ -13,7 +13,14 @@ from somacast.capture.landmarks import LANDMARK_COUNT, LANDMARK_VALUES
 from somacast.systems.aflsc.look_tokens.capsules import HEIGHT_PX, WIDTH_PX
 from somacast.systems.aflsc.look_tokens.importance import TokenImportance
 from somacast.systems.aflsc.look_tokens.priors import IntegerPrior, symbol_tables
-from somacast.systems.aflsc.look_tokens.runner import READER_INPUTS, SIDES, SYMBOLS, WRITER_INPUTS
+from somacast.systems.aflsc.look_tokens.runner import (
+    MAPS,
+    READER_INPUTS,
+    REFINER_INPUTS,
+    SHARP,
+    SYMBOLS,
+    WRITER_INPUTS,
+)
 from somacast.systems.aflsc.networks.adversarial import SemanticCoder, feature_vector
 from somacast.systems.aflsc.networks.diffuse import Denoiser
 from somacast.systems.aflsc.networks.extract import MultiTaskViT
@@ -24,6 +31,7 @@ from somacast.systems.aflsc.networks.loading import (
     FAST_SENDER,
     LOOK_PRIORS,
     LOOK_READER,
+    LOOK_REFINER,
     LOOK_WRITER,
     RECEIVER_PARTS,
     SENDER_PARTS,
@@ -36,12 +44,13 @@ from somacast.systems.aflsc.networks.loading import (
 )
 from somacast.systems.aflsc.networks.looks import (
     ATTRIBUTES,
-    CHANGE_UNIT_M,
+    COLORS,
     CONDITION_CHANNELS,
     DIMS,
     GIVEN_CHANNELS,
     GRIDS,
     LEVELS,
+    MAP_CHANNELS,
     PICTURE_CHANNELS,
     LookCodec,
 )
@@ -130,7 +139,7 @@ class _LookWriter(nn.Module):
 
 
 class _LookReader(nn.Module):
-    """The receiver's half: one step of the diffusion from the mean."""
+    """The receiver's half, up to the smooth maps and the features that guide the diffusion."""
 
     def __init__(self, codec: LookCodec):
         super().__init__()
@@ -141,10 +150,18 @@ class _LookReader(nn.Module):
         for k in range(len(tokens) // 2):
             state, _ = self.codec.level(k, state, cond, tokens[2 * k], tokens[2 * k + 1])
         found = self.codec.sides(state, cond, given)
-        coarse = found["coarse"]
-        level = torch.ones(1, 1, 1, 1)
-        sharp = self.codec.refine(coarse, found["features"], coarse[:, :6], level)
-        return sharp + 0.5, coarse[:, 6:7].sigmoid(), CHANGE_UNIT_M * coarse[:, 7:]
+        return found["coarse"], found["features"]
+
+
+class _LookRefiner(nn.Module):
+    """One step of the diffusion (eq. 27)."""
+
+    def __init__(self, codec: LookCodec):
+        super().__init__()
+        self.codec = codec
+
+    def forward(self, coarse, features, noisy, level):
+        return self.codec.refine(coarse, features, noisy, level)
 
 
 def ship_looks(checkpoint: Path, folder: Path) -> dict[str, float]:
@@ -157,34 +174,38 @@ def ship_looks(checkpoint: Path, folder: Path) -> dict[str, float]:
     return difference
 
 
-_OF_WRITER, _OF_READER = ("analysis", "post"), ("join", "last", "out", "refiner")
+_WRITES, _READS, _REFINES = ("analysis", "post"), ("join", "last", "out"), ("refiner",)  # alone, of the codec's parts
 
 
 def export_looks(codec: LookCodec, folder: Path) -> dict[str, float]:
-    """Both halves of the look codec as ONNX, and its priors; the codec takes on the weights as they are rounded there.
+    """The parts of the look codec as ONNX, and its priors; the codec takes on the weights as they are rounded there.
     Returns the largest difference of each file to torch: of the writer 1 where a symbol was nearly between two."""
     codec = codec.eval()
     torch.manual_seed(0)
     size = (HEIGHT_PX, WIDTH_PX)
-    planes = {"picture": PICTURE_CHANNELS, "condition": CONDITION_CHANNELS, "given": GIVEN_CHANNELS}
+    planes = {"picture": PICTURE_CHANNELS, "condition": CONDITION_CHANNELS, "given": GIVEN_CHANNELS,
+              "coarse": MAP_CHANNELS, "noisy": COLORS}  # fmt: skip
     feed = {name: torch.rand(1, count, *size) - 0.5 for name, count in planes.items()}
-    feed["attributes"] = torch.rand(1, ATTRIBUTES)
+    feed["attributes"], feed["level"] = torch.rand(1, ATTRIBUTES), torch.ones(1, 1, 1, 1)
+    feed["features"] = torch.rand(1, codec.config.widths[-1], HEIGHT_PX // 2, WIDTH_PX // 2) - 0.5
     for k, (grid, dims) in enumerate(zip(GRIDS, DIMS, strict=True)):
         feed[f"valid{k}"] = feed[f"kept{k}"] = (torch.rand(1, 1, *grid) > 0.3).float()
         feed[f"sent{k}"] = torch.randint(-LEVELS, LEVELS + 1, (1, dims, *grid)) * feed[f"kept{k}"]
     state = {f"codec.{name}": value.detach().cpu().numpy() for name, value in codec.state_dict().items()}
+    of_all = {name.split(".")[1] for name in state} - {*_WRITES, *_READS, *_REFINES, "priors"}
     difference = {}
-    for name, net, inputs, outputs, others in (
-        (LOOK_WRITER, _LookWriter(codec).eval(), WRITER_INPUTS, SYMBOLS, _OF_READER),
-        (LOOK_READER, _LookReader(codec).eval(), READER_INPUTS, SIDES, _OF_WRITER),
+    for name, net, inputs, outputs, parts in (
+        (LOOK_WRITER, _LookWriter(codec), WRITER_INPUTS, SYMBOLS, {*of_all, *_WRITES}),
+        (LOOK_READER, _LookReader(codec), READER_INPUTS, MAPS, {*of_all, *_READS}),
+        (LOOK_REFINER, _LookRefiner(codec), REFINER_INPUTS, SHARP, {*_REFINES}),
     ):
         part = {k: feed[k] for k in inputs}
-        arrays = pack({k: v for k, v in state.items() if k.split(".")[1] not in (*others, "priors")})
+        arrays = pack({k: v for k, v in state.items() if k.split(".")[1] in parts})
+        net.load_state_dict({k: torch.from_numpy(v) for k, v in unpack(arrays).items()}, strict=False)
         write_packed_onnx(net, tuple(part.values()), list(inputs), list(outputs), arrays, folder / name, batched=False)
-        rounded = {k: torch.from_numpy(v) for k, v in unpack(arrays).items()}
-        net.load_state_dict(rounded, strict=False)
         with torch.inference_mode():
-            expected = list(net(*part.values()))
+            expected = net.eval()(*part.values())
+        expected = [expected] if isinstance(expected, torch.Tensor) else list(expected)
         difference[name] = _largest_difference(folder / name, part, list(outputs), expected)
     save_priors(codec, folder / LOOK_PRIORS)
     return difference

@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from somacast.systems.aflsc.networks.looks import CHANGE_UNIT_M, GRIDS, LookCodec
+from somacast.systems.aflsc.look_tokens.diffusion import noise_share
+from somacast.systems.aflsc.look_tokens.inputs import CHANGE_UNIT_M
+from somacast.systems.aflsc.networks.looks import GRIDS, LookCodec
 from somacast.systems.aflsc.training.looks.batches import GREY, Batch
 from somacast.systems.aflsc.training.looks.perceptual_loss import PerceptualLoss
 from somacast.systems.aflsc.training.looks.recipe import LooksRecipe
@@ -95,7 +97,7 @@ class Losses:
             true = torch.cat([batch.front, batch.back], 1) - 0.5
             start = coarse[:, :6].detach()
             gaussian = torch.randn(true.shape) if net.training else torch.zeros_like(true)
-            noisy = true + level * (start - true) + 0.25 * level * (1 - 0.5 * level) * gaussian
+            noisy = true + level * (start - true) + noise_share(level) * gaussian
             sharp = net.refine(coarse, out["features"], noisy, level)
         whole = torch.cat([sharp, coarse[:, 6:]], 1)
         union = F.max_pool2d(torch.maximum(batch.cover, batch.condition[:, :1]), 5, 1, 2)
