@@ -44,6 +44,24 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
+class GeneratedBias(nn.Module):
+    """B(s) of AFLSC eq. 25: features at both tokens through two small maps, their product per head."""
+
+    def __init__(self, features: int, heads: int, rank: int = 8, gain: float = 0.1):
+        super().__init__()
+        self.heads, self.rank = heads, rank
+        self.left = nn.Linear(features, heads * rank)
+        self.right = nn.Linear(features, heads * rank)
+        self.gain = nn.Parameter(torch.tensor(gain))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Features [B, N, F] to a bias [B, heads, N, N]."""
+        b, n, _ = tokens.shape
+        left = self.left(tokens).view(b, n, self.heads, self.rank).transpose(1, 2)
+        right = self.right(tokens).view(b, n, self.heads, self.rank).transpose(1, 2)
+        return self.gain * torch.tanh(left) @ torch.tanh(right).transpose(-1, -2)
+
+
 class MapNorm(nn.Module):
     """Layer norm over the channels of a map [B, C, H, W]."""
 

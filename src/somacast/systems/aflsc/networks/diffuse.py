@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from somacast.nn.vit import Block, to_map, to_tokens
+from somacast.nn.vit import Block, GeneratedBias, to_map, to_tokens
 from somacast.systems.aflsc.labels.chart import CHART_PX
 from somacast.systems.aflsc.networks.restore import FEATURES, LEVELS_PX
 
@@ -36,23 +36,9 @@ class DiffuseConfig:
     path_blocks: int = 2
 
 
-class GeneratedBias(nn.Module):
-    """B(s) of eq. 25: features at both tokens through two small maps, their product per head."""
-
-    def __init__(self, heads: int, rank: int = 8):
-        super().__init__()
-        self.heads, self.rank = heads, rank
-        self.left = nn.Linear(FEATURES, heads * rank)
-        self.right = nn.Linear(FEATURES, heads * rank)
-        self.gain = nn.Parameter(torch.tensor(0.1))
-
-    def forward(self, s: Tensor, side: int) -> Tensor:
-        """Features [B, F, n, n] to a bias [B, heads, side^2, side^2]."""
-        tokens = to_tokens(F.adaptive_avg_pool2d(s, side) if s.shape[-1] != side else s)
-        b, n, _ = tokens.shape
-        left = self.left(tokens).view(b, n, self.heads, self.rank).transpose(1, 2)
-        right = self.right(tokens).view(b, n, self.heads, self.rank).transpose(1, 2)
-        return self.gain * torch.tanh(left) @ torch.tanh(right).transpose(-1, -2)
+def _tokens_of(s: Tensor, side: int) -> Tensor:
+    """Features [B, F, n, n] as side x side tokens [B, side^2, F]."""
+    return to_tokens(F.adaptive_avg_pool2d(s, side) if s.shape[-1] != side else s)
 
 
 class ScalePath(nn.Module):
@@ -65,7 +51,7 @@ class ScalePath(nn.Module):
         self.embed = nn.Conv2d(FEATURES * len(LEVELS_PX), c.path_dim, patch, patch)
         self.position = nn.Parameter(torch.randn(1, 64, c.path_dim) * 0.02)
         self.blocks = nn.ModuleList(Block(c.path_dim, 4, 2.0, mask_inside_scale=False) for _ in range(c.path_blocks))
-        self.bias = GeneratedBias(4)
+        self.bias = GeneratedBias(FEATURES, 4)
         self.score = nn.Linear(c.path_dim, 1)
 
     def forward(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -73,7 +59,7 @@ class ScalePath(nn.Module):
         n = self.scale_px
         resized = [m if m.shape[-1] == n else F.interpolate(m, size=(n, n), mode="bilinear") for m in maps]
         x = to_tokens(self.embed(torch.cat(resized, 1))) + self.position
-        bias = self.bias(maps[0], 8)
+        bias = self.bias(_tokens_of(maps[0], 8))
         for block in self.blocks:
             x = block(x, bias)
         return x, self.score(x.mean(1))
@@ -106,7 +92,7 @@ class Denoiser(nn.Module):
         self.embed = nn.Conv2d(2 * CHANNELS, c.dim, PATCH_PX, PATCH_PX)
         self.position = nn.Parameter(torch.randn(1, self.side**2, c.dim) * 0.02)
         self.time = nn.Sequential(nn.Linear(32, c.dim), nn.GELU(), nn.Linear(c.dim, c.dim))
-        self.bias = GeneratedBias(c.heads)
+        self.bias = GeneratedBias(FEATURES, c.heads)
         self.local = nn.Conv2d(FEATURES, c.dim, 2, 2)
         self.blocks = nn.ModuleList(Block(c.dim, c.heads, 3.0, mask_inside_scale=False) for _ in range(c.blocks))
         self.norm = nn.LayerNorm(c.dim)
@@ -119,7 +105,7 @@ class Denoiser(nn.Module):
         """What does not change over the steps: u_m [B, dim, 8, 8], token condition, attention bias."""
         u = self.condition(maps)
         token = to_tokens(F.interpolate(u, scale_factor=2.0, mode="bilinear") + self.local(maps[2]))
-        return {"u": u, "token": token, "bias": self.bias(maps[1], self.side)}
+        return {"u": u, "token": token, "bias": self.bias(_tokens_of(maps[1], self.side))}
 
     def forward(self, x: Tensor, level: Tensor, base: Tensor, guide: dict[str, Tensor]) -> Tensor:
         """X_t [B, 4, 128, 128], noise level t in [0, 1] [B], linear estimate [B, 4, 128, 128] to X_0."""

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from somacast.nn.vit import Block, to_map, to_tokens
+from somacast.nn.vit import Block, GeneratedBias, to_map, to_tokens
 from somacast.systems.aflsc.look_tokens.capsules import DEPTHS, MIN_DEPTH, PARTS
 from somacast.systems.aflsc.look_tokens.priors import LEVELS
 
@@ -219,6 +219,7 @@ class LookCodec(nn.Module):
         self.place = nn.ParameterList([nn.Parameter(0.02 * torch.randn(1, h * v, w[1])) for h, v in GRIDS[:2]])
         self.widen = nn.Linear(w[0], w[1])
         self.blocks = nn.ModuleList(Block(w[1], c.heads, 2.0, False) for _ in range(c.blocks))
+        self.bias = GeneratedBias(w[1], c.heads, gain=1.0)
         self.exchanged = conv(w[1], w[1], 1)
         self.join = conv(2 * w[3], w[3])
         self.last = Residual(w[3])
@@ -287,12 +288,15 @@ class LookCodec(nn.Module):
         return {"coarse": torch.cat([front, out[:, 3:MAP_CHANNELS]], 1), "features": fine, "share": share}
 
     def attend(self, state: Tensor, cond: list[Tensor]) -> Tensor:
-        """eq. 24, 25: cells of two scales look at each other, so that what is seen here is told there."""
+        """eq. 24, 25: cells of two scales look at each other, so that what is seen here is told there; where a cell
+        looks depends on the parts of the body that both show, too."""
         wide = to_tokens(F.avg_pool2d(state, 2)) + self.widen(to_tokens(cond[0]))
         count = wide.shape[1]
         x = torch.cat([wide + self.place[0], to_tokens(state) + self.place[1]], 1)
+        shown = torch.cat([to_tokens(F.avg_pool2d(cond[1], 2)), to_tokens(cond[1])], 1)
+        bias = self.bias(shown)
         for block in self.blocks:
-            x = block(x)
+            x = block(x, bias)
         around = F.interpolate(to_map(x[:, :count], GRIDS[0][0]), scale_factor=2.0)
         return state + self.exchanged(to_map(x[:, count:], GRIDS[1][0]) + around)
 

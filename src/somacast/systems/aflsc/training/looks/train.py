@@ -19,19 +19,19 @@ from somacast.systems.aflsc.training.looks.recipe import LooksRecipe
 from somacast.training.optimisers import MovingAverage, build_optimisers
 
 CHECKPOINT = "looks.pt"
-SAVED_S, NEW_SHARDS, WARM_STEPS = 300.0, 4, 200
-CUTS = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 9.0)  # levels of cells in the mean at which people are judged
+SAVED_S, NEW_SHARDS, WARM_STEPS = 480.0, 8, 100
+CUTS = (0.0, 1.0, 2.0, 9.0)  # levels of cells in the mean at which people are judged
 
 
 @torch.no_grad()
-def watch(net: LookCodec, losses: Losses, examples: Examples, count: int = 48) -> dict[str, Any]:
+def watch(net: LookCodec, losses: Losses, examples: Examples, count: int = 32) -> dict[str, Any]:
     """Figures of people who are not learnt from, at several cuts of the stream."""
     net.eval()
     rng = np.random.default_rng(0)
     table: dict[str, Any] = {}
     batches = [to_batch(rows) for rows in examples.held_out(count)]
     for pictured in (False, True):
-        for level in CUTS if not pictured else CUTS[:4]:
+        for level in CUTS if not pictured else CUTS[:2]:
             rows = []
             for batch in batches:
                 deep, head = worth_of(batch)
