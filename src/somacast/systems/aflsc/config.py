@@ -18,11 +18,6 @@ class EncoderConfig:
     tokens: bool = True
     picture: bool = True
 
-    @property
-    def looks(self) -> bool:
-        """Whether it is told how the person looks."""
-        return self.tokens or self.picture
-
 
 @dataclass(frozen=True)
 class DecoderConfig:

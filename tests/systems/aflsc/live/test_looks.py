@@ -124,10 +124,21 @@ def test_sharpness_is_of_detail_not_of_light() -> None:
     assert sharpness(np.full((64, 64), 0.3)) == 0
 
 
-def test_a_codec_knows_whether_a_picture_is_there() -> None:
+def test_a_codec_knows_what_is_behind_the_labels() -> None:
     codec: LabelCodec = load_tables().codec
     layers = [b"x"] * codec.label_layers
-    assert [codec.has_picture([*layers, *[b"y"] * k]) for k in range(3)] == [False, False, True]
+
+    def payload(count: int, announced: int = 0, empty: int | None = None) -> Payload:
+        behind = [b"" if k == empty else b"y" for k in range(count)]
+        return Payload("aflsc", codec.digest, [*layers, *behind], announced and codec.label_layers + announced)
+
+    seen = [codec.is_seen(payload(k)) for k in range(5)]
+    assert seen == [False, True, True, True, True]
+    assert list(codec.look(payload(1))) == ["tokens"] and list(codec.look(payload(1, 3))) == ["warp"]
+    assert not codec.is_seen(payload(1, 3)) and not codec.look(payload(0, 2))
+    assert list(codec.look(payload(4))) == ["warp", "picture", "tokens", "face"]
+    assert list(codec.look(payload(4, empty=2))) == ["warp", "picture", "face"]
+    assert list(codec.look(payload(2, empty=0))) == ["warp", "picture"]
     assert 0 < codec.redundant.sum() < len(codec.redundant)
 
 

@@ -23,7 +23,7 @@ HAND, ARM = (CANONICAL_JOINTS.index(name) for name in ("l_hand", "l_lower_arm"))
 def body() -> tuple[AlignedBody, Capsules]:
     values = np.array([label.mean for label in SPACE.vocabulary.labels])
     values[SPACE.vocabulary.group_indices("camera")] = [0.05, -0.02, np.log(3.0)]
-    return PosedBody.of(SPACE.state(values), SPACE).aligned(NO_WARP), Capsules.of(values, SPACE)
+    return PosedBody.of(SPACE.state(values), SPACE).aligned(NO_WARP.heights), Capsules.of(values, SPACE)
 
 
 def sides_of(vertices: np.ndarray, capsules: Capsules, margin_px: int = 0) -> Sides:

@@ -28,12 +28,13 @@ from somacast.systems.aflsc.picture_layer.face import (
     with_face,
 )
 from somacast.systems.aflsc.picture_layer.send import CanvasPicture, picture_on_canvas
-from somacast.systems.aflsc.picture_layer.share import MIN_PICTURED_BYTES, label_state
+from somacast.systems.aflsc.picture_layer.share import MIN_PICTURE_ALONE_BYTES, label_state, plan_of
 from somacast.systems.aflsc.picture_layer.show import Shown
 from somacast.systems.aflsc.picture_layer.warp import NO_WARP
 from somacast.systems.aflsc.receiver.assemble import skinned_mesh
 from somacast.types import Capture, Frame, Mesh, Payload
 
+PICTURED = "aflsc:without_tokens"  # the picture behind the labels and nothing else
 PELVIS_M = np.array([0.2, -0.1, 3.0])
 
 
@@ -42,7 +43,7 @@ def body() -> Mesh:
     """Somebody of mean build in the pose of the basis' middle."""
     space = load_tables().space
     values = np.array([label.mean for label in space.vocabulary.labels])
-    return PosedBody.of(space.state(values), space).aligned(NO_WARP).mesh
+    return PosedBody.of(space.state(values), space).aligned(NO_WARP.heights).mesh
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:
@@ -143,7 +144,7 @@ def item() -> EvalItem:
 
 @pytest.fixture(scope="module")
 def sent(item) -> dict[int, SenderResult]:
-    sender = Sender()
+    sender = Sender(PICTURED)
     return {budget: sender.encode(item.capture(), budget) for budget in (110, 400, 900)}
 
 
@@ -151,7 +152,7 @@ def sent(item) -> dict[int, SenderResult]:
 def faced(item) -> bytes:
     """A file with a face, from a picture of more pixels."""
     fine = np.repeat(np.repeat(list(synthetic_test(3))[2].frame.image, 2, 0), 2, 1)
-    return Sender().encode(Capture([Frame(fine)]), 2000).data
+    return Sender(PICTURED).encode(Capture([Frame(fine)]), 2000).data
 
 
 def test_budgets_are_kept_and_spent(sent):
@@ -251,7 +252,7 @@ def test_what_the_picture_does_not_show_has_the_colours_of_the_labels(item):
 
     def off(shown: CanvasPicture) -> float:
         """How far the picture is from the labels' colours at the legs."""
-        body = PosedBody.of(state, encoder.space).aligned(shown.warp)
+        body = PosedBody.of(state, encoder.space).aligned(shown.warp.heights)
         height, width = shown.counts.shape
         base = render_camera(replace(body.mesh, colors=colored.colors), body.canvas.camera(width, height))
         legs = base.mask & (np.arange(height) > 0.75 * height)[:, None]
@@ -266,7 +267,7 @@ def test_changed_picture_layers_are_refused_or_bounded(faced):
     state = space.state(space.vocabulary.dequantise(codec.symbols(payload.layers)[None])[0][0])
     rng, refused = np.random.default_rng(5), 0
     for number in range(120):
-        layers = [bytearray(layer) for layer in payload.layers[4:]]
+        layers = [bytearray(layer) for layer in payload.layers[4:] if layer]
         layer = layers[1 + number % 2]
         for _ in range(1 + number % 3):
             layer[int(rng.integers(len(layer) if number % 4 else 2))] = int(rng.integers(256))
@@ -284,34 +285,34 @@ def test_changed_picture_layers_are_refused_or_bounded(faced):
 def test_a_face_is_sent_once_more_and_may_be_lost(faced):
     """What is lost with the face is only how fine it is."""
     payload, _ = unpack(faced)
-    assert len(payload.layers) == 7 and 1850 < len(faced) <= 2000
+    assert len(payload.layers) == 8 and not payload.layers[6] and 1850 < len(faced) <= 2000
     space, codec = load_tables().space, load_tables().codec
     symbols = codec.symbols(payload.layers)
     state = space.state(space.vocabulary.dequantise(symbols[None])[0][0])
     assert shows_face(state)
-    whole, without = (Shown.of(state, space, payload.layers[4:end]) for end in (7, 6))
+    whole, without = (Shown.of(state, space, [*payload.layers[4:6], *payload.layers[7:end]]) for end in (8, 7))
     assert whole.picture is not None and without.picture is not None
     assert len(whole.picture) > len(without.picture)
     cut, notes = unpack(faced[:-10])
-    assert len(cut.layers) == 6 and notes
+    assert len(cut.layers) == 7 and notes
     assert np.array_equal(codec.symbols(cut.layers, cut.announced), symbols)
 
 
 def test_a_budget_without_room_for_a_picture_says_so(sent):
-    (note,) = [note for note in sent[110].report["notes"] if "sent without it" in note]
+    (note,) = [note for note in sent[110].report["notes"] if "sent without" in note]
     assert note.startswith("of a budget of 110 bytes the labels take ")
-    assert f"a file of {MIN_PICTURED_BYTES} or more" in note
-    assert not any("sent without it" in note for note in sent[400].report["notes"])
+    assert f"a file of {MIN_PICTURE_ALONE_BYTES} or more" in note
+    assert not any("sent without" in note for note in sent[400].report["notes"])
 
 
 def test_labels_before_a_picture_are_coarser_in_small_files():
-    assert label_state(MIN_PICTURED_BYTES - 1) is None
-    states = [label_state(budget) for budget in (MIN_PICTURED_BYTES, 400, 1000, 5000, 100_000)]
+    assert plan_of(MIN_PICTURE_ALONE_BYTES - 1, tokens=False) is None
+    states = [label_state(budget) for budget in (MIN_PICTURE_ALONE_BYTES, 400, 1000, 5000, 100_000)]
     assert states == sorted(states, reverse=True) and states[0] > 100 and states[-1] == 0
     assert label_state(5000, 200) == 200
 
 
 def test_layers_that_no_sender_makes_are_refused(sent):
     payload, _ = unpack(sent[400].data)
-    with pytest.raises(BitstreamError, match="the file has 8 layers, expected 1 to 7"):
-        load_tables().codec.symbols([*payload.layers, b"", b""])
+    with pytest.raises(BitstreamError, match="the file has 9 layers, expected 1 to 8"):
+        load_tables().codec.symbols([*payload.layers, b"", b"", b""])

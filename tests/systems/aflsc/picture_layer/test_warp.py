@@ -158,7 +158,7 @@ def test_a_limb_that_points_at_the_camera_has_some_direction():
 def test_what_the_pelvis_moves_becomes_part_of_its_place(body: PosedBody):
     rng = np.random.default_rng(3)
     warp = Warp(2, rng.integers(-3, 4, COUNT))
-    moved = body.aligned(warp)
+    moved = body.aligned(warp.heights)
     wanted = body.limbs.places + body.limbs.moves(warp.heights)
     seen = Canvas(body.canvas.low, body.canvas.high, moved.canvas.pelvis_m).places(moved.skin.vertices)
     assert np.allclose(seen * [body.canvas.aspect, 1], wanted, atol=1e-5)
@@ -206,7 +206,7 @@ def changed(body: PosedBody, kind: str) -> np.ndarray:
 @pytest.mark.parametrize(("kind", "least"), [("moved", 0.96), ("wider", 0.96), ("taller", 0.97), ("arm", 0.98),
                                              ("none", 0.99)])  # fmt: skip
 def test_the_warp_brings_the_body_onto_another_edge(body: PosedBody, kind: str, least: float):
-    mesh = body.aligned(NO_WARP).mesh
+    mesh = body.aligned(NO_WARP.heights).mesh
     other = Mesh(changed(body, kind), mesh.faces)
     camera = wide_camera(body.canvas, body.canvas.pelvis_m)
     wanted = render_camera(other, camera).mask
@@ -216,7 +216,7 @@ def test_the_warp_brings_the_body_onto_another_edge(body: PosedBody, kind: str, 
         return wanted[at[..., 1], at[..., 0]].astype(np.float32)
 
     warp = fit_warp(body, silhouette, 2)
-    moved = body.aligned(warp)
+    moved = body.aligned(warp.heights)
     before = iou(wanted, render_camera(mesh, camera).mask)
     after = iou(wanted, render_camera(moved.mesh, wide_camera(body.canvas, moved.canvas.pelvis_m)).mask)
     assert after > least and after >= before - 0.01
@@ -227,7 +227,7 @@ def test_the_warp_brings_the_body_onto_another_edge(body: PosedBody, kind: str, 
 
 def test_what_the_picture_does_not_show_stays_where_the_labels_say(body: PosedBody):
     """Somebody cut at the hips by the picture's edge, and one behind a table: legs are not made shorter."""
-    mesh = body.aligned(NO_WARP).mesh
+    mesh = body.aligned(NO_WARP.heights).mesh
     camera = wide_camera(body.canvas, body.canvas.pelvis_m)
     wanted = render_camera(Mesh(mesh.vertices + np.float32([0.03, 0, 0]), mesh.faces), camera).mask
     hips = body.canvas.places(body.skin.joints)[LEGS[0], 1]

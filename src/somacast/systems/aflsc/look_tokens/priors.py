@@ -98,10 +98,14 @@ class IntegerPrior:
             total = total + found.repeat(2, 0).repeat(2, 1).reshape(height * width, -1)
         return total
 
-    def tables_of(self, base: np.ndarray, known: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers [h w, D] of means and of scales for `symbol_tables`; known [D + 1, h, w]: symbols of the cells that
-        were read before, and which those are."""
-        total = base if known is None else base + _patches(known) @ self.near.T + self.near_bias
+    def tables_of(
+        self, base: np.ndarray, cells: np.ndarray, known: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers [n, D] of means and of scales for `symbol_tables`, of some cells [n] in their order on the grid;
+        known [D + 1, h, w]: symbols of the cells that were read before, and which those are."""
+        total = base[cells]
+        if known is not None:
+            total = total + _patches(known)[cells] @ self.near.T + self.near_bias
         hidden = _shifted(np.maximum(total, 0), _FIRST - _KEPT)
         hidden = _shifted(np.maximum(hidden @ self.middle.T + self.middle_bias, 0), _LATER)
         found = hidden @ self.out.T + self.out_bias

@@ -11,9 +11,8 @@ from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.picture_layer.aligned import PosedBody
 from somacast.systems.aflsc.picture_layer.canvas import CANVAS_PX, Canvas
-from somacast.systems.aflsc.picture_layer.fit import fit_warp
+from somacast.systems.aflsc.picture_layer.fit import fit_moves
 from somacast.systems.aflsc.picture_layer.show import Shown
-from somacast.systems.aflsc.picture_layer.warp import STEPS
 from somacast.timing import stage
 
 
@@ -40,7 +39,6 @@ def shown_sides(state: PersonState, space: LabelSpace, sides: Sides) -> Shown:
     picture layer sends follows from the cover."""
     with stage("warp"):
         posed = PosedBody.of(state, space)
-        warp = fit_warp(posed, lambda places: sides.silhouette(posed.canvas, places), len(STEPS) - 1)
-        body = posed.aligned(warp)
+        body = posed.aligned(fit_moves(posed, lambda places: sides.silhouette(posed.canvas, places)))
     size = body.canvas.size(CANVAS_PX)
     return Shown(body, *(body.canvas.cut(side, sides.canvas, *size) for side in (sides.front, sides.back)))

@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from somacast.entropy.range_coder import RangeDecoder, encode_symbols
+from somacast.entropy.range_coder import TOTAL, RangeDecoder, encode_symbols
 from somacast.errors import BitstreamError
 from somacast.systems.aflsc.look_tokens.capsules import MIN_DEPTH
 from somacast.systems.aflsc.look_tokens.importance import STATES, TokenImportance
@@ -94,15 +94,31 @@ class TokenCoder:
     ) -> bytes | None:
         """The stream of the smallest state from `lowest_state` on that room_bytes hold, see `encode`; None if not even
         the coarsest grid fits."""
-        low, high, best = lowest_state - 1, STATES + 1, None
-        while high - low > 1:
+        low, high = lowest_state - 1, STATES + 1
+        while high - low > 1:  # by what the symbols tell, which is nearly what a stream has
             middle = (low + high) // 2
-            data = self.encode(symbols, grids, middle, pictured)
+            fits = self._least_bytes(symbols, grids, middle, pictured) <= room_bytes
+            low, high = (low, middle) if fits else (middle, high)
+        for state in range(high, STATES + 1):
+            data = self.encode(symbols, grids, state, pictured)
             if len(data) <= room_bytes:
-                high, best = middle, data
-            else:
-                low = middle
-        return best
+                return data
+        return None
+
+    def _least_bytes(self, symbols: Sequence[np.ndarray], grids: TokenGrids, state: int, pictured: bool) -> int:
+        """Size below which a stream hardly ever gets."""
+        bits = 0.0
+
+        def code(number: int, cells: np.ndarray, tables: np.ndarray) -> np.ndarray:
+            nonlocal bits
+            values = symbols[number].reshape(len(symbols[number]), -1)[:, cells].T
+            place = values.reshape(-1, 1) + LEVELS
+            start, end = (np.take_along_axis(tables, place + k, 1).astype(np.int64) for k in (0, 1))
+            bits += float(np.log2(TOTAL / (end - start)).sum())
+            return values
+
+        self._walk(grids, state, pictured, code)
+        return 1 + int(bits // 8)
 
     def decode(self, data: bytes, grids: TokenGrids, pictured: bool) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Symbols [D, h, w] of each grid, 0 where none came, and where they did [h, w] bool; BitstreamError for a
@@ -139,10 +155,8 @@ class TokenCoder:
                 if base is None or not len(cells):
                     continue
                 known = np.concatenate([found * first, first[None]]).reshape(-1, height, width) if later else None
-                mean, scale = prior.tables_of(base, known)
-                found[:, cells] = code(
-                    number, cells, self.tables[mean[cells], scale[cells]].reshape(-1, 2 * LEVELS + 2)
-                ).T
+                mean, scale = prior.tables_of(base, cells, known)
+                found[:, cells] = code(number, cells, self.tables[mean, scale].reshape(-1, 2 * LEVELS + 2)).T
             symbols.append(found.reshape(-1, height, width))
             coarser = np.concatenate([found, kept[None]]).reshape(-1, height, width)
         return symbols, sent

@@ -15,7 +15,6 @@ from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.picture_layer.canvas import Canvas
 from somacast.systems.aflsc.picture_layer.limbs import Limbs
-from somacast.systems.aflsc.picture_layer.warp import Warp
 from somacast.systems.aflsc.receiver.assemble import PosedSkin, displaced_body, pelvis_place
 from somacast.types import Mesh
 
@@ -53,12 +52,13 @@ class PosedBody:
         units = np.array([self.canvas.aspect, 1.0])
         return Limbs.of(*(self.canvas.places(points) * units for points in (self.skin.vertices, self.skin.joints)))
 
-    def aligned(self, warp: Warp) -> AlignedBody:
-        """Moved by a warp. What the pelvis moves becomes part of its place before the camera; joints stay where the
-        labels say: what the silhouette tells of them they know already."""
+    def aligned(self, heights: np.ndarray) -> AlignedBody:
+        """Moved by the numbers [105] of a warp, in heights of the canvas. What the pelvis moves becomes part of its
+        place before the camera; joints stay where the labels say: what the silhouette tells of them they know
+        already."""
         canvas, units = self.canvas, np.array([self.canvas.aspect, 1.0])
-        whole = self.limbs.joint_move(0, warp.heights) / units
-        moves = self.limbs.moves(warp.heights) / units
+        whole = self.limbs.joint_move(0, heights) / units
+        moves = self.limbs.moves(heights) / units
         vertices, normals = canvas.moved(self.skin.vertices, moves - whole), np.empty_like(self.skin.vertices)
         vertex_normals(vertices, load_body().faces, normals)
         pelvis = canvas.pelvis_m + canvas.moved(np.zeros((1, 3)), whole[None])[0] * [1, -1, -1]

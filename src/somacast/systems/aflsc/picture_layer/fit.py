@@ -45,6 +45,18 @@ class _Target:
     faces: np.ndarray
     shown: np.ndarray
 
+    @classmethod
+    def of(cls, body: PosedBody, silhouette: Callable[[np.ndarray], np.ndarray], unseen: np.ndarray | None) -> _Target:
+        """Of what `fit_warp` is given."""
+        faces, canvas = load_body().faces[~load_body().inner_faces], body.canvas
+        width = max(round(FIT_PX * canvas.aspect), 8)
+        x, y = (np.arange(n + 2 * PAD_PX) + 0.5 - PAD_PX for n in (width, FIT_PX))
+        seen = silhouette(np.stack(np.meshgrid(x / (FIT_PX * canvas.aspect), y / FIT_PX), -1))
+        nearness = (1 / (canvas.pelvis_m[2] - body.skin.vertices[:, 2])).astype(np.float32)
+        hidden = np.zeros(JOINT_COUNT, bool) if unseen is None else unseen
+        shown = body_joint_weights()[:, hidden].sum(1) < 0.5
+        return cls(body.limbs, nearness, seen, np.ascontiguousarray(faces), shown)
+
     def look(self, numbers: np.ndarray, far: float) -> tuple[np.ndarray, np.ndarray, float] | None:
         """With the body moved by numbers [105]: matrix [105, 105] and right side [105] of the normal equations of those
         that close the gaps, mean over the edge; and how much body and silhouette overlap. None without an edge."""
@@ -75,23 +87,8 @@ def fit_warp(
 ) -> Warp:
     """The warp that brings the edge of a body onto that of a silhouette, which gives values [H, W] in [0, 1] for places
     [H, W, 2] on the body's canvas, NaN beyond the picture; unseen [21] bool: joints whose skin is not to be seen."""
-    faces, canvas = load_body().faces[~load_body().inner_faces], body.canvas
-    width = max(round(FIT_PX * canvas.aspect), 8)
-    x, y = (np.arange(n + 2 * PAD_PX) + 0.5 - PAD_PX for n in (width, FIT_PX))
-    seen = silhouette(np.stack(np.meshgrid(x / (FIT_PX * canvas.aspect), y / FIT_PX), -1))
-    nearness = (1 / (canvas.pelvis_m[2] - body.skin.vertices[:, 2])).astype(np.float32)
-    hidden = np.zeros(JOINT_COUNT, bool) if unseen is None else unseen
-    shown = body_joint_weights()[:, hidden].sum(1) < 0.5
-    target = _Target(body.limbs, nearness, seen, np.ascontiguousarray(faces), shown)
-
-    numbers, best, overlap = np.zeros(len(NO_WARP.steps)), None, -1.0
-    for far in np.linspace(*FAR, ROUNDS + 1):
-        looked = target.look(numbers, far)
-        if looked is None:
-            break
-        if looked[2] > overlap:
-            best, overlap = looked, looked[2]
-        numbers = np.linalg.solve(*looked[:2])
+    target = _Target.of(body, silhouette, unseen)
+    best, _ = _approached(target)
     if best is None:
         return NO_WARP
     found, worth = NO_WARP, -1.0
@@ -105,6 +102,26 @@ def fit_warp(
         if best[2] - BIT_OVERLAP * spent > worth:
             found, worth = Warp(fineness, steps), best[2] - BIT_OVERLAP * spent
     return found
+
+
+def fit_moves(body: PosedBody, silhouette: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The numbers [105] of `fit_warp` before any is rounded, in heights of the canvas: for who need not send them."""
+    return _approached(_Target.of(body, silhouette, None))[1]
+
+
+def _approached(target: _Target) -> tuple[tuple[np.ndarray, np.ndarray, float] | None, np.ndarray]:
+    """Where body and silhouette overlap most in a few rounds: what is seen there, see `_Target.look` (None: no edge),
+    and the numbers [105]."""
+    numbers = np.zeros(len(NO_WARP.steps))
+    best, best_numbers, overlap = None, numbers, -1.0
+    for far in np.linspace(*FAR, ROUNDS + 1):
+        looked = target.look(numbers, far)
+        if looked is None:
+            break
+        if looked[2] > overlap:
+            best, best_numbers, overlap = looked, numbers, looked[2]
+        numbers = np.linalg.solve(*looked[:2])
+    return best, best_numbers
 
 
 def _bits(fineness: int) -> np.ndarray:

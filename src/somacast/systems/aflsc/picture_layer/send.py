@@ -63,7 +63,7 @@ def picture_on_canvas(
     posed = PosedBody.of(sent, space)
     silhouette = FrameOnCanvas(frame, look, posed.canvas).known_silhouette
     warp = fit_warp(posed, silhouette, fineness, look.unseen.joints)
-    body = posed.aligned(warp)
+    body = posed.aligned(warp.heights)
     canvas = body.canvas
     source = FrameOnCanvas(frame, look, canvas)
 

@@ -33,13 +33,19 @@ class Plan(NamedTuple):
 def plan_of(budget_bytes: int, network_state: int = 0, picture: bool = True, tokens: bool = True) -> Plan | None:
     """What is sent in a file of at most budget_bytes; the labels' state is not below that of the network. picture,
     tokens: whether those may be sent. None: labels alone show more."""
-    state, beyond = label_state(budget_bytes, network_state), budget_bytes - MIN_PICTURED_BYTES
-    if picture and not tokens:
-        return Plan(state, network_state, 0, True) if budget_bytes >= MIN_PICTURE_ALONE_BYTES else None
-    if not tokens or budget_bytes < MIN_LOOK_BYTES:
+    least = least_bytes(picture, tokens)
+    if least is None or budget_bytes < least:
         return None
+    state, beyond = label_state(budget_bytes, network_state), budget_bytes - MIN_PICTURED_BYTES
+    if not tokens:
+        return Plan(state, network_state, 0, True)
     pictured = picture and beyond >= 0
     return Plan(state, network_state, round(TOKEN_BYTES + TOKEN_SHARE * beyond) if pictured else 0, pictured)
+
+
+def least_bytes(picture: bool = True, tokens: bool = True) -> int | None:
+    """The smallest file in which more than labels is sent; None if never."""
+    return MIN_LOOK_BYTES if tokens else MIN_PICTURE_ALONE_BYTES if picture else None
 
 
 def label_state(budget_bytes: int, network_state: int = 0) -> int:

@@ -33,7 +33,7 @@ class Shown:
     def of(cls, state: PersonState, space: LabelSpace, layers: Sequence[bytes]) -> Shown:
         """layers: warp, then the picture if it came, then the face; BitstreamError for layers that no sender makes."""
         with stage("warp"):
-            body = PosedBody.of(state, space).aligned(Warp.decode(layers[0]))
+            body = PosedBody.of(state, space).aligned(Warp.decode(layers[0]).heights)
         if len(layers) < 2:
             return cls(body, None)
         with stage("picture"):

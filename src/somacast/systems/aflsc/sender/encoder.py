@@ -23,7 +23,7 @@ from somacast.systems.aflsc.labels.schema import SHAPE_LABELS
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.networks.loading import CODED, EXTRACTED, load_fast_sender, load_sender, load_tables
-from somacast.systems.aflsc.picture_layer.share import MIN_LOOK_BYTES, plan_of
+from somacast.systems.aflsc.picture_layer.share import least_bytes, plan_of
 from somacast.systems.aflsc.sender.appearance import read_appearance
 from somacast.systems.aflsc.sender.detection import Sighting, locate
 from somacast.systems.aflsc.sender.evidence import POINTS_STD_M, Evidence, evidence_of
@@ -107,9 +107,10 @@ class Encoder:
             shown = self.looked(capture.frame, look, values, budget_bytes, network_state)
         encoded.layers = shown or self.labelled(capture.frame, look, values, budget_bytes, network_state)
         finest = self.codec.network_state(encoded.layers) == network_state
-        if budget_bytes is not None and self.config.looks and shown is None and finest:
+        least = least_bytes(self.config.picture, self.config.tokens)
+        if budget_bytes is not None and least is not None and shown is None and finest:
             taken = packed_bytes(SYSTEM, [*map(len, encoded.layers)])
-            note = _NO_LOOK.format(budget_bytes, taken, MIN_LOOK_BYTES)
+            note = _NO_LOOK.format(budget_bytes, taken, least)
             encoded.report["notes"] = [*encoded.report["notes"], note]
         return encoded
 
