@@ -161,7 +161,7 @@ def test_bits_teach_priors_alone_while_they_are_free(examples):
         found = net(batch.picture, batch.condition, 0 * batch.given, batch.attributes, batch.parts, kept, batch.valid,
                     free=progress < recipe.free)  # fmt: skip
         sum(bits.sum() for bits in found["bits"]).backward()
-        gradients[progress] = net.post[0][0].weight.grad
+        gradients[progress] = net.post[0][1].weight.grad
         assert net.priors[0].out.weight.grad.abs().sum() > 0
     assert gradients[0.0] is None or gradients[0.0].abs().sum() == 0
     assert gradients[1.0].abs().sum() > 0

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from somacast.nn.vit import Block, GeneratedBias, to_map, to_tokens
+from somacast.nn.vit import Block, GeneratedBias, MapNorm, to_map, to_tokens
 from somacast.systems.aflsc.look_tokens.capsules import DEPTHS, MIN_DEPTH, PARTS
 from somacast.systems.aflsc.look_tokens.priors import LEVELS
 
@@ -26,6 +26,7 @@ GIVEN_CHANNELS = 4  # the picture of the layer above, and whether there is one
 ATTRIBUTES = 17  # one-hot classes
 COLORS = 6  # front rgb, back rgb
 MAP_CHANNELS = COLORS + 3  # cover, and the depth of front and of back to the body's
+PASSING = 3.0  # gain behind a SiLU
 OUT_CHANNELS = MAP_CHANNELS + 1  # and how much the given picture says
 
 
@@ -40,8 +41,12 @@ class TokenConfig:
     blocks: int = 2
 
 
-def conv(inputs: int, outputs: int, kernel: int = 3) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+def conv(inputs: int, outputs: int, kernel: int = 3, gain: float = 1.0) -> nn.Conv2d:
+    """gain: of the weights at the start, over torch's, which let what passes several layers fade."""
+    out = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+    with torch.no_grad():
+        out.weight.mul_(gain)
+    return out
 
 
 class Residual(nn.Module):
@@ -62,11 +67,11 @@ class Down(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, depth: int = 1, kernel: int = 3):
         super().__init__()
-        self.mix = conv(4 * inputs, outputs, 1)
+        self.mix, self.norm = conv(4 * inputs, outputs, 1), MapNorm(outputs)
         self.rest = nn.Sequential(*(Residual(outputs, kernel) for _ in range(depth)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.rest(self.mix(F.pixel_unshuffle(F.silu(x), 2)))
+        return self.rest(self.norm(self.mix(F.pixel_unshuffle(F.silu(x), 2))))
 
 
 class Up(nn.Module):
@@ -74,7 +79,7 @@ class Up(nn.Module):
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
-        self.mix = conv(inputs, 4 * outputs, 1)
+        self.mix = conv(inputs, 4 * outputs, 1, PASSING)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.pixel_shuffle(self.mix(F.silu(x)), 2)
@@ -86,7 +91,7 @@ class Pyramid(nn.Module):
     def __init__(self, inputs: int, widths: tuple[int, ...], depth: int = 1):
         super().__init__()
         w9, w18, w36, w72 = widths
-        self.stem = conv(4 * inputs, w72, 1)
+        self.stem = conv(4 * inputs, w72, 1, 2.0)
         self.to36, self.to18 = Down(w72, w36, depth), Down(w36, w18, depth)
         self.to9 = Down(w18, w9, 1, 1)
 
@@ -165,6 +170,11 @@ def checkerboard(height: int, width: int) -> Tensor:
     return ((row + column) % 2 == 0).float()[None, None]
 
 
+def bounded(wanted: Tensor) -> Tensor:
+    """In -LEVELS .. LEVELS, ever more slowly towards these."""
+    return LEVELS * torch.tanh(wanted / LEVELS)
+
+
 def symbol_bits(symbol: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     """Bits of symbols under discretised logistics."""
     high, low = torch.sigmoid((symbol + 0.5 - mean) / scale), torch.sigmoid((symbol - 0.5 - mean) / scale)
@@ -208,7 +218,8 @@ class LookCodec(nn.Module):
         self.attributes = nn.Linear(ATTRIBUTES, w[0])
         self.analysis = Pyramid(PICTURE_CHANNELS + CONDITION_CHANNELS, w, 2)
         self.post = nn.ModuleList(
-            nn.Sequential(conv(2 * w[k], w[k], 1), nn.SiLU(), conv(w[k], DIMS[k], 1)) for k in range(3)
+            nn.Sequential(MapNorm(2 * w[k]), conv(2 * w[k], w[k], 1), nn.SiLU(), MapNorm(w[k]), conv(w[k], DIMS[k], 1))
+            for k in range(3)
         )
         self.priors = nn.ModuleList(Prior(DIMS[k - 1] if k else 0, DIMS[k], len(PARTS)) for k in range(3))
         self.mixtures = nn.ModuleList(TokenMixture(DIMS[k], w[k], w[k], c.components) for k in range(3))
@@ -228,6 +239,8 @@ class LookCodec(nn.Module):
         with torch.no_grad():
             self.out.weight.mul_(0.3)
             self.exchanged.weight.mul_(0.1)
+            for last in self.post:  # symbols of every size from the first step on
+                last[-1].weight.mul_(1.7)
         for k, (h, v) in enumerate(GRIDS):
             self.register_buffer(f"first{k}", checkerboard(h, v), persistent=False)
 
@@ -242,9 +255,11 @@ class LookCodec(nn.Module):
         cond, state = self.conditions(condition, given, attributes)
         seen = self.analysis(torch.cat([picture, condition], 1))
         bits, symbols, mixed = [], [], []
-        coarser = None
+        coarser, beyond = None, picture.new_zeros(())
         for k in range(3):
-            smooth = self.message(k, seen, state)
+            wanted = self.message(k, seen, state)
+            beyond = beyond + (F.relu(wanted.abs() - LEVELS + 1).square() * valid[k]).mean()
+            smooth = bounded(wanted)
             symbol = (smooth + (torch.round(smooth) - smooth).detach()) * valid[k]
             sent = symbol * keep[k]
             known = torch.cat([parts[k] / DEPTHS - 1, given[:, 3:, :1, :1].expand(-1, -1, *parts[k].shape[2:])], 1)
@@ -257,7 +272,8 @@ class LookCodec(nn.Module):
             state, weight = self.level(k, state, cond, sent, keep[k], noise)
             mixed.append(weight)
             coarser = torch.cat([sent, keep[k]], 1)
-        return {"bits": bits, "symbols": symbols, "weights": mixed, **self.sides(state, cond, given)}
+        found = {"bits": bits, "symbols": symbols, "weights": mixed, "beyond": beyond}
+        return {**found, **self.sides(state, cond, given)}
 
     def conditions(self, condition: Tensor, given: Tensor, attributes: Tensor) -> tuple[list[Tensor], Tensor]:
         """Features of what is known before the tokens, on all grids, and the state s_0."""
@@ -266,9 +282,8 @@ class LookCodec(nn.Module):
         return cond, self.start(F.silu(cond[0]))
 
     def message(self, k: int, seen: list[Tensor], state: Tensor) -> Tensor:
-        """What the sender has to say on a grid to somebody who is in a state, [B, D, h, w] in -LEVELS .. LEVELS."""
-        found = self.post[k](torch.cat([F.silu(seen[k]), F.silu(state)], 1)).float()
-        return LEVELS * torch.tanh(found / LEVELS)
+        """What the sender has to say on a grid to somebody who is in a state, [B, D, h, w], see `bounded`."""
+        return self.post[k](torch.cat([F.silu(seen[k]), F.silu(state)], 1)).float()
 
     def level(
         self, k: int, state: Tensor, cond: list[Tensor], sent: Tensor, keep: Tensor, noise: float = 0.0

@@ -53,6 +53,7 @@ from somacast.systems.aflsc.networks.looks import (
     MAP_CHANNELS,
     PICTURE_CHANNELS,
     LookCodec,
+    bounded,
 )
 from somacast.systems.aflsc.networks.restore import Restorer
 from somacast.training.onnx_export import write_packed_onnx
@@ -131,7 +132,7 @@ class _LookWriter(nn.Module):
         seen = self.codec.analysis(torch.cat([picture, condition], 1))
         out = []
         for k, mask in enumerate(valid):
-            symbols = torch.round(self.codec.message(k, seen, state)) * mask
+            symbols = torch.round(bounded(self.codec.message(k, seen, state))) * mask
             out.append(symbols)
             if k + 1 < len(valid):
                 state, _ = self.codec.level(k, state, cond, symbols, mask)

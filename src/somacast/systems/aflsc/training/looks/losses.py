@@ -19,6 +19,7 @@ from somacast.training.optimisers import half_precision
 FIRST_RATE, PRIOR_RATE = 1e-6, 1e-4  # what a bit costs at first; while only priors learn from it
 DEPTH, DEPTH_SLOPE = 10.0, 10.0  # weights of metres, and of metres a pixel
 BEHIND = 0.5  # weight of the side that the camera does not see
+BEYOND = 0.05  # weight of wanting to say more than the largest symbol
 _LUMA = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
 
 
@@ -127,7 +128,7 @@ class Losses:
             loss = loss + recipe.perceptual * (seen + BEHIND * seen_behind).mean()
             figures |= {"stlpips": seen, "stlpips_back": seen_behind}
         usage = [w.mean((0, 2, 3)) for w in out["weights"]]
-        loss = loss + 0.002 * sum((u * (u + 1e-6).log()).sum() for u in usage)
+        loss = loss + BEYOND * out["beyond"] + 0.002 * sum((u * (u + 1e-6).log()).sum() for u in usage)
         figures["bytes"] = true.new_zeros(())
         for k, bits in enumerate(out["bits"]):
             spent = (bits * kept[k]).sum((1, 2, 3))

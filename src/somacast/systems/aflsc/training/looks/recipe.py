@@ -21,5 +21,5 @@ class LooksRecipe:
     perceptual: float = 1.0
     late: float = 0.1
     pictured: float = 0.9
-    free: float = 0.06
+    free: float = 0.03
     noise: float = 1.0

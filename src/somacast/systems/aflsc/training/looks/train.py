@@ -60,7 +60,7 @@ def train(recipe: LooksRecipe, examples: Examples, out: Path, resume: bool = Fal
             optimiser.load_state_dict(state)
         losses.rates, step, spent_s = saved["rates"], saved["step"], saved["spent_s"]
     rng = np.random.default_rng([recipe.seed, step])
-    began, said, recent = time.time() - spent_s, time.time(), []
+    began, said, recent = time.time() - spent_s, time.time() - 0.7 * SAVED_S, []
 
     def look_and_save() -> None:
         examples.refresh(NEW_SHARDS)
