@@ -26,7 +26,6 @@ GIVEN_CHANNELS = 4  # the picture of the layer above, and whether there is one
 ATTRIBUTES = 17  # one-hot classes
 COLORS = 6  # front rgb, back rgb
 MAP_CHANNELS = COLORS + 3  # cover, and the depth of front and of back to the body's
-PASSING = 3.0  # gain behind a SiLU
 OUT_CHANNELS = MAP_CHANNELS + 1  # and how much the given picture says
 
 
@@ -41,12 +40,8 @@ class TokenConfig:
     blocks: int = 2
 
 
-def conv(inputs: int, outputs: int, kernel: int = 3, gain: float = 1.0) -> nn.Conv2d:
-    """gain: of the weights at the start, over torch's, which let what passes several layers fade."""
-    out = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
-    with torch.no_grad():
-        out.weight.mul_(gain)
-    return out
+def conv(inputs: int, outputs: int, kernel: int = 3) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
 
 
 class Residual(nn.Module):
@@ -54,12 +49,13 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int, kernel: int = 3):
         super().__init__()
+        self.norm = MapNorm(channels)
         self.first, self.second = conv(channels, channels, kernel), conv(channels, channels, kernel)
         with torch.no_grad():
             self.second.weight.mul_(0.3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.silu(self.first(F.silu(x))))
+        return x + self.second(F.silu(self.first(F.silu(self.norm(x)))))
 
 
 class Down(nn.Module):
@@ -79,10 +75,10 @@ class Up(nn.Module):
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
-        self.mix = conv(inputs, 4 * outputs, 1, PASSING)
+        self.norm, self.mix = MapNorm(inputs), conv(inputs, 4 * outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pixel_shuffle(self.mix(F.silu(x)), 2)
+        return F.pixel_shuffle(self.mix(F.silu(self.norm(x))), 2)
 
 
 class Pyramid(nn.Module):
@@ -91,7 +87,7 @@ class Pyramid(nn.Module):
     def __init__(self, inputs: int, widths: tuple[int, ...], depth: int = 1):
         super().__init__()
         w9, w18, w36, w72 = widths
-        self.stem = conv(4 * inputs, w72, 1, 2.0)
+        self.stem = conv(4 * inputs, w72, 1)
         self.to36, self.to18 = Down(w72, w36, depth), Down(w36, w18, depth)
         self.to9 = Down(w18, w9, 1, 1)
 
@@ -231,7 +227,7 @@ class LookCodec(nn.Module):
         self.widen = nn.Linear(w[0], w[1])
         self.blocks = nn.ModuleList(Block(w[1], c.heads, 2.0, False) for _ in range(c.blocks))
         self.bias = GeneratedBias(w[1], c.heads, gain=1.0)
-        self.exchanged = conv(w[1], w[1], 1)
+        self.seen_together, self.exchanged = nn.LayerNorm(w[1]), conv(w[1], w[1], 1)
         self.join = conv(2 * w[3], w[3])
         self.last = Residual(w[3])
         self.out = conv(w[3], 4 * OUT_CHANNELS, 1)
@@ -312,6 +308,7 @@ class LookCodec(nn.Module):
         bias = self.bias(shown)
         for block in self.blocks:
             x = block(x, bias)
+        x = self.seen_together(x)
         around = F.interpolate(to_map(x[:, :count], GRIDS[0][0]), scale_factor=2.0)
         return state + self.exchanged(to_map(x[:, count:], GRIDS[1][0]) + around)
 

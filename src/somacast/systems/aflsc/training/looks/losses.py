@@ -19,6 +19,7 @@ from somacast.training.optimisers import half_precision
 FIRST_RATE, PRIOR_RATE = 1e-6, 1e-4  # what a bit costs at first; while only priors learn from it
 DEPTH, DEPTH_SLOPE = 10.0, 10.0  # weights of metres, and of metres a pixel
 BEHIND = 0.5  # weight of the side that the camera does not see
+MORE_STEPS = 0.25  # share of samples at any level of noise
 BEYOND = 0.05  # weight of wanting to say more than the largest symbol
 _LUMA = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
 
@@ -87,8 +88,10 @@ class Losses:
         free = progress < recipe.free
         count = len(batch.picture)
         noise = recipe.noise if net.training else 0.0
-        level = torch.from_numpy(rng.random((count, 1, 1, 1)).astype(np.float32)) if net.training else torch.ones(1)
-        level = level.expand(count, 1, 1, 1)
+        level = torch.ones(count, 1, 1, 1)
+        if net.training:  # mostly the one step that the product takes: with less noise the truth shows through
+            drawn = rng.random(count) < MORE_STEPS
+            level[drawn] = torch.from_numpy(rng.random((int(drawn.sum()), 1, 1, 1)).astype(np.float32))
         with half_precision(batch.picture.device):
             given = batch.given * torch.from_numpy(pictured).view(-1, 1, 1, 1)
             out = net(

@@ -15,8 +15,8 @@ class LooksRecipe:
     batch: int = 8
     threads: int = 1
     seed: int = 0
-    rate: float = 8e-4
-    matrix_rate: float = 0.01
+    rate: float = 1e-3
+    matrix_rate: float = 0.006
     bits: tuple[float, ...] = (130.0, 500.0, 2000.0)
     perceptual: float = 1.0
     late: float = 0.1
