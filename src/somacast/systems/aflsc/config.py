@@ -11,12 +11,13 @@ from somacast.geometry.texturing.sizes import DEFAULT_TEXTURE_PX, check_texture_
 @dataclass(frozen=True)
 class EncoderConfig:
     """alignment_rounds: how often the silhouette of the rendered body is brought onto that of the picture; mirrored:
-    look at the crop's mirror image too; tokens, picture: what a budget may be spent on behind the labels."""
+    look at the crop's mirror image too; picture, tokens: what a budget may be spent on behind the labels. Tokens are off
+    until their weights ship."""
 
     alignment_rounds: int = 1
     mirrored: bool = True
-    tokens: bool = True
     picture: bool = True
+    tokens: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,5 @@ VARIANTS = {
     "sampled": AflscConfig(decoder=DecoderConfig(sample=True, steps=8)),  # eq. 21 with noise
     "without_alignment": AflscConfig(encoder=EncoderConfig(alignment_rounds=0)),
     "without_picture": AflscConfig(encoder=EncoderConfig(picture=False)),
-    "without_tokens": AflscConfig(encoder=EncoderConfig(tokens=False)),
-    "labels_alone": AflscConfig(encoder=EncoderConfig(tokens=False, picture=False)),
     "without_mirror": AflscConfig(encoder=EncoderConfig(mirrored=False)),
 }

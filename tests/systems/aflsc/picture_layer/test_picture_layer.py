@@ -34,7 +34,6 @@ from somacast.systems.aflsc.picture_layer.warp import NO_WARP
 from somacast.systems.aflsc.receiver.assemble import skinned_mesh
 from somacast.types import Capture, Frame, Mesh, Payload
 
-PICTURED = "aflsc:without_tokens"  # the picture behind the labels and nothing else
 PELVIS_M = np.array([0.2, -0.1, 3.0])
 
 
@@ -144,7 +143,7 @@ def item() -> EvalItem:
 
 @pytest.fixture(scope="module")
 def sent(item) -> dict[int, SenderResult]:
-    sender = Sender(PICTURED)
+    sender = Sender()
     return {budget: sender.encode(item.capture(), budget) for budget in (110, 400, 900)}
 
 
@@ -152,7 +151,7 @@ def sent(item) -> dict[int, SenderResult]:
 def faced(item) -> bytes:
     """A file with a face, from a picture of more pixels."""
     fine = np.repeat(np.repeat(list(synthetic_test(3))[2].frame.image, 2, 0), 2, 1)
-    return Sender(PICTURED).encode(Capture([Frame(fine)]), 2000).data
+    return Sender().encode(Capture([Frame(fine)]), 2000).data
 
 
 def test_budgets_are_kept_and_spent(sent):
