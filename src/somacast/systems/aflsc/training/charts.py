@@ -1,4 +1,4 @@
-"""Charts of dressed people for the receiver's training: offset and colour maps, no pictures needed."""
+"""Charts of dressed people, which labels of appearance come from: offset and colour maps, no pictures needed."""
 
 from __future__ import annotations
 
