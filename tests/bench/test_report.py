@@ -224,7 +224,7 @@ def test_the_page_of_this_repository_agrees_with_its_results():
     assert report.check(ROOT) == []
     assert "<!-- results" not in (ROOT / "README.md").read_text()
     for one in reading.read_all(ROOT).values():
-        assert one.path.parts[1] in ("stills", "likeness", "live", "users") and one.result.provenance.commit
+        assert one.path.parts[1] in ("stills", "likeness", "looks", "live", "users") and one.result.provenance.commit
 
 
 def controlled() -> Result:
