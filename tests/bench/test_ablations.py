@@ -116,7 +116,6 @@ def results() -> dict:
         "coding": [{"variant": "full", "budget_bytes": None, "people": 4, "too_small": 0, "bytes": 400.0}],
         "bits": {"full": bits, "smallest": bits},
         "discriminator": None,
-        "diffusion": {"1 step": {"ssim_box": 0.5, "decode_s": 0.25}},
         "extractor": {"no-masks": {"samples": 64, "joints_px": 4.0}},
         "smallest_bytes": {"full": 33.0},
         "smallest_within_10mm_bytes": 40.0,
@@ -128,7 +127,7 @@ def test_tables_and_figure(capsys):
     pytest.importorskip("matplotlib")
     ablate_show.print_tables(results())
     shown = capsys.readouterr().out
-    assert "no-masks" in shown and "1 step" in shown and "smallest_within_10mm: 40.0 B" in shown
+    assert "no-masks" in shown and "smallest_within_10mm: 40.0 B" in shown
     rendered = ablate_show.draw_bits(results()["bits"])
     assert (
         rendered.startswith(b"<?xml") and b"pose (" in rendered and rendered == ablate_show.draw_bits(results()["bits"])
@@ -155,8 +154,8 @@ def test_a_run_that_is_not_whole_is_named(run, tmp_path):
     ablations.check_run(run)
     with pytest.raises(SomacastError, match="no shards"):
         ablations.check_run(replace(run, pool=tmp_path / "elsewhere"))
-    (tmp_path / "receiver.pt").unlink()
-    with pytest.raises(SomacastError, match=r"no receiver\.pt"):
+    (tmp_path / "semantic.pt").unlink()
+    with pytest.raises(SomacastError, match=r"no semantic\.pt"):
         ablations.check_run(run)
 
 
@@ -177,7 +176,6 @@ def test_the_plan_holds_for_all_variants(run):
 
 def test_coding_variants_differ_by_their_idea_alone(run, monkeypatch):
     monkeypatch.setattr("somacast.systems.aflsc.training.charts.load_charts", lambda folder: {})
-    monkeypatch.setattr("somacast.systems.aflsc.training.recipe.split_charts", lambda charts: ({}, {}))
     monkeypatch.setattr("somacast.systems.aflsc.training.recipe.coding_values", lambda *given: random_values(300))
     monkeypatch.setattr("somacast.systems.aflsc.training.recipe.network_states", lambda out: {"extract": {}})
     np.save(run.run / "poses.npy", poses())

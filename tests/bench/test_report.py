@@ -224,7 +224,7 @@ def test_the_page_of_this_repository_agrees_with_its_results():
     assert report.check(ROOT) == []
     assert "<!-- results" not in (ROOT / "README.md").read_text()
     for one in reading.read_all(ROOT).values():
-        assert one.path.parts[1] in ("stills", "likeness", "live", "users") and one.result.provenance.commit
+        assert one.path.parts[1] in ("stills", "likeness", "looks", "live", "users") and one.result.provenance.commit
 
 
 def controlled() -> Result:
@@ -275,13 +275,13 @@ def test_the_page_begins_with_what_a_viewer_gets_and_the_front_page_has_the_head
 def test_curves_are_drawn_from_lines_with_figures(working_copy):
     folder = working_copy / "results" / "curves"
     folder.mkdir()
-    lines = [{"recipe": {"batch": 32}}, {"samples": 100, "joints_px": 9.0, "color_0": 0.1, "color_4": 0.2, "heat": 1.0}]
-    lines += [{"samples": 200, "joints_px": None}, {"samples": 300, "joints_px": 5.0, "color_0": 0.05}]
+    lines = [{"recipe": {"batch": 32}}, {"samples": 100, "joints_px": 9.0, "iou": 0.5, "heat": 1.0}]
+    lines += [{"samples": 200, "joints_px": None}, {"samples": 300, "joints_px": 5.0, "iou": 0.7}]
     (folder / "extract.jsonl").write_text("\n".join(map(json.dumps, lines)))
     rows = curves.read_curve(folder / "extract.jsonl")
     assert len(rows) == 3
     assert curves.series(rows, ("joints_px",)) == {"joints_px": ([100.0, 300.0], [9.0, 5.0])}
-    assert set(curves.series(rows, ("color_*",))) == {"color_0", "color_4"}
+    assert set(curves.series(rows, ("iou", "z_mm", "joints_px"))) == {"iou", "joints_px"}
     assert working_copy / report.CURVES_IMAGE in report.write(working_copy)
     assert (working_copy / report.CURVES_IMAGE).read_bytes().startswith(b"\x89PNG")
     assert "](images/curves.png)" in (working_copy / report.PAGE).read_text() and report.check(working_copy) == []

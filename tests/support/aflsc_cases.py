@@ -36,13 +36,12 @@ def sample(index: int) -> Sample:
 @lru_cache(maxsize=1)
 def charts() -> dict[str, np.ndarray]:
     """The people's charts in the form of systems/aflsc/training/charts.py."""
-    rows: dict[str, list] = {k: [] for k in ("color", "offset", "material", "shape", "attributes")}
+    rows: dict[str, list] = {k: [] for k in ("color", "offset", "shape", "attributes")}
     for index in range(PEOPLE):
         person = sample(index).person
         offset, color, material = outer_surface(person)
         rows["color"].append((color * 255 + 0.5).astype(np.uint8))
         rows["offset"].append(clean_offsets(offset, material).astype(np.float16))
-        rows["material"].append(material)
         rows["shape"].append(person.shape)
         rows["attributes"].append([ATTRIBUTES[k].index(person.outfit.attributes[k]) for k in ATTRIBUTES])
     return {k: np.stack(v) for k, v in rows.items()}

@@ -105,7 +105,7 @@ def test_feet_stand_on_the_floor(decoder: Decoder) -> None:
     assert posed(person.rig, np.array(TPOSE), upright).vertices[:, 1].min() == pytest.approx(0, abs=1e-5)
 
 
-def test_before_anybody_told_who_it_is_the_prior_stands_in(decoder: Decoder) -> None:
+def test_before_anybody_told_who_it_is_a_mean_person_stands_in(decoder: Decoder) -> None:
     person = SYSTEM.live.body(decoder, None)
     assert person.rig is not None
     height = np.ptp(person.rig.mesh.vertices[:, 1])

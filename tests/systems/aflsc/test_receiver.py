@@ -1,29 +1,29 @@
-"""AFLSC's receiver: labels, surface chart, restorer (eq. 19-23), diffusion (eq. 24-27), assembly (eq. 28)."""
+"""AFLSC's receiver: labels, surface chart, assembly (eq. 28)."""
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
 import trimesh
 from scipy.spatial.transform import Rotation
-from torch import Tensor
 
 from somacast.body.clothing import ATTRIBUTES, MATERIALS
 from somacast.body.skeleton import CANONICAL_JOINTS
 from somacast.body.table import BODY_VERTICES, load_body, vertex_normals
+from somacast.geometry.reconstruction import Reconstruction
+from somacast.metrics.shape import chamfer
 from somacast.synthetic.people import Person, dress
 from somacast.synthetic.wardrobe.garments import Garment, Layer, Outfit, scale_matrix
 from somacast.systems.aflsc.labels.chart import CHART_PX, face_texels, load_chart
-from somacast.systems.aflsc.labels.codec import label_input_count, label_inputs
 from somacast.systems.aflsc.labels.schema import APPEARANCE_LABELS, SHAPE_LABELS
 from somacast.systems.aflsc.labels.space import LabelSpace
-from somacast.systems.aflsc.networks.diffuse import (
-    GeneratedBias,
-)
-from somacast.systems.aflsc.networks.restore import FEATURES, LEVELS_PX, RestoreConfig, Restorer, level_targets
+from somacast.systems.aflsc.labels.state import PersonState
+from somacast.systems.aflsc.receiver.assemble import build_human
+from somacast.systems.aflsc.training.labels import chart_rows
 from somacast.systems.aflsc.training.outer_surface import clean_offsets, inner_faces, outer_surface
+from somacast.types import Mesh
 from support import aflsc_cases as cases
 
 # --- labels --------------------------------------------------------------------------------------------------------
@@ -74,24 +74,6 @@ def test_label_tables_survive_their_file_form() -> None:
     assert np.all(again.appearance.basis[APPEARANCE_LABELS:, ~face_texels()] == 0)
     twice = LabelSpace.from_arrays(again.to_arrays())  # what is fitted after reading must be what is read again
     assert twice.vocabulary.to_json() == again.vocabulary.to_json()
-
-
-def test_label_inputs_mark_what_is_missing() -> None:
-    vocabulary = cases.space().vocabulary
-    symbols = vocabulary.quantise(np.array([[label.mean for label in vocabulary.labels]] * 2))
-    curl, camera = vocabulary.positions["curl_left"], vocabulary.positions["log_depth"]
-    symbols[1, [curl, camera]] = -1
-    rows = label_inputs(vocabulary, *vocabulary.dequantise(symbols))
-    assert rows.shape == (2, label_input_count(vocabulary)) and rows.dtype == np.float32
-    count = len(vocabulary.labels)
-    flags = rows[:, -count:]
-    assert flags[0].all()
-    assert not flags[1, [curl, camera]].any() and flags[1].sum() == count - 2
-    # an average label and a missing one have the same value but neither the same flag nor the same width
-    changed = np.flatnonzero(rows[0] != rows[1])
-    assert {rows.shape[1] - count + curl, rows.shape[1] - count + camera} <= set(changed)
-    whole = np.flatnonzero(rows[1, :-count] == 1)
-    assert len(set(changed) & set(whole)) >= 2  # widths at the full span
 
 
 # --- chart ---------------------------------------------------------------------------------------------------------
@@ -182,79 +164,86 @@ def test_clean_offsets_remove_lone_spikes_but_keep_hair() -> None:
     assert clean_offsets(wide, hair).max() == pytest.approx(0.25)
 
 
-# --- restorer: eq. 19 to 23 ----------------------------------------------------------------------------------------
-
-SMALL = RestoreConfig(label_inputs=12, hidden=16, latent=6, components=3, state=5)
+# --- assembly: eq. 28 ----------------------------------------------------------------------------------------------
 
 
-def small_restorer() -> tuple[Restorer, Tensor]:
-    torch.manual_seed(0)
-    restorer = Restorer(SMALL).eval()
-    return restorer, torch.randn(2, SMALL.label_inputs)
+def check_person(human: Reconstruction) -> None:
+    """A whole, closed person, head up, of a person's size."""
+    assert human.mesh is not None and human.joints is not None and human.mesh.colors is not None
+    mesh = trimesh.Trimesh(human.mesh.vertices, human.mesh.faces, process=False)
+    assert mesh.is_watertight and mesh.volume > 0.02
+    assert max(len(part.vertices) for part in mesh.split(only_watertight=False)) > 0.95 * len(mesh.vertices)
+    low, high = mesh.bounds
+    assert 1.0 < (high - low).max() < 2.6
+    assert np.all(human.joints > low - 0.05) and np.all(human.joints < high + 0.05)
+    assert np.abs(human.joints[0]).max() < 1e-5
+    names = {n: human.joints[i] for i, n in enumerate(CANONICAL_JOINTS)}
+    assert names["head"][1] > names["pelvis"][1] + 0.2
+    assert min(names["l_foot"][1], names["r_foot"][1]) < names["pelvis"][1] - 0.2
+    assert human.mesh.colors.min() >= 0 and human.mesh.colors.max() <= 1
 
 
-def test_restorer_gives_three_levels_and_is_deterministic() -> None:
-    restorer, labels = small_restorer()
-    maps = restorer(labels)
-    assert [tuple(m.shape) for m in maps] == [(2, FEATURES, n, n) for n in LEVELS_PX]
-    again = restorer.decoder(restorer.encoder(labels).mode())
-    for a, b in zip(maps, again, strict=True):
-        assert torch.equal(a, b)
-    one = restorer.sampled(labels, torch.Generator().manual_seed(1))
-    assert torch.equal(one[2], restorer.sampled(labels, torch.Generator().manual_seed(1))[2])
-    assert not torch.allclose(one[2], restorer.sampled(labels, torch.Generator().manual_seed(2))[2])
+@lru_cache(maxsize=1)
+def true_labels() -> np.ndarray:
+    """Label values [1, L] of the first person, read off the truth."""
+    sample, space = cases.sample(0), cases.space()
+    rows = chart_rows({name: maps[:1] for name, maps in cases.charts().items()})
+    return space.values(
+        {
+            "rotations": sample.rotations[None],
+            "shape": sample.person.shape[None],
+            "attributes": cases.attribute_numbers(sample)[None],
+            "codes": space.appearance.codes(rows),
+            "curl": sample.curl[None],
+            "pelvis": np.array([[0.1, -0.05, np.log(3.0)]]),
+        }
+    )
 
 
-def test_levels_follow_the_recurrence_of_equation_22() -> None:
-    restorer, labels = small_restorer()
-    decoder, z = restorer.decoder, restorer.encoder(labels).mode()
-    h = decoder.start(z).view(2, SMALL.state, 8, 8)
-    for level, (n, got) in enumerate(zip(LEVELS_PX, decoder(z), strict=True)):
-        h = h if level == 0 else h.repeat_interleave(2, 2).repeat_interleave(2, 3)
-        known = F.gelu(h + decoder.tell[level](z)[..., None, None])
-        place = decoder.position[level].expand(2, -1, n, n)
-        s = decoder.local[level](torch.cat([known, place], 1))
-        torch.testing.assert_close(got, s, atol=1e-5, rtol=1e-4)
-        cell = decoder.cells[level]
-        update, reset = cell.gates(torch.cat([s, h], 1)).sigmoid().split(SMALL.state, 1)
-        h = h + update * (torch.tanh(cell.candidate(torch.cat([s, reset * h], 1))) - h)
+@lru_cache(maxsize=1)
+def truth_mesh() -> Mesh:
+    return cases.sample(0).truth_mesh()
 
 
-def test_a_finer_level_hears_of_the_coarser_one_through_the_state() -> None:
-    restorer, labels = small_restorer()
-    before = restorer(labels)
-    hook = restorer.decoder.local[0].register_forward_hook(lambda _module, _given, out: out + 1)
-    moved = restorer(labels)
-    hook.remove()
-    torch.testing.assert_close(moved[0], before[0] + 1)
-    assert not torch.allclose(moved[1], before[1], atol=1e-4)
-    assert not torch.allclose(moved[2], before[2], atol=1e-5)
-    with torch.no_grad():
-        restorer.decoder.local[2][4].bias += 1
-    after = restorer(labels)
-    assert torch.equal(after[0], before[0]) and torch.equal(after[1], before[1])
+def test_true_chart_and_pose_give_the_person_back() -> None:
+    sample = cases.sample(0)
+    state = PersonState(
+        sample.rotations, sample.person.shape[:SHAPE_LABELS], sample.curl, np.array([0.1, -0.05, np.log(3.0)]),
+        sample.person.outfit.attributes, np.zeros(0),
+    )  # fmt: skip
+    charts = cases.charts()
+    human = build_human(state, charts["color"][0] / 255.0, charts["offset"][0].astype(np.float32))
+    check_person(human)
+    assert human.mesh is not None and human.joints is not None and human.pelvis_m is not None
+    assert chamfer(truth_mesh(), human.mesh, 20_000) < 0.015
+    np.testing.assert_allclose(human.joints, sample.joints_m, atol=0.03)
+    np.testing.assert_allclose(human.pelvis_m, [0.3, -0.15, 3.0], atol=1e-5)
+    # colours are where they belong: each truth vertex against the nearest of the result
+    near = trimesh.proximity.cKDTree(human.mesh.vertices).query(truth_mesh().vertices[::97])[1]
+    assert human.mesh.colors is not None and truth_mesh().colors is not None
+    assert np.median(np.abs(human.mesh.colors[near] - truth_mesh().colors[::97])) < 0.1
 
 
-def test_level_targets_average_over_the_texels_inside() -> None:
-    torch.manual_seed(0)
-    inside = (torch.rand(1, 1, 128, 128) < 0.4).float()
-    chart = torch.randn(2, 3, 128, 128)
-    for n, target in zip(LEVELS_PX, level_targets(chart, inside), strict=True):
-        k = 128 // n
-        assert target.shape == (2, 3, n, n)
-        block = (1, slice(None), slice(2 * k, 3 * k), slice(k, 2 * k))
-        mask = inside[0, 0, 2 * k : 3 * k, k : 2 * k].bool()
-        torch.testing.assert_close(target[1, :, 2, 1], chart[block][:, mask].mean(1), atol=1e-5, rtol=1e-4)
+def test_labels_alone_carry_the_person() -> None:
+    space = cases.space()
+    values, _, present = space.vocabulary.dequantise(space.vocabulary.quantise(true_labels()))
+    assert present.all()
+    state = space.state(values[0])
+    human = build_human(state, *space.appearance.chart_maps(state.codes))
+    check_person(human)
+    assert human.mesh is not None
+    assert chamfer(truth_mesh(), human.mesh, 20_000) < 0.03
 
 
-def test_generated_bias_is_a_product_of_features() -> None:
-    torch.manual_seed(0)
-    bias, s = GeneratedBias(heads=3, rank=4), torch.randn(2, FEATURES, 8, 8)
-    got = bias(s, 4)
-    assert got.shape == (2, 3, 16, 16)
-    pooled = s.unflatten(2, (4, 2)).unflatten(4, (4, 2)).mean((3, 5))
-    left, right = (torch.tanh(f(pooled[1, :, 2, 3])) for f in (bias.left, bias.right))
-    other = torch.tanh(bias.right(pooled[1, :, 0, 1]))
-    at = slice(2 * 4, 3 * 4)  # numbers of head 2
-    torch.testing.assert_close(got[1, 2, 11, 11], bias.gain * left[at] @ right[at], atol=1e-6, rtol=1e-4)
-    torch.testing.assert_close(got[1, 2, 11, 1], bias.gain * left[at] @ other[at], atol=1e-6, rtol=1e-4)
+def test_coarse_and_missing_labels_still_give_a_whole_person() -> None:
+    space = cases.space()
+    symbols = space.vocabulary.quantise(true_labels())
+    symbols[:, :, 1:] = -1
+    symbols[:, space.vocabulary.minimum_levels == 0] = -1
+    values, _, present = space.vocabulary.dequantise(symbols)
+    assert 0.3 < present.mean() < 0.95
+    state = space.state(values[0])
+    human = build_human(state, *space.appearance.chart_maps(state.codes))
+    check_person(human)
+    assert human.mesh is not None
+    assert chamfer(truth_mesh(), human.mesh, 20_000) < 0.15

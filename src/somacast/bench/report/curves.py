@@ -12,15 +12,13 @@ from typing import Any
 from somacast.errors import SomacastError
 from somacast.extras import require
 
-# One panel each: title, keys (a key ending in * stands for all that start so), logarithmic or not.
+# One panel each: title, keys, logarithmic or not.
 PANELS = (
     ("extract, held out: joints, px of 128", ("joints_px", "joints_median_px"), False),
     ("extract, held out: joint depth, mm", ("z_mm",), False),
     ("extract, held out: joint turn, degrees", ("angle_deg", "pelvis_median_deg"), False),
     ("extract, held out: silhouette IoU", ("iou",), False),
     ("semantic coder, held out: joints, mm", ("mpjpe_mm", "pa_mm"), False),
-    ("receiver, held out: colour RMSE after k steps", ("color_*",), False),
-    ("receiver, held out: offset, mm after k steps", ("offset_mm_*",), False),
 )
 
 
@@ -42,10 +40,8 @@ def _x_of(row: dict[str, Any]) -> tuple[str, float] | None:
 
 def series(rows: list[dict[str, Any]], keys: Sequence[str]) -> dict[str, tuple[list[float], list[float]]]:
     """Curves of the keys that the rows have: name -> (x, y)."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    wanted = [n for n in names for key in keys if n == key or (key.endswith("*") and n.startswith(key[:-1]))]
     out = {}
-    for name in wanted:
+    for name in keys:
         points = []
         for row in rows:
             x, y = _x_of(row), row.get(name)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from somacast.errors import SomacastError
 from somacast.geometry.texturing.sizes import DEFAULT_TEXTURE_PX, check_texture_px
+
+MAX_STEPS = 8
 
 
 @dataclass(frozen=True)
@@ -22,9 +25,9 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """steps: 1 to 8 denoising steps; sample: draw z' and X_T (seed) instead of their modes; literal: the paper's
-    steps (eq. 26-27) instead of ours, an ablation; resolution: cells of the surface grid along the longest axis;
-    texture_px: side of the texture, one of TEXTURE_PX."""
+    """steps: of the look tokens' diffusion, 1 to MAX_STEPS; sample: draw its noise (seed) instead of taking its mean;
+    literal: the paper's steps (eq. 27 as printed) instead of ours, an ablation; resolution: cells of the surface grid
+    along the longest axis; texture_px: side of the texture, one of TEXTURE_PX. SomacastError for others."""
 
     steps: int = 1
     sample: bool = False
@@ -35,6 +38,8 @@ class DecoderConfig:
 
     def __post_init__(self):
         check_texture_px(self.texture_px)
+        if not 1 <= self.steps <= MAX_STEPS:
+            raise SomacastError(f"steps: expected 1 to {MAX_STEPS} of the diffusion, got {self.steps}")
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,8 @@ class AflscConfig:
 
 
 VARIANTS = {
-    "literal": AflscConfig(decoder=DecoderConfig(literal=True, steps=8)),  # eq. 26-27 as printed, from X_T = 0
-    "sampled": AflscConfig(decoder=DecoderConfig(sample=True, steps=8)),  # eq. 21 with noise
+    "literal": AflscConfig(decoder=DecoderConfig(literal=True, steps=8)),  # eq. 27 as printed
+    "sampled": AflscConfig(decoder=DecoderConfig(sample=True, steps=8)),  # with the noise of eq. 26
     "without_alignment": AflscConfig(encoder=EncoderConfig(alignment_rounds=0)),
     "without_picture": AflscConfig(encoder=EncoderConfig(picture=False)),
     "without_mirror": AflscConfig(encoder=EncoderConfig(mirrored=False)),

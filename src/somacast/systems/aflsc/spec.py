@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 _TRAINING = "somacast.systems.aflsc.training"
 # In the order of their use. They are opened while what uses them is imported, so that their names stand here.
 _SENDER_NETWORKS = ("aflsc_sender.onnx", "detector.onnx", "landmarks.onnx")
-_RECEIVER_NETWORK = "aflsc_receiver.onnx"
 
 
 def _encoder(config: AflscConfig, device: str) -> Encoder:
@@ -32,8 +31,6 @@ def _encoder(config: AflscConfig, device: str) -> Encoder:
 
 
 def _decoder(config: AflscConfig, device: str) -> Decoder:
-    if device == "cpu" and config.weights is None:
-        open_ahead(_RECEIVER_NETWORK)
     from somacast.systems.aflsc.receiver.decoder import Decoder
 
     return Decoder(device, config.weights, config.decoder)

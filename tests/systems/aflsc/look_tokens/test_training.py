@@ -208,6 +208,8 @@ def test_halves_that_ship_say_and_understand_the_same(tmp_path):
         assert whole.front.shape == (HEIGHT_PX, WIDTH_PX, 3) and whole.depth.shape == (2, HEIGHT_PX, WIDTH_PX)
         assert np.isfinite(whole.depth).all() and whole.cover.min() >= 0 and whole.cover.max() <= 1
         assert np.abs(whole.front - part.front).max() > 0
+        printed = replace(hears, steps=2, literal=True).sides(says.layer(symbols, known, 10**6) or b"", known)
+        assert np.abs(printed.front - whole.front).max() > 0 and np.array_equal(printed.depth, whole.depth)
         kept = [torch.from_numpy(k.reshape(1, 1, *g)).float()
                 for k, g in zip(known.grids.valid, GRIDS, strict=True)]  # fmt: skip
         with torch.inference_mode():

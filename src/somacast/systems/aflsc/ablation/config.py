@@ -17,7 +17,7 @@ from somacast.systems.aflsc.training.config import FOLDER
 @dataclass(frozen=True)
 class AblateConfig:
     """Measure what each idea of AFLSC is worth on made test people: importance, conditional probabilities,
-    discriminator, diffusion steps; and where the bits go, and how small a stream may be.
+    discriminator, parts of the extractor; and where the bits go, and how small a stream may be.
 
     The variants come from `somacast train aflsc ablations`.
 
@@ -39,8 +39,6 @@ class AblateConfig:
     seed: int = 0
     """start of all randomness"""
     device: Device = "cpu"
-    protocol: tyro.conf.Suppress[ProtocolConfig] = field(default_factory=lambda: ProtocolConfig(samples=20_000))
-    """with fewer samples than for the results, as surfaces hardly differ between these variants"""
 
     def __post_init__(self) -> None:
         check_positive(people=self.people, budgets=min(self.budgets, default=None))

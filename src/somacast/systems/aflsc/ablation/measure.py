@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +18,6 @@ from somacast.coding.label_coding import encode_layers, symbol_bits
 from somacast.errors import SomacastError
 from somacast.extras import require
 from somacast.files import check_output_path, write_atomically
-from somacast.geometry.reconstruction import Reconstruction
-from somacast.geometry.surface import SurfaceConfig
-from somacast.metrics.protocol import ProtocolConfig, evaluate_pair, place_result
 from somacast.metrics.shape import mpjpe, pa_mpjpe
 from somacast.synthetic.datasets.loaders import EvalItem, load_items
 from somacast.systems.aflsc.ablation.coding import (
@@ -34,25 +30,15 @@ from somacast.systems.aflsc.ablation.coding import (
     stream,
 )
 from somacast.systems.aflsc.ablation.config import AblateConfig
-from somacast.systems.aflsc.config import DecoderConfig
-from somacast.systems.aflsc.labels.chart import load_chart
 from somacast.systems.aflsc.labels.codec import LabelCodec
 from somacast.systems.aflsc.labels.layout import CODED_GROUPS
 from somacast.systems.aflsc.networks.loading import load_tables
-from somacast.systems.aflsc.receiver.assemble import build_human
-from somacast.systems.aflsc.receiver.decoder import Decoder
 from somacast.systems.aflsc.sender.encoder import Encoder
 from somacast.systems.aflsc.training.ablations import CODING, DISCRIMINATOR
 from somacast.systems.aflsc.training.config import FOLDER
 from somacast.types import Capture
 
 LIMIT_MM = 10.0
-LINEAR = "no diffusion"  # the labels' linear estimate of the chart as it is
-DIFFUSION = {
-    **{f"{n} step{'s' * (n > 1)}": DecoderConfig(steps=n) for n in (1, 2, 4, 8)},
-    **{f"literal, {n} step{'s' * (n > 1)}": DecoderConfig(steps=n, literal=True) for n in (1, 2, 4, 8)},
-}
-_SHOWN = ("ssim_box", "ssim_whole", "mse")
 
 
 # -- one person -------------------------------------------------------------------------------------------------------
@@ -73,39 +59,6 @@ def sent_row(item: EvalItem, symbols: np.ndarray, report: dict, codec: LabelCode
     }
 
 
-def rebuilt(
-    decoder: Decoder, config: DecoderConfig | None, symbols: np.ndarray
-) -> tuple[Reconstruction, dict[str, float]]:
-    """The person by one way of diffusion (None: none), with the change of the chart against the linear estimate (root
-    mean square: color_change in [0, 1], offset_change_mm) and decode_s."""
-    start = time.perf_counter()
-    if config is None:
-        state = decoder.space.state(decoder.space.vocabulary.dequantise(symbols[None])[0][0])
-        color, offset = decoder.space.appearance.chart_maps(state.codes)
-    else:
-        decoder.config = config
-        state, color, offset = decoder.restore(symbols)
-    human = build_human(state, color, offset, SurfaceConfig(resolution=decoder.config.resolution))
-    row = {"decode_s": time.perf_counter() - start}
-    base_color, base_offset = decoder.space.appearance.chart_maps(state.codes)
-    inside = load_chart().inside
-    row["color_change"] = float(np.sqrt(np.square(color - base_color)[inside].mean()))
-    row["offset_change_mm"] = 1000 * float(np.sqrt(np.square(offset - base_offset)[inside].mean()))
-    return human, row
-
-
-def diffusion_rows(decoder: Decoder, item: EvalItem, symbols: np.ndarray, protocol: ProtocolConfig) -> dict[str, dict]:
-    """A row for each way of diffusion."""
-    out = {}
-    for name, config in {LINEAR: None, **DIFFUSION}.items():
-        human, row = rebuilt(decoder, config, symbols)
-        result = place_result(human, item.truth_joints)
-        figures = evaluate_pair(item.truth, result, item.truth_joints, protocol)
-        kept = {k: figures[k] for k in (*_SHOWN, "centred_chamfer_m", "centred_normal_consistency")}
-        out[name] = {"action": item.action, **kept, **row}
-    return out
-
-
 # -- all people -------------------------------------------------------------------------------------------------------
 
 
@@ -115,38 +68,31 @@ class Gathered:
 
     people: list[Said] = field(default_factory=list)
     senders: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    diffusion: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     failures: list[dict[str, str]] = field(default_factory=list)
 
 
 def gather(config: AblateConfig, items: Iterator[EvalItem], codec: LabelCodec) -> Gathered:
-    """Every person through all senders and all ways of diffusion; one whom any of them refuses is a failure."""
+    """Every person through all senders; one whom any of them refuses is a failure."""
     from rich.console import Console
     from rich.progress import track
 
     sender = Encoder(config.device, config.weights("full"))
     others = {n: Encoder(config.device, config.weights(n)) for n in DISCRIMINATOR if config.weights(n).is_file()}
-    decoder, out, warm = Decoder(config.device, config.weights("full")), Gathered(), False
+    out = Gathered()
     for item in track(items, "ablations", config.people, console=Console(stderr=True)):
         try:
             capture = Capture([item.frame])
             values, _ = sender.read(capture)
-            symbols = codec.vocabulary.quantise(values[None])[0]
             said = {name: other.read(capture) for name, other in others.items()}
-            if not warm:  # what the first run compiles and loads counts for nobody
-                rebuilt(decoder, DecoderConfig(), symbols)
-                warm = True
-            rows = diffusion_rows(decoder, item, symbols, config.protocol)
         except SomacastError as fault:
             out.failures.append({"name": item.name, "action": item.action, "message": str(fault)})
             continue
         assert item.truth_joints is not None
+        symbols = codec.vocabulary.quantise(values[None])[0]
         out.people.append(Said(item.action, values, symbols, item.truth_joints))
         for name, (spoken, encoded) in said.items():
             spoken_symbols = codec.vocabulary.quantise(spoken[None])[0]
             out.senders.setdefault(name, []).append(sent_row(item, spoken_symbols, encoded.report, codec))
-        for name, row in rows.items():
-            out.diffusion.setdefault(name, []).append(row)
     return out
 
 
@@ -201,7 +147,6 @@ def study(config: AblateConfig) -> dict[str, Any]:
         f"smallest_within_{LIMIT_MM:.0f}mm_bytes": near["bytes"],
         f"smallest_within_{LIMIT_MM:.0f}mm": near,
         "discriminator": discriminator_table(config, gathered.senders),
-        "diffusion": {name: mean_over_actions(rows) for name, rows in gathered.diffusion.items()},
         "extractor": config.figures("extract.json"),
     }
     for name in ("discriminator", "extractor"):

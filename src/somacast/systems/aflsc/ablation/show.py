@@ -15,10 +15,6 @@ _CODING = (
     ("people", "people", 0), ("too_small", "too small", 0), ("bytes", "bytes", 1), ("joints_move_mm", "joints mm", 1),
     ("skin_move_mm", "skin mm", 1), ("mpjpe_mm", "MPJPE mm", 1),
 )  # fmt: skip
-_DIFFUSION = (
-    ("ssim_box", "SSIM box", 4), ("ssim_whole", "SSIM", 4), ("mse", "MSE", 5), ("color_change", "colour change", 4),
-    ("offset_change_mm", "offset change mm", 2), ("decode_s", "decode s", 3),
-)  # fmt: skip
 _EXTRACTOR = (
     ("samples", "samples", 0), ("joints_px", "joints px", 2), ("joints_median_px", "median px", 2), ("z_mm", "z mm", 1),
     ("angle_deg", "turn deg", 1), ("pelvis_median_deg", "pelvis deg", 1), ("iou", "IoU", 3),
@@ -61,7 +57,6 @@ def tables_of(results: Mapping[str, Any]) -> list[Any]:
         rows = {k: v for k, v in results["discriminator"].items() if k not in ("difference", "held_out")}
         rows["difference"] = {k: v["mean"] for k, v in results["discriminator"]["difference"].items()}
         out.append(_table("discriminator of the semantic coder", "sender", _SENT, rows))
-    out.append(_table("diffusion", "way", _DIFFUSION, results["diffusion"]))
     if results["extractor"]:
         out.append(_table("extractor, held-out pictures", "variant", _EXTRACTOR, results["extractor"]))
     return out

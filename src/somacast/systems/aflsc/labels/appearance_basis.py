@@ -14,7 +14,6 @@ from somacast.systems.aflsc.labels.chart import OFFSET_UNIT_M, face_texels, load
 from somacast.systems.aflsc.labels.schema import APPEARANCE_LABELS, FACE_LABELS
 
 COLOR_UNIT = 0.25  # colours are stored in this unit, so that they are of order one
-RESIDUAL_UNIT = 0.3  # X of eq. 26 is the difference to the linear estimate of the chart, divided by this
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""AFLSC between labels and layers of bytes, and the inputs its networks get from labels. NumPy only."""
+"""AFLSC between labels and layers of bytes. NumPy only."""
 
 from __future__ import annotations
 
@@ -129,31 +129,3 @@ class LabelCodec:
 def _file_bytes(lengths: list[int]) -> int:
     """Size of the file that holds the labels' layers of these lengths, and the network state."""
     return packed_bytes(SYSTEM, [lengths[0] + 1, *lengths[1:]])
-
-
-def label_inputs(vocabulary: Vocabulary, values: np.ndarray, width: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Network inputs [N, I] float32 from values, widths, present [N, L] (see `Vocabulary.dequantise`).
-
-    Per scalar: standardised value (0 if missing), remaining width over the span; per angle: sine, cosine, width;
-    per class: one-hot (zeros if missing). Then the present flags, so that missing never looks like average.
-    """
-    columns = []
-    for i, label in enumerate(vocabulary.labels):
-        there = present[:, i].astype(np.float32)
-        if label.kind == "class":
-            hot = np.eye(label.alphabets[0], dtype=np.float32)[np.clip(values[:, i], 0, None).astype(int)]
-            columns.append(hot * there[:, None])
-        elif label.kind == "circular":
-            turn = np.stack([np.sin(values[:, i]), np.cos(values[:, i])], 1) * there[:, None]
-            columns += [turn, width[:, i, None] / np.pi]
-        else:
-            unit = np.clip((values[:, i] - label.mean) / label.std, -4, 4) * there
-            columns += [unit[:, None], width[:, i, None] / label.span]
-    return np.concatenate([*columns, present], 1).astype(np.float32)
-
-
-def label_input_count(vocabulary: Vocabulary) -> int:
-    """Length of a row of `label_inputs`."""
-    width = {"class": 0, "circular": 3, "scalar": 2}
-    sizes = [label.alphabets[0] if label.kind == "class" else width[label.kind] for label in vocabulary.labels]
-    return sum(sizes) + len(vocabulary.labels)

@@ -13,7 +13,7 @@ class PersonState:
 
     rotations [21, 3, 3], shape [<=12], curl [2] in [0, 1], pelvis [3]: x/z and y/z of the pelvis in the sender's camera
     (OpenCV axes, tangents) and log depth in metres, attributes {name: class}, codes [152] appearance and face.
-    width: remaining half bin of every label in standard deviations; present: which labels were sent.
+    present: which labels were sent.
     """
 
     rotations: np.ndarray
@@ -22,5 +22,4 @@ class PersonState:
     pelvis: np.ndarray
     attributes: dict[str, str]
     codes: np.ndarray
-    width: np.ndarray = field(default_factory=lambda: np.zeros(0))
     present: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))

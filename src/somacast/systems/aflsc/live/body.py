@@ -20,7 +20,7 @@ from somacast.types import Payload
 
 
 class AflscBody:
-    """A `systems.spec.LiveBody` with a rig. payload None: nobody has told who it is, the mixture prior says. The rig is
+    """A `systems.spec.LiveBody` with a rig. payload None: nobody has told who it is, it is a mean person. The rig is
     of the payload's build and wears the picture of the look, or the payload's own: faces and texels are the same in
     every pose."""
 

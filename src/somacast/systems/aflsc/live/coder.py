@@ -43,7 +43,7 @@ class AflscFrameCoder:
         return self.motion.space.vocabulary.dequantise(symbols[None])[0][0, self.motion.columns]
 
     def missing(self, payload: Payload | None) -> dict[str, int]:
-        """Labels of who it is that have not come, by group; the mixture prior stands in for them."""
+        """Labels of who it is that have not come, by group; their means stand in for them."""
         vocabulary, codec = self.motion.space.vocabulary, load_tables().codec
         lacking = np.ones(len(vocabulary.labels), bool)
         if payload is not None:

@@ -32,7 +32,7 @@ class Skin:
 
     @classmethod
     def of(cls, decoder: Decoder, payload: Payload | None) -> Skin:
-        """What a payload says, None: the mixture prior alone. BitstreamError for layers that no encoder makes."""
+        """What a payload says, None: the means of all labels. BitstreamError for layers that no encoder makes."""
         if payload is None:
             vocabulary = decoder.space.vocabulary
             nothing = np.full((len(vocabulary.labels), vocabulary.levels), -1, np.int16)

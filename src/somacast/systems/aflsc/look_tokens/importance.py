@@ -20,7 +20,7 @@ from somacast.systems.aflsc.look_tokens.priors import LEVELS
 STATES = 255  # of f
 GROWN = 2  # levels that a cell may have beyond the coarsest
 _EXP_STEPS = 64
-_SPREAD = 128  # importance of cells alike differs by a quarter
+_FACTOR = 128  # importance of cells alike differs by a quarter
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class TokenImportance:
         place = np.minimum((_EXP_STEPS * gap + self.sigma // 2) // self.sigma, len(exp_table()) - 1)
         # of equal ones some go before others, evenly spread, so that a little more room is a few cells more
         row, column = np.indices(deepest.shape)
-        spread = _SPREAD + (17 * row + 29 * column) % 32
-        return np.where(deepest >= MIN_DEPTH, self.tau[part, deepest] * exp_table()[place] * spread, 0)
+        factor = _FACTOR + (17 * row + 29 * column) % 32
+        return np.where(deepest >= MIN_DEPTH, self.tau[part, deepest] * exp_table()[place] * factor, 0)
 
     def levels(self, omega: np.ndarray, state: int) -> np.ndarray:
         """How many levels, 1 .. 3, cells of an importance [H, W] have at a state 0 .. STATES; 0 where that is 0."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.look_tokens.capsules import HEIGHT_PX, WIDTH_PX, Capsules
-from somacast.systems.aflsc.look_tokens.diffusion import reversed_steps
+from somacast.systems.aflsc.look_tokens.diffusion import literal_steps, reversed_steps
 from somacast.systems.aflsc.look_tokens.inputs import (
     CHANGE_UNIT_M,
     DEPTH_UNIT_M,
@@ -94,7 +94,7 @@ class LookWriter:
 
 @dataclass(frozen=True)
 class LookReader:
-    """The receiver's half; steps, seed: see `diffusion.reversed_steps`."""
+    """The receiver's half; steps, seed: see `diffusion.reversed_steps`; literal: `diffusion.literal_steps` instead."""
 
     session: InferenceSession
     refiner: InferenceSession
@@ -102,6 +102,7 @@ class LookReader:
     space: LabelSpace
     steps: int = 1
     seed: int | None = None
+    literal: bool = False
 
     def sides(self, layer: bytes, known: Known) -> Sides:
         """Both sides of the person; BitstreamError for a layer that no sender makes."""
@@ -116,7 +117,11 @@ class LookReader:
             given = (coarse, features, noisy, np.full((1, 1, 1, 1), level, np.float32))
             return np.asarray(self.refiner.run(list(SHARP), dict(zip(REFINER_INPUTS, given, strict=True)))[0])
 
-        colors = reversed_steps(refine, coarse[:, :COLORS], self.steps, self.seed)[0]
+        start = coarse[:, :COLORS]
+        if self.literal:
+            colors = literal_steps(refine, start, self.steps)[0]
+        else:
+            colors = reversed_steps(refine, start, self.steps, self.seed)[0]
         cover, *change = coarse[0, COLORS:]
         depth = feed["condition"][0, DEPTHS] * np.float32(DEPTH_UNIT_M) + np.float32(CHANGE_UNIT_M) * np.stack(change)
         front, back = np.clip(colors + 0.5, 0, 1).reshape(2, 3, *cover.shape).transpose(0, 2, 3, 1)

@@ -1,7 +1,8 @@
 """The trained parts of AFLSC in memory: the file of its tables, and its networks for ONNX Runtime and for torch.
 
-Shipped are `aflsc.safetensors` (label space, coding tables, importance) and, beside it, one ONNX file for each half. A
-training also keeps a checkpoint: one safetensors file with the tables and all networks.
+Shipped are `aflsc.safetensors` (label space, coding tables, importance) and, beside it, the sender's networks as ONNX,
+and those of the look tokens with their priors. A training also keeps a checkpoint: one safetensors file with the tables
+and the sender's networks.
 """
 
 from __future__ import annotations
@@ -31,12 +32,10 @@ if TYPE_CHECKING:
 
     from somacast.systems.aflsc.look_tokens.stream import TokenCoder
     from somacast.systems.aflsc.networks.adversarial import SemanticCoder
-    from somacast.systems.aflsc.networks.diffuse import Denoiser
     from somacast.systems.aflsc.networks.extract import MultiTaskViT
-    from somacast.systems.aflsc.networks.restore import Restorer
 
 WEIGHTS = "aflsc"
-FAST_SENDER, FAST_RECEIVER = "aflsc_sender.onnx", "aflsc_receiver.onnx"
+FAST_SENDER = "aflsc_sender.onnx"
 LOOK_WRITER, LOOK_READER, LOOK_REFINER = "aflsc_look_writer.onnx", "aflsc_look_reader.onnx", "aflsc_look_refiner.onnx"
 LOOK_PRIORS = "aflsc_looks.safetensors"
 EXTRACTED = (
@@ -50,8 +49,8 @@ EXTRACTED = (
     "silhouette",
 )  # of MultiTaskViT, as used
 CODED = ("mean", "log_scale", "angles", "classes")
-SENDER_PARTS, RECEIVER_PARTS = ("extract", "semantic"), ("restorer", "denoiser")
-PARTS = (*SENDER_PARTS, *RECEIVER_PARTS)
+PARTS = ("extract", "semantic")
+_DROPPED = ("restorer", "denoiser")  # networks that checkpoints of earlier versions hold beside them
 STREAM_DIGEST = "stream_digest"  # metadata of a file with tables, in hexadecimal digits
 _FOR_TRAINING = ("semantic.from_both.", "semantic.features.")  # q(z | X, y) and mu(z): weights files leave them out
 _EXACT = ("running_", "semantic.mean", "semantic.std")  # statistics keep all of their bits
@@ -84,9 +83,7 @@ def network_arrays(path: Path | None, parts: tuple[str, ...] = PARTS) -> dict[st
         with safe_open(path, "numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys() if _part(name) in parts}  # noqa: SIM118
     if not arrays:
-        for name, held in ((FAST_SENDER, SENDER_PARTS), (FAST_RECEIVER, RECEIVER_PARTS)):
-            if set(held) & set(parts):
-                arrays |= read_onnx(weights_path(name) if path is None else path.with_name(name))
+        arrays = read_onnx(weights_path(FAST_SENDER) if path is None else path.with_name(FAST_SENDER))
     return current_names({name: array for name, array in arrays.items() if _part(name) in parts})
 
 
@@ -123,7 +120,7 @@ def load_sender(path: Path | None = None) -> tuple[MultiTaskViT, SemanticCoder]:
     from somacast.systems.aflsc.networks.adversarial import SemanticCoder, SemanticConfig
     from somacast.systems.aflsc.networks.extract import ExtractConfig, MultiTaskViT
 
-    states = load_states(path, SENDER_PARTS)
+    states = load_states(path)
     side = 16 * math.isqrt(states["extract"]["position"].shape[1])
     config = ExtractConfig(side, shape_count=SHAPE_LABELS, attribute_logits=sum(len(c) for c in ATTRIBUTES.values()))
     extract = MultiTaskViT(config)
@@ -138,30 +135,10 @@ def load_sender(path: Path | None = None) -> tuple[MultiTaskViT, SemanticCoder]:
     return extract.eval(), coder.eval()
 
 
-def load_receiver(path: Path | None = None) -> tuple[Restorer, Denoiser]:
-    """(Restorer, Denoiser) in evaluation mode."""
-    from somacast.systems.aflsc.labels.codec import label_input_count
-    from somacast.systems.aflsc.networks.diffuse import Denoiser
-    from somacast.systems.aflsc.networks.restore import RestoreConfig, Restorer
-
-    states = load_states(path, RECEIVER_PARTS)
-    restorer = Restorer(RestoreConfig(label_input_count(load_tables(path).space.vocabulary)))
-    restorer.load_state_dict(states["restorer"])
-    denoiser = Denoiser()
-    denoiser.load_state_dict(states["denoiser"])
-    return restorer.eval(), denoiser.eval()
-
-
 def load_fast_sender(device: str = "cpu") -> InferenceSession:
     """The sender's networks as an ONNX Runtime session: image [2, 3, S, S], landmarks [2, 33, 8] -> EXTRACTED and
     CODED. The twin of `MultiTaskViT.forward` and `SemanticCoder.infer`."""
     return open_session(FAST_SENDER, device)
-
-
-def load_fast_receiver(device: str = "cpu") -> InferenceSession:
-    """The receiver's default path as an ONNX Runtime session: labels [1, I], base [1, 4, 128, 128] -> change, shaped
-    like base. The twin of `Restorer` and one step of `reverse`."""
-    return open_session(FAST_RECEIVER, device)
 
 
 def load_token_coder(path: Path | None = None) -> TokenCoder:
@@ -220,7 +197,7 @@ def _read_tables(path: Path) -> tuple[dict[str, np.ndarray], bytes]:
     """Arrays of the tables in a file, and what streams call them: as the file says, or, of a checkpoint from before
     files said it, the first bytes of its sha256."""
     with safe_open(path, "numpy") as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys() if _part(name) not in PARTS}  # noqa: SIM118
+        arrays = {name: file.get_tensor(name) for name in file.keys() if _part(name) not in (*PARTS, *_DROPPED)}  # noqa: SIM118
         stated = (file.metadata() or {}).get(STREAM_DIGEST)
     if stated is None:
         with path.open("rb") as content:

@@ -1,4 +1,5 @@
-"""The receiver of AFLSC (Algorithm 2, eq. 19-28): symbols -> mixture -> features -> diffusion -> cloud -> mesh."""
+"""The receiver of AFLSC (Algorithm 2): symbols -> state and chart -> cloud -> mesh (eq. 28), and what the layers behind
+the labels show of it (look_layers.py: eq. 19-27)."""
 
 from __future__ import annotations
 
@@ -8,87 +9,41 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from somacast.extras import require
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.surface import SurfaceConfig
 from somacast.systems.aflsc.config import DecoderConfig
-from somacast.systems.aflsc.labels.appearance_basis import COLOR_UNIT, RESIDUAL_UNIT
-from somacast.systems.aflsc.labels.chart import OFFSET_UNIT_M, load_chart
-from somacast.systems.aflsc.labels.codec import label_inputs
 from somacast.systems.aflsc.labels.state import PersonState
-from somacast.systems.aflsc.networks.loading import load_fast_receiver, load_receiver, load_tables
+from somacast.systems.aflsc.networks.loading import load_tables
 from somacast.systems.aflsc.receiver.assemble import PosedSkin, build_human
 from somacast.timing import stage
 from somacast.types import Payload, PointCloud
-from somacast.weights.sessions import onnx_runs_on
 
 if TYPE_CHECKING:
     from somacast.systems.aflsc.receiver.look_layers import LookReceiver
 
 
 class Decoder:
-    """Holds the receiver's networks."""
+    """Labels need no network; device: where those of the look tokens run, "cpu", "cuda" or "cuda:N"; weights: another
+    file than the package's."""
 
     def __init__(self, device: str = "cpu", weights: Path | None = None, config: DecoderConfig | None = None):
         self.config = config or DecoderConfig()
-        self.weights, self.named_device = weights, device
+        self.weights, self.device = weights, device
         tables = load_tables(weights)
         self.space, self.codec = tables.space, tables.codec
-        plain = self.config.steps == 1 and not self.config.sample and not self.config.literal
-        # The default path runs without torch, whose import takes longer than the decoding.
-        self.fast = load_fast_receiver(device) if plain and weights is None and onnx_runs_on(device) else None
-        if self.fast is None:
-            require("torch", "this choice of device, weights or steps")
-            import torch
-
-            self.device = torch.device(device)
-            restorer, denoiser = load_receiver(weights)
-            self.restorer, self.denoiser = restorer.to(self.device), denoiser.to(self.device)
 
     def restore(
         self, symbols: np.ndarray, codes: np.ndarray | None = None
     ) -> tuple[PersonState, np.ndarray, np.ndarray]:
         """Symbols [L, levels], and codes [K] of appearance if they are known better, to the person's state and the
-        chart: colour [H, W, 3] in [0, 1], offset [H, W] metres."""
-        vocabulary = self.space.vocabulary
-        values, width, present = vocabulary.dequantise(symbols[None])
+        chart, which is linear in the codes: colour [H, W, 3] in [0, 1], offset [H, W] metres."""
+        values, _, present = self.space.vocabulary.dequantise(symbols[None])
         if codes is not None:
             part = self.space.parts["codes"]
             values[0, part.labels], present[0, part.labels] = codes[part.numbers], True
         state = self.space.state(values[0])
-        state.width, state.present = width[0], present[0]
-        inside = load_chart().inside
-        chart = np.zeros((*inside.shape, 4), np.float32)
-        chart[inside] = self.space.appearance.rows(state.codes)
-        base = np.ascontiguousarray(chart.transpose(2, 0, 1)[None])
-        labels = label_inputs(vocabulary, values, width, present)
-        change = self._change_fast(labels, base) if self.fast else self._change(labels, base)
-        chart = (base + RESIDUAL_UNIT * change)[0].transpose(1, 2, 0)
-        return state, np.clip(chart[..., :3] * COLOR_UNIT, 0, 1), chart[..., 3] * OFFSET_UNIT_M
-
-    def _change_fast(self, labels: np.ndarray, base: np.ndarray) -> np.ndarray:
-        """X_0 of one step from the mean of X_T, by ONNX Runtime."""
-        assert self.fast is not None
-        return np.asarray(self.fast.run(["change"], {"labels": labels, "base": base})[0])
-
-    def _change(self, labels: np.ndarray, base: np.ndarray) -> np.ndarray:
-        """X_0 [1, 4, 128, 128] from label inputs [1, I] and the linear estimate, by torch (eq. 19-27)."""
-        import torch
-
-        from somacast.systems.aflsc.networks.diffuse import literal_steps, reverse
-
-        config = self.config
-        half = torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda")
-        with torch.inference_mode(), half:
-            known, start = torch.from_numpy(labels).to(self.device), torch.from_numpy(base).to(self.device)
-            generator = torch.Generator().manual_seed(config.seed)
-            maps = self.restorer.sampled(known, generator) if config.sample else self.restorer(known)
-            if config.literal:
-                change = literal_steps(self.denoiser, maps, start, config.steps)
-            else:
-                noise = torch.randn(start.shape, generator=generator) if config.sample else None
-                change = reverse(self.denoiser, maps, start, config.steps, noise)
-            return change.float().cpu().numpy()
+        state.present = present[0]
+        return state, *self.space.appearance.chart_maps(state.codes)
 
     def decode(self, payload: Payload) -> Reconstruction:
         """Layers to a watertight coloured person in the view frame."""
@@ -113,7 +68,7 @@ class Decoder:
         """What reads the layers behind the labels; its code and networks are loaded when first asked for."""
         from somacast.systems.aflsc.receiver.look_layers import LookReceiver
 
-        return LookReceiver(self.space, self.config, self.weights, self.named_device)
+        return LookReceiver(self.space, self.config, self.weights, self.device)
 
     def rebuild(
         self, symbols: np.ndarray, codes: np.ndarray | None = None, skin: PosedSkin | None = None,

@@ -50,8 +50,10 @@ class LookReceiver:
     def reader(self) -> LookReader:
         """The receiver's half of the look tokens."""
         reader, refiner = (load_look_part(name, self.weights, self.device) for name in (LOOK_READER, LOOK_REFINER))
-        seed = self.config.seed if self.config.sample else None
-        return LookReader(reader, refiner, load_token_coder(self.weights), self.space, self.config.steps, seed)
+        config = self.config
+        seed = config.seed if config.sample else None
+        coder = load_token_coder(self.weights)
+        return LookReader(reader, refiner, coder, self.space, config.steps, seed, config.literal)
 
     def _sides(self, tokens: bytes, known: Known) -> Sides:
         with stage("tokens"):

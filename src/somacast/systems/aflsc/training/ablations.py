@@ -26,7 +26,7 @@ from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.training.config import AblationConfig, TrainConfig
 from somacast.training.pools import Pool, read_shard
 
-RUN_FILES = ("extract.pt", "semantic.pt", "receiver.pt", "space.npz", "poses.npy")
+RUN_FILES = ("extract.pt", "semantic.pt", "space.npz", "poses.npy")
 CODING: dict[str, dict[str, bool]] = {  # name -> which idea is off
     "full": {},
     "no-conditional": {"conditional": False},
@@ -143,13 +143,12 @@ def coding_stage(config: AblationConfig, space: LabelSpace) -> None:
     """Weights with other coding tables and the same networks."""
     from somacast.systems.aflsc.training.charts import load_charts
     from somacast.systems.aflsc.training.labels import build_tables, fit_importance
-    from somacast.systems.aflsc.training.recipe import coding_values, network_states, split_charts
+    from somacast.systems.aflsc.training.recipe import coding_values, network_states
 
     wanted = [name for name in CODING if not _weights(config, name).exists()]
     if not wanted:
         return
-    charts, _ = split_charts(load_charts(config.folder("charts")))
-    values = coding_values(space, np.load(config.run / "poses.npy"), charts)
+    values = coding_values(space, np.load(config.run / "poses.npy"), load_charts(config.folder("charts")))
     states = network_states(config.run)
     built = {}  # counting takes minutes, and the importance changes nothing about it
     for name in wanted:

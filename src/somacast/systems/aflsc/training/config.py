@@ -39,7 +39,7 @@ class TrainConfig:
     warm_start: Annotated[Path | None, Existing("weights to start from")] = None
     """weights file (.safetensors) whose networks to go on from instead of starting from nothing"""
     charts: int = 2000
-    """people without pictures that the receiver learns from"""
+    """people without pictures that the labels are fitted to"""
     pool_shards: int = 100
     """how many shards of pictures are learnt from at a time"""
     fresh_shards: int = 16
@@ -56,7 +56,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class SenderConfig:
-    """Go on with the sender's networks of the package on people as they are made today; labels and receiver stay.
+    """Go on with the sender's networks of the package on people as they are made today; the labels stay.
 
     Streams are then the same as before: only what the sender sees in a picture is learnt again.
 

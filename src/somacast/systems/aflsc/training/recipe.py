@@ -1,6 +1,6 @@
 """The whole AFLSC recipe, from nothing to the files that ship: `somacast train aflsc`.
 
-    charts (people without pictures) -> labels -> receiver
+    charts (people without pictures) -> labels
     pool (pictures, drawn beside the training) -> extract -> fresh pictures -> semantic -> checkpoint -> files
 
 Every stage leaves its files in the run's folder and is skipped when they are whole, so that `--resume` goes on.
@@ -30,7 +30,7 @@ CHARTS_FIRST = 0
 WORKERS = 2
 RIGGED_SHARE = 0.3  # of the pictures, where the assets hold rigged people: real faces and hair, but few of them
 CHECKPOINT = "checkpoint.safetensors"  # tables and networks in one file; what ships is written from it
-SHARE = {"extract": 0.64, "receiver": 0.12, "fresh": 0.04, "semantic": 0.12}  # of the minutes
+SHARE = {"extract": 0.76, "fresh": 0.04, "semantic": 0.12}  # of the minutes
 
 
 def scene_of(assets: Path | None) -> SceneConfig:
@@ -65,13 +65,6 @@ def label_stage(charts: dict[str, np.ndarray], assets: Path | None, out: Path) -
     return space, poses
 
 
-def split_charts(charts: dict[str, np.ndarray], held_out: int = 80) -> tuple[dict, dict]:
-    """Charts of training people: most to learn from, some to watch the curve on (test people are never drawn here)."""
-    order = np.random.default_rng(0).permutation(len(charts["color"]))
-    take = lambda pick: {k: v[pick] for k, v in charts.items()}  # noqa: E731
-    return take(order[:-held_out]), take(order[-held_out:])
-
-
 def coding_values(space: LabelSpace, poses: np.ndarray, charts: dict) -> np.ndarray:
     """Label values [40000, L] of training people, from which the coding tables are counted."""
     from somacast.systems.aflsc.training.labels import chart_rows, training_values
@@ -80,19 +73,14 @@ def coding_values(space: LabelSpace, poses: np.ndarray, charts: dict) -> np.ndar
 
 
 def network_states(out: Path) -> dict[str, dict]:
-    """States of all networks of a finished run, by the names that `save_checkpoint` knows them by."""
+    """States of the networks of a finished run, by the names that `save_checkpoint` knows them by."""
     import torch
 
     from somacast.systems.aflsc.training.extract import read_checkpoint
 
-    load = lambda name: torch.load(out / name, weights_only=True, map_location="cpu")  # noqa: E731
-    receiver = load("receiver.pt")["model"]
-    part = lambda prefix: {k[len(prefix) :]: v for k, v in receiver.items() if k.startswith(prefix)}  # noqa: E731
     return {
         "extract": read_checkpoint(out / "extract.pt")["average"],
-        "semantic": load("semantic.pt"),
-        "restorer": part("restorer."),
-        "denoiser": part("denoiser."),
+        "semantic": torch.load(out / "semantic.pt", weights_only=True, map_location="cpu"),
     }
 
 
@@ -187,11 +175,8 @@ def main(config: TrainConfig) -> Path:
         produce(PoolConfig("train", config.seed + 1001, assets, scene_of(config.assets)), out / "held_out", 1)
         produce_charts(_people(config, "train", config.seed + 10), out / "charts", CHARTS_FIRST, config.charts)
         charts = load_charts(out / "charts")
-        learn, watch = split_charts(charts)
-        space, poses = label_stage(learn, config.assets, out)
+        space, poses = label_stage(charts, config.assets, out)
         mark("charts and labels")
-        _receiver_stage(config, out, space, poses, learn, watch)
-        mark("receiver")
         seen = _extract_stage(config, out)
         mark("extract")
         last = max(seen)
@@ -205,24 +190,10 @@ def main(config: TrainConfig) -> Path:
     held_shards = sorted((out / "held_out").glob("*.npz"))
     semantic_stage(space, shards, held_shards, out, config.minutes * SHARE["semantic"], config.threads)
     mark("semantic")
-    path = pack_stage(space, poses, learn, out, out / CHECKPOINT)
-    times |= {f"difference of {name} to torch": value for name, value in ship(path, out).items()}
+    path = pack_stage(space, poses, charts, out, out / CHECKPOINT)
+    times["difference to torch"] = ship(path, out)
     mark("weights")
     return path
-
-
-def _receiver_stage(
-    config: TrainConfig, out: Path, space: LabelSpace, poses: np.ndarray, learn: dict, watch: dict
-) -> None:
-    """The receiver from true labels, unless it is there."""
-    from somacast.systems.aflsc.training.receiver import Batches, ReceiverRecipe, train
-
-    if config.resume and (out / "receiver.done").exists():
-        return
-    minutes = config.minutes * SHARE["receiver"]
-    recipe = ReceiverRecipe(minutes, threads=config.threads, seed=config.seed, warm_start=str(config.warm_start or ""))
-    train(recipe, space, Batches(space, learn, poses, 1), Batches(space, watch, poses, 2), out, config.resume)
-    (out / "receiver.done").touch()
 
 
 def _extract_stage(config: TrainConfig, out: Path) -> list[str]:

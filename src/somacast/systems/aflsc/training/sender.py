@@ -2,7 +2,7 @@
 
     pool (pictures, drawn beside the training) -> extract, from the package's -> semantic, from nothing -> ONNX
 
-The labels, their coding tables and the receiver stay as they are, so that files and streams do not change.
+The labels and their coding tables stay as they are, so that files and streams do not change.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import json
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from somacast.extras import require
-from somacast.systems.aflsc.networks.loading import FAST_SENDER, WEIGHTS, load_states, load_tables, save_checkpoint
+from somacast.systems.aflsc.networks.loading import FAST_SENDER, WEIGHTS, load_tables, save_checkpoint
 from somacast.systems.aflsc.training.config import SenderConfig
-from somacast.systems.aflsc.training.recipe import CHECKPOINT, scene_of, semantic_stage
+from somacast.systems.aflsc.training.recipe import CHECKPOINT, network_states, scene_of, semantic_stage
 from somacast.training.pools import SHARD_PEOPLE, Pool, PoolConfig, produce, produced
 from somacast.weights.manifest import weights_path
 
@@ -58,16 +57,9 @@ def main(config: SenderConfig) -> Path:
 
 
 def pack_sender(out: Path) -> Path:
-    """The package's tables and receiver with the sender's networks of a run, as one checkpoint."""
-    import torch
-
-    from somacast.systems.aflsc.training.extract import read_checkpoint
-
-    states: dict[str, Any] = dict(load_states(None))
-    states["extract"] = read_checkpoint(out / "extract.pt")["average"]
-    states["semantic"] = torch.load(out / "semantic.pt", weights_only=True, map_location="cpu")
+    """The package's tables with the sender's networks of a run, as one checkpoint."""
     tables = load_tables()
-    save_checkpoint(out / CHECKPOINT, tables.space, tables.codec.tables, states)
+    save_checkpoint(out / CHECKPOINT, tables.space, tables.codec.tables, network_states(out))
     return out / CHECKPOINT
 
 

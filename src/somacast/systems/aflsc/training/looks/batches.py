@@ -113,12 +113,12 @@ def worth_of(batch: Batch) -> tuple[Tensor, Tensor]:
     return parts.amax(1, True) / (2 * DEPTHS_INSIDE), parts[:, :1] / (2 * DEPTHS_INSIDE)
 
 
-def kept_cells(valid: list[Tensor], worth: Tensor, level: Tensor, spread: float | Tensor = 1.0) -> list[Tensor]:
+def kept_cells(valid: list[Tensor], worth: Tensor, level: Tensor, span: float | Tensor = 1.0) -> list[Tensor]:
     """The cells of each grid as a mask that are sent if those of the finest one have `level` [B] levels in the mean, by
-    their worth [B, 1, 36, 24] in [0, 1] more or fewer, up to spread / 2. Of the coarsest grid all go unless level is
+    their worth [B, 1, 36, 24] in [0, 1] more or fewer, up to span / 2. Of the coarsest grid all go unless level is
     0: cells of a coarser grid have as many as the best of theirs."""
     level = level.view(-1, 1, 1, 1)
-    levels = (level + spread * (worth - 0.5)).clamp_min(0.01) * (level > 0)
+    levels = (level + span * (worth - 0.5)).clamp_min(0.01) * (level > 0)
     levels = torch.where(valid[-1] > 0, levels, 0.0)
     pooled = [F.max_pool2d(levels, levels.shape[2] // v.shape[2]) for v in valid]
     return [v * (found > k).float() for k, (v, found) in enumerate(zip(valid, pooled, strict=True))]
