@@ -14,8 +14,8 @@ MAX_STEPS = 8
 @dataclass(frozen=True)
 class EncoderConfig:
     """alignment_rounds: how often the silhouette of the rendered body is brought onto that of the picture; mirrored:
-    look at the crop's mirror image too; picture, tokens: what a budget may be spent on behind the labels. Tokens are off
-    until their weights ship."""
+    look at the crop's mirror image too; picture, tokens: what a budget may be spent on behind the labels. Tokens are
+    off until their weights ship."""
 
     alignment_rounds: int = 1
     mirrored: bool = True
@@ -26,13 +26,16 @@ class EncoderConfig:
 @dataclass(frozen=True)
 class DecoderConfig:
     """steps: of the look tokens' diffusion, 1 to MAX_STEPS; sample: draw its noise (seed) instead of taking its mean;
-    literal: the paper's steps (eq. 27 as printed) instead of ours, an ablation; resolution: cells of the surface grid
-    along the longest axis; texture_px: side of the texture, one of TEXTURE_PX. SomacastError for others."""
+    literal: the paper's steps (eq. 27 as printed) instead of ours, an ablation; back, depth: believe the tokens about
+    the side behind, and about how far away both sides are; resolution: cells of the surface grid along the longest
+    axis; texture_px: side of the texture, one of TEXTURE_PX. SomacastError for others."""
 
     steps: int = 1
     sample: bool = False
     seed: int = 0
     literal: bool = False
+    back: bool = True
+    depth: bool = True
     resolution: int = 144
     texture_px: int = DEFAULT_TEXTURE_PX
 

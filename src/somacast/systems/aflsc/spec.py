@@ -111,5 +111,10 @@ SPEC = SystemSpec(
             "somacast.systems.aflsc.ablation.sides:study",
             "what front, back and depth of a person would bring, the truth in place of tokens",
         ),
+        "chain": Study(
+            "somacast.systems.aflsc.ablation.config:ChainConfig",
+            "somacast.systems.aflsc.ablation.chain:study",
+            "how much worse people become without each part of the chain",
+        ),
     },
 )

@@ -118,7 +118,7 @@ def _torch(change: str) -> Callable[[LookReader], LookReader]:
 def parts() -> list[Part]:
     """All that is taken away, in the order of the paper."""
     return [
-        Part("the picture", "1-7", encoder=EncoderConfig(picture=False)),
+        Part("the picture", "1-7", encoder=EncoderConfig(picture=False, tokens=True)),
         Part("the sender's depth", "4, 5", look=_depthless),
         Part("tokens", "8-13", encoder=EncoderConfig(tokens=False)),
         Part("what tokens say", "8-13", reader=_fed(silent)),
@@ -152,7 +152,7 @@ class Chain:
     """Senders and receivers, whole and without each part."""
 
     def __init__(self, device: str):
-        self.sender, self.decoder = Encoder(device), Decoder(device)
+        self.sender, self.decoder = Encoder(device, config=EncoderConfig(tokens=True)), Decoder(device)
         self.device = device
         self.without = {part.name: self._made(part) for part in parts()}
 
@@ -179,7 +179,6 @@ class Chain:
 
     def people(self, item: EvalItem, budget_bytes: int) -> Iterator[tuple[str, int, Any]]:
         """Name of what was taken away, bytes and person, everything first."""
-        frame = item.frame
         values, _, look = self.sender.see(item.capture())
         usual = self._layers(self.sender, item, look, values, budget_bytes)
         yield WHOLE, _size(usual), self.decoder.decode(Payload(SYSTEM, self.decoder.codec.digest, usual))
@@ -188,8 +187,7 @@ class Chain:
             if encoder is not self.sender or part.look is not None:
                 seen = look if part.look is None else part.look(look)
                 layers = self._layers(encoder, item, seen, values, budget_bytes)
-            if frame is not None:
-                yield name, _size(layers), decoder.decode(Payload(SYSTEM, decoder.codec.digest, layers))
+            yield name, _size(layers), decoder.decode(Payload(SYSTEM, decoder.codec.digest, layers))
 
     def _layers(self, encoder: Encoder, item: EvalItem, look: Look, values: np.ndarray, budget: int) -> list[bytes]:
         found = encoder.looked(item.frame, look, values, budget, 0)

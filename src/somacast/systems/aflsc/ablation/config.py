@@ -1,4 +1,4 @@
-"""Settings of `somacast bench study aflsc ablations` and `... sides`."""
+"""Settings of `somacast bench study aflsc ablations`, `... sides` and `... chain`."""
 
 from __future__ import annotations
 
@@ -89,4 +89,33 @@ class SidesConfig:
 
     def __post_init__(self) -> None:
         check_positive(people=self.people, heights_px=min(self.heights_px, default=None))
+        check_people(self.data, self.assets)
+
+
+@dataclass(frozen=True)
+class ChainConfig:
+    """Take away one part of the chain of eq. 1 to 28 at a time, and measure how much worse people become from files of
+    the same bytes. Look tokens are sent, whether the product sends them or not.
+
+    Example: somacast bench study aflsc chain --people 40 --json results/looks/chain.json
+    """
+
+    json_path: Json
+    """file for the results"""
+    people: int = 40
+    """how many people"""
+    data: People = SYNTHETIC_TEST
+    """synthetic-test or rigged-test"""
+    budgets: tuple[int, ...] = (200, 600)
+    """bytes of the files"""
+    assets: Assets = None
+    """asset wardrobe and motions for synthetic-test; rigged people and motions for rigged-test"""
+    seed: int = 0
+    """start of all randomness"""
+    device: Device = "cpu"
+    protocol: tyro.conf.Suppress[ProtocolConfig] = field(default_factory=lambda: ProtocolConfig(samples=20_000))
+    """of the comparison"""
+
+    def __post_init__(self) -> None:
+        check_positive(people=self.people, budgets=min(self.budgets, default=None))
         check_people(self.data, self.assets)

@@ -25,6 +25,11 @@ SIDES_COLUMNS = (  # figure, heading, places, factor
     ("input_iou", "IoU, input camera", 3, 1), ("sides_iou", "IoU, four sides", 3, 1),
     ("centred_chamfer_m", "Chamfer cm", 2, 100), ("mpjpe_m", "MPJPE mm", 0, 1000),
 )  # fmt: skip
+CHAIN_FIGURES = ("input_stlpips", "sides_stlpips", "iou", "mpjpe_m", "centred_chamfer_m")
+_CHAIN = (
+    ("bytes", "bytes", 0), ("input_stlpips", "ST-LPIPS", 4), ("sides_stlpips", "other sides", 4), ("iou", "IoU", 4),
+    ("mpjpe_mm", "MPJPE mm", 1), ("worse", "worse %", 1), ("sides_worse", "sides worse %", 1),
+)  # fmt: skip
 _COLORS = ("#1b3a5c", "#2f6690", "#4f9bbd", "#8ec3d6", "#c3dfe6", "#dfe9ec", "#eef3f4")  # coarse to fine
 
 
@@ -89,6 +94,26 @@ def print_sides(means: Mapping[str, Mapping[str, float]]) -> None:
     console.width = max(console.width, WIDTH)
     shown = {name: {k: row[k] * factor for k, _, _, factor in SIDES_COLUMNS} for name, row in means.items()}
     console.print(_table("truth in place of tokens", "told", [column[:3] for column in SIDES_COLUMNS], shown))
+
+
+def print_chain(tables: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+    """What is left without each part, by budget, on stdout; worse: of the figures of everything."""
+    from rich.console import Console
+
+    console = Console()
+    console.width = max(console.width, WIDTH)
+    for budget, table in tables.items():
+        whole = next(iter(table.values()))
+        rows = {}
+        for name, row in table.items():
+            worse = {k: 100 * row["difference"][k][0] / whole[k] for k in ("input_stlpips", "sides_stlpips")}
+            more = {
+                "mpjpe_mm": 1000 * row["mpjpe_m"],
+                "worse": worse["input_stlpips"],
+                "sides_worse": worse["sides_stlpips"],
+            }
+            rows[f"{name} ({row['equations']})" if row["equations"] else name] = {**row, **more}
+        console.print(_table(f"{budget} bytes, without", "part", _CHAIN, rows))
 
 
 def draw_bits(bits: Mapping[str, Any]) -> bytes:

@@ -235,8 +235,8 @@ class LookCodec(nn.Module):
         with torch.no_grad():
             self.out.weight.mul_(0.3)
             self.exchanged.weight.mul_(0.1)
-            for last in self.post:  # symbols of every size from the first step on
-                last[-1].weight.mul_(1.7)
+            for *_, last in self.post:  # type: ignore[misc]  # symbols of every size from the first step on
+                last.weight.mul_(1.7)
         for k, (h, v) in enumerate(GRIDS):
             self.register_buffer(f"first{k}", checkerboard(h, v), persistent=False)
 

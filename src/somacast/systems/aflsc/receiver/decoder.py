@@ -58,7 +58,7 @@ class Decoder:
         with stage("appearance"):
             codes = None if shown.picture is None else read_codes(self.space, shown.body, shown.picture)
         skin, beyond = shown.body.skin, None
-        if sides is not None:
+        if sides is not None and self.config.depth:
             with stage("dress"):
                 skin, beyond = dressed(shown.body, sides)
         return shown.on(self.rebuild(symbols, codes, skin, beyond))

@@ -38,11 +38,14 @@ class LookReceiver:
         state = self.space.state(values)
         if "warp" not in look:
             sides = self._sides(look["tokens"], Known.of(values, self.space))
-            return shown_sides(state, self.space, sides), sides
+            shown = shown_sides(state, self.space, sides)
+            return (shown if self.config.back else replace(shown, behind=None)), sides
         shown = Shown.of(state, self.space, [look[name] for name in ("warp", "picture", "face") if name in look])
         if "tokens" not in look or shown.picture is None:
             return shown, None
         sides = self._sides(look["tokens"], Known.of(values, self.space, (shown.picture, shown.body.canvas)))
+        if not self.config.back:
+            return shown, sides
         height, width = shown.picture.shape[:2]
         return replace(shown, behind=shown.body.canvas.cut(sides.back, sides.canvas, width, height)), sides
 

@@ -106,7 +106,7 @@ class _LookWriter(nn.Module):
         return tuple(out)
 
 
-class _LookReader(nn.Module):
+class LookReaderNet(nn.Module):
     """The receiver's half, up to the smooth maps and the features that guide the diffusion."""
 
     def __init__(self, codec: LookCodec):
@@ -164,7 +164,7 @@ def export_looks(codec: LookCodec, folder: Path) -> dict[str, float]:
     difference = {}
     for name, net, inputs, outputs, parts in (
         (LOOK_WRITER, _LookWriter(codec), WRITER_INPUTS, SYMBOLS, {*of_all, *_WRITES}),
-        (LOOK_READER, _LookReader(codec), READER_INPUTS, MAPS, {*of_all, *_READS}),
+        (LOOK_READER, LookReaderNet(codec), READER_INPUTS, MAPS, {*of_all, *_READS}),
         (LOOK_REFINER, _LookRefiner(codec), REFINER_INPUTS, SHARP, {*_REFINES}),
     ):
         part = {k: feed[k] for k in inputs}

@@ -107,5 +107,5 @@ def correlation(importance: TokenImportance, found: Sensitivities) -> float:
     gap = np.abs(importance.embeddings[np.arange(DIMS[0]), found.coarse.long().numpy() + LEVELS].sum(1)
                  - importance.context[found.part.numpy()]).sum(1)  # fmt: skip
     omega = importance.tau[found.part.numpy(), found.depth.numpy()] * np.exp(-gap / importance.sigma)
-    ranks = [np.argsort(np.argsort(x)) for x in (omega, found.value.numpy())]
-    return float(np.corrcoef(*ranks)[0, 1])
+    ranks = np.stack([np.argsort(np.argsort(x)) for x in (omega, found.value.numpy())])
+    return float(np.corrcoef(ranks).flat[1])
