@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -122,9 +123,9 @@ def produce(
 
 @contextmanager
 def produced(target: Callable[..., None], rows: Iterable[tuple[Any, ...]]) -> Iterator[list[SpawnProcess]]:
-    """Processes that call target with each row of arguments, as long as the block lasts."""
+    """Processes that call target with each row of arguments, as long as the block lasts and this process lives."""
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=target, args=row, daemon=True) for row in rows]
+    processes = [context.Process(target=_while_parent_lives, args=(target, *row), daemon=True) for row in rows]
     for process in processes:
         process.start()
     try:
@@ -132,6 +133,20 @@ def produced(target: Callable[..., None], rows: Iterable[tuple[Any, ...]]) -> It
     finally:
         for process in processes:
             process.terminate()
+
+
+def _while_parent_lives(target: Callable[..., None], *row: Any) -> None:
+    """A parent that is killed cannot end its children: they look after that themselves."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        assert parent is not None
+        parent.join()
+        os._exit(1)
+
+    if parent is not None:
+        threading.Thread(target=watch, daemon=True).start()
+    target(*row)
 
 
 class Pool:

@@ -173,12 +173,16 @@ def test_bits_teach_priors_alone_while_they_are_free(examples):
 def test_a_training_leaves_a_checkpoint_and_goes_on(examples, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "CUTS", (1.0, 9.0))
     recipe = LooksRecipe(minutes=0.05, batch=2)
+    (tmp_path / "other").mkdir()
     training.train(recipe, examples, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
     assert lines and lines[-1]["step"] > 0 and set(lines[-1]["watch"]) >= {"1", "9"}
     training.train(replace(recipe, minutes=2 * lines[-1]["minutes"] + 0.05), examples, tmp_path, resume=True)
     again = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
     assert again[-1]["step"] > lines[-1]["step"]
+    training.train(recipe, examples, tmp_path / "other", start=tmp_path / training.WEIGHTS)
+    first = json.loads((tmp_path / "other" / "curve.jsonl").read_text().splitlines()[0])
+    assert first["watch"]["9"]["bytes"] == pytest.approx(again[-1]["watch"]["9"]["bytes"], rel=0.2)
 
 
 def test_halves_that_ship_say_and_understand_the_same(tmp_path):

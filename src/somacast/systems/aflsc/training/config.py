@@ -111,6 +111,8 @@ class LooksConfig:
     """wall-clock time of the training"""
     resume: bool = False
     """go on from the checkpoint in the output folder"""
+    start: Annotated[Path | None, Existing("weights to start from")] = None
+    """looks.safetensors of an earlier run, whose weights are the first ones"""
     assets: Assets = None
     """folder with an asset wardrobe, motions and rigged people; built-in ones if not given"""
     seed: int = 0

@@ -90,8 +90,8 @@ class Losses:
         noise = recipe.noise if net.training else 0.0
         level = torch.ones(count, 1, 1, 1)
         if net.training:  # mostly the one step that the product takes: with less noise the truth shows through
-            drawn = np.where(rng.random(count) < MORE_STEPS, rng.random(count), 1).astype(np.float32)
-            level = torch.from_numpy(drawn).view(count, 1, 1, 1)
+            levels = np.where(rng.random(count) < MORE_STEPS, rng.random(count), 1).astype(np.float32)
+            level = torch.from_numpy(levels).view(count, 1, 1, 1)
         with half_precision(batch.picture.device):
             given = batch.given * torch.from_numpy(pictured).view(-1, 1, 1, 1)
             out = net(

@@ -45,7 +45,13 @@ def main(config: LooksConfig) -> Path:
             time.sleep(_POLL_S)
         if not examples:
             raise SomacastError(f"{out / 'pool'}: expected shards of people to learn from, got none")
-        train(LooksRecipe(config.minutes, threads=config.threads, seed=config.seed), examples, out, config.resume)
+        train(
+            LooksRecipe(config.minutes, threads=config.threads, seed=config.seed),
+            examples,
+            out,
+            config.resume,
+            config.start,
+        )
     difference = ship_looks(out / CHECKPOINT, out)
     (out / "difference.json").write_text(json.dumps(difference))
     return out / CHECKPOINT

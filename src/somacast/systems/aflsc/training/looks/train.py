@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.numpy import load_file, save_file
 
 from somacast.systems.aflsc.networks.looks import LookCodec
 from somacast.systems.aflsc.training.looks.batches import draw_kept, kept_cells, to_batch, worth_of
@@ -17,8 +18,9 @@ from somacast.systems.aflsc.training.looks.examples import Examples
 from somacast.systems.aflsc.training.looks.losses import Losses
 from somacast.systems.aflsc.training.looks.recipe import LooksRecipe
 from somacast.training.optimisers import MovingAverage, build_optimisers
+from somacast.weights.arrays import pack, unpack
 
-CHECKPOINT = "looks.pt"
+CHECKPOINT, WEIGHTS = "looks.pt", "looks.safetensors"
 SAVED_S, NEW_SHARDS, WARM_STEPS = 480.0, 8, 100
 CUTS = (0.0, 1.0, 2.0, 9.0)  # levels of cells in the mean at which people are judged
 
@@ -43,11 +45,14 @@ def watch(net: LookCodec, losses: Losses, examples: Examples, count: int = 32) -
     return table
 
 
-def train(recipe: LooksRecipe, examples: Examples, out: Path, resume: bool = False) -> None:
-    """Learn for `minutes`, watching now and then; checkpoint and curve go into `out`."""
+def train(recipe: LooksRecipe, examples: Examples, out: Path, resume: bool = False, start: Path | None = None) -> None:
+    """Learn for `minutes`, watching now and then; checkpoint, curve and the averaged weights in few bytes go into
+    `out`. start: such weights, the first ones."""
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
     net, watched = (LookCodec().to(memory_format=torch.channels_last) for _ in range(2))  # pyright: ignore
+    if start is not None:
+        net.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in unpack(load_file(start)).items()})
     average = MovingAverage(net.state_dict())
     optimisers = build_optimisers(net, recipe.rate, recipe.matrix_rate, ("place", "out", "refiner.last", "priors"))
     losses, step, spent_s = Losses(recipe), 0, 0.0
@@ -76,6 +81,7 @@ def train(recipe: LooksRecipe, examples: Examples, out: Path, resume: bool = Fal
                  "step": step, "spent_s": spent}  # fmt: skip
         torch.save(saved, path.with_suffix(".tmp"))
         path.with_suffix(".tmp").replace(path)
+        save_file(pack({k: v.numpy() for k, v in average.state.items()}), out / WEIGHTS)
 
     while (progress := (time.time() - began) / (60 * recipe.minutes)) < 1:
         factor = min(1, (step + 1) / WARM_STEPS) * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * progress)))
