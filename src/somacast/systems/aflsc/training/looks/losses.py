@@ -120,7 +120,7 @@ class Losses:
                 f"{name}_psnr": -10 * error.log10(),
                 f"{name}_back_psnr": -10 * error_behind.log10(),
             }
-        cover_error = ((cover - batch.cover).abs() * weight).sum((1, 2, 3)).mean()
+        cover_error = ((cover - batch.cover).abs() * weight).sum((1, 2, 3)).mean() + (cover * (1 - union)).mean()
         depth_error, slope_error = depth_errors(CHANGE_UNIT_M * coarse[:, 7:], batch.change, batch.known)
         loss = loss + 1.5 * cover_error + DEPTH * depth_error + DEPTH_SLOPE * slope_error
         if progress >= recipe.late and recipe.perceptual:
