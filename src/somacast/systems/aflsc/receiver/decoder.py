@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from somacast.extras import require
 from somacast.geometry.reconstruction import Reconstruction
 from somacast.geometry.surface import SurfaceConfig
 from somacast.systems.aflsc.config import DecoderConfig
@@ -17,17 +18,22 @@ from somacast.systems.aflsc.networks.loading import load_tables
 from somacast.systems.aflsc.receiver.assemble import PosedSkin, build_human
 from somacast.timing import stage
 from somacast.types import Payload, PointCloud
+from somacast.weights.sessions import onnx_runs_on
 
 if TYPE_CHECKING:
     from somacast.systems.aflsc.receiver.look_layers import LookReceiver
 
 
 class Decoder:
-    """Labels need no network; device: where those of the look tokens run, "cpu", "cuda" or "cuda:N"; weights: another
-    file than the package's."""
+    """Labels need no network; device: where those of the look tokens run, "cpu", "cuda" or "cuda:N", on the CPU where
+    ONNX Runtime has no CUDA (SomacastError without torch either, as there is nothing then that could run there);
+    weights: another file than the package's."""
 
     def __init__(self, device: str = "cpu", weights: Path | None = None, config: DecoderConfig | None = None):
         self.config = config or DecoderConfig()
+        if not onnx_runs_on(device):
+            require("torch", "this choice of device")
+            device = "cpu"
         self.weights, self.device = weights, device
         tables = load_tables(weights)
         self.space, self.codec = tables.space, tables.codec
