@@ -26,10 +26,16 @@ import torch.nn.functional as F  # noqa: E402
 
 from somacast.systems.aflsc.look_tokens.runner import Known, LookReader, LookWriter  # noqa: E402
 from somacast.systems.aflsc.look_tokens.stream import TokenCoder  # noqa: E402
-from somacast.systems.aflsc.networks.looks import GRIDS, LookCodec  # noqa: E402
+from somacast.systems.aflsc.networks.looks import DIMS, GRIDS, LookCodec  # noqa: E402
 from somacast.systems.aflsc.training.looks import train as training  # noqa: E402
 from somacast.systems.aflsc.training.looks.batches import draw_kept, kept_cells, to_batch  # noqa: E402
 from somacast.systems.aflsc.training.looks.examples import Examples  # noqa: E402
+from somacast.systems.aflsc.training.looks.importance import (  # noqa: E402
+    Sensitivities,
+    correlation,
+    fitted,
+    sensitivities,
+)
 from somacast.systems.aflsc.training.looks.losses import Losses, depth_errors  # noqa: E402
 from somacast.systems.aflsc.training.looks.perceptual_loss import PerceptualLoss  # noqa: E402
 from somacast.systems.aflsc.training.looks.pool import SampleMaker  # noqa: E402
@@ -183,6 +189,28 @@ def test_a_training_leaves_a_checkpoint_and_goes_on(examples, tmp_path, monkeypa
     training.train(recipe, examples, tmp_path / "other", start=tmp_path / training.WEIGHTS)
     first = json.loads((tmp_path / "other" / "curve.jsonl").read_text().splitlines()[0])
     assert first["watch"]["9"]["bytes"] == pytest.approx(again[-1]["watch"]["9"]["bytes"], rel=0.2)
+
+
+def test_importance_is_found_from_what_cells_are_worth():
+    """tau and embeddings that made the sensitivities come back, up to what scatters."""
+    rng = np.random.default_rng(0)
+    part, depth = torch.from_numpy(rng.integers(0, 3, 6000)), torch.from_numpy(rng.integers(2, 9, 6000))
+    coarse = torch.from_numpy(rng.integers(-1, 2, (6000, DIMS[0]))).float()
+    worth = torch.exp(part.float() - 0.3 * depth - 0.8 * coarse[:, 3].abs())
+    found = Sensitivities(1e-4 * worth * torch.from_numpy(rng.exponential(1, 6000)).float(), part, depth, coarse)
+    importance, fit = fitted(found)
+    assert importance.tau[2, 4] > importance.tau[1, 4] > importance.tau[0, 4] > importance.tau[0, 7]
+    assert fit["coarse tokens"] > 0.02 and fit["correlation"] > 0.6
+    assert correlation(importance, found) > correlation(replace(importance, sigma=10**9), found) + 0.02
+
+
+@needs_measure
+def test_sensitivities_are_of_cells_that_may_be_sent(examples):
+    (rows_,) = examples.held_out(16)
+    batch = to_batch(rows_)
+    found = sensitivities(LookCodec(), PerceptualLoss(), [batch])
+    assert len(found.value) == int(batch.valid[-1].sum()) and torch.isfinite(found.value).all()
+    assert found.value.abs().sum() > 0 and int(found.depth.min()) >= 2 and found.coarse.shape[1] == DIMS[0]
 
 
 def test_halves_that_ship_say_and_understand_the_same(tmp_path):

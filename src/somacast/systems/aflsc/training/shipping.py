@@ -132,12 +132,10 @@ class _LookRefiner(nn.Module):
         return self.codec.refine(coarse, features, noisy, level)
 
 
-def ship_looks(checkpoint: Path, folder: Path) -> dict[str, float]:
-    """The look codec of a training in a folder, and the tables there named anew: streams are of both; returns what
-    `export_looks` does."""
-    codec = LookCodec()
-    codec.load_state_dict(torch.load(checkpoint, weights_only=True)["average"])
-    difference = export_looks(codec, folder)
+def ship_looks(codec: LookCodec, importance: TokenImportance, folder: Path) -> dict[str, float]:
+    """The look codec in a folder, and the tables there named anew: streams are of both; returns what `export_looks`
+    does."""
+    difference = export_looks(codec, folder, importance)
     name_streams(folder / f"{WEIGHTS}.safetensors", folder / LOOK_PRIORS)
     return difference
 
@@ -145,7 +143,7 @@ def ship_looks(checkpoint: Path, folder: Path) -> dict[str, float]:
 _WRITES, _READS, _REFINES = ("analysis", "post"), ("join", "last", "out"), ("refiner",)  # alone, of the codec's parts
 
 
-def export_looks(codec: LookCodec, folder: Path) -> dict[str, float]:
+def export_looks(codec: LookCodec, folder: Path, importance: TokenImportance | None = None) -> dict[str, float]:
     """The parts of the look codec as ONNX, and its priors; the codec takes on the weights as they are rounded there.
     Returns the largest difference of each file to torch: of the writer 1 where a symbol was nearly between two."""
     codec = codec.eval()
@@ -175,14 +173,14 @@ def export_looks(codec: LookCodec, folder: Path) -> dict[str, float]:
             expected = net.eval()(*part.values())
         expected = [expected] if isinstance(expected, torch.Tensor) else list(expected)
         difference[name] = _largest_difference(folder / name, part, list(outputs), expected)
-    save_priors(codec, folder / LOOK_PRIORS)
+    save_priors(codec, importance or TokenImportance.plain(DIMS[0]), folder / LOOK_PRIORS)
     return difference
 
 
-def save_priors(codec: LookCodec, path: Path) -> None:
+def save_priors(codec: LookCodec, importance: TokenImportance, path: Path) -> None:
     """The priors of the grids in whole numbers, their tables, and which cells matter."""
-    importance = TokenImportance.plain(DIMS[0]).to_arrays()
-    arrays = {"tables": symbol_tables(), **{f"importance.{name}": array for name, array in importance.items()}}
+    arrays = {"tables": symbol_tables()}
+    arrays |= {f"importance.{name}": array for name, array in importance.to_arrays().items()}
     for k, prior in enumerate(codec.priors):
         state = {name: value.detach().cpu().numpy() for name, value in prior.state_dict().items()}
         arrays |= {f"{k}.{name}": value for name, value in IntegerPrior.of(state).to_arrays().items()}

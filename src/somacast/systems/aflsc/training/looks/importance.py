@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -63,7 +64,7 @@ def sensitivities(net: LookCodec, perceptual: PerceptualLoss, batches: Iterable[
 
 def fitted(found: Sensitivities, seed: int = 0) -> tuple[TokenImportance, dict[str, float]]:
     """tau, embeddings and context by maximum likelihood of sensitivities that scatter like counts around what eq. 14
-    says; and the share of the deviance that each explains."""
+    says; and by how much each brings the mean negative log likelihood down, and the `correlation`."""
     torch.manual_seed(seed)
     scale = found.value.clamp_min(0).mean()
     value = found.value / scale
@@ -83,23 +84,21 @@ def fitted(found: Sensitivities, seed: int = 0) -> tuple[TokenImportance, dict[s
             log = log - (table[dims, place].sum(1) - context[found.part]).abs().sum(1)
         return (log.exp() - value * log).mean()
 
-    deviances = [float((1 - value * 0).mean()), float(likelihood(False))]
+    deviances = [1.0, likelihood(False).item()]  # of one rate for all, and of one for each part and depth
     optimiser = torch.optim.Adam([log_tau, table, context], RATE)
     for _ in range(STEPS):
         optimiser.zero_grad()
         loss = likelihood(True) + 1e-4 * table.square().sum()
         loss.backward()
         optimiser.step()
-    deviances.append(float(likelihood(True)))
+    deviances.append(likelihood(True).item())
     tau = (FLATTER * log_tau.detach()).exp().view(len(PARTS), -1)
     tau = (tau / tau.max() * LARGEST).round().clamp_min(1).long().numpy()
     whole = lambda x: (FLATTER * SIGMA * x.detach()).round().long().numpy()  # noqa: E731
     importance = TokenImportance(tau, whole(table), whole(context), SIGMA, ONE_Q16)
-    explained = {
-        "by part and depth": deviances[0] - deviances[1],
-        "by coarse tokens besides": deviances[1] - deviances[2],
-    }
-    return importance, {k: round(v, 5) for k, v in explained.items()}
+    by_part, by_tokens = (round(a - b, 5) for a, b in pairwise(deviances))
+    ranks = round(correlation(importance, found), 4)
+    return importance, {"part and depth": by_part, "coarse tokens": by_tokens, "correlation": ranks}
 
 
 def correlation(importance: TokenImportance, found: Sensitivities) -> float:

@@ -8,6 +8,8 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from somacast.errors import SomacastError
 from somacast.extras import require
 from somacast.systems.aflsc.networks.loading import WEIGHTS, load_tables
@@ -16,6 +18,7 @@ from somacast.systems.aflsc.training.looks.recipe import LooksRecipe
 from somacast.training.pools import produced
 from somacast.weights.manifest import weights_path
 
+IMPORTANCE_BATCHES = 60  # from which it is fitted
 FIRST_SAMPLES = 1000  # that are there before learning begins
 _POLL_S = 5.0
 
@@ -24,7 +27,13 @@ def main(config: LooksConfig) -> Path:
     """Run the recipe; returns the checkpoint, beside which lies what ships, and the tables that name it."""
     for package in ("torch", "stlpips_pytorch"):
         require(package, "training")
+    import torch
+
+    from somacast.systems.aflsc.networks.looks import LookCodec
+    from somacast.systems.aflsc.training.looks.batches import to_batch
     from somacast.systems.aflsc.training.looks.examples import Examples
+    from somacast.systems.aflsc.training.looks.importance import fitted, sensitivities
+    from somacast.systems.aflsc.training.looks.perceptual_loss import PerceptualLoss
     from somacast.systems.aflsc.training.looks.pool import SHARD_SAMPLES, produce
     from somacast.systems.aflsc.training.looks.train import CHECKPOINT, train
     from somacast.systems.aflsc.training.shipping import ship_looks
@@ -45,13 +54,13 @@ def main(config: LooksConfig) -> Path:
             time.sleep(_POLL_S)
         if not examples:
             raise SomacastError(f"{out / 'pool'}: expected shards of people to learn from, got none")
-        train(
-            LooksRecipe(config.minutes, threads=config.threads, seed=config.seed),
-            examples,
-            out,
-            config.resume,
-            config.start,
-        )
-    difference = ship_looks(out / CHECKPOINT, out)
-    (out / "difference.json").write_text(json.dumps(difference))
+        recipe = LooksRecipe(config.minutes, threads=config.threads, seed=config.seed)
+        train(recipe, examples, out, config.resume, config.start)
+        codec = LookCodec()
+        codec.load_state_dict(torch.load(out / CHECKPOINT, weights_only=True)["average"])
+        rng = np.random.default_rng(config.seed)
+        batches = (to_batch(examples.batch(rng, recipe.batch)) for _ in range(IMPORTANCE_BATCHES))
+        importance, fit = fitted(sensitivities(codec, PerceptualLoss(), batches), config.seed)
+    difference = ship_looks(codec, importance, out)
+    (out / "shipped.json").write_text(json.dumps({"difference to torch": difference, "importance": fit}))
     return out / CHECKPOINT
