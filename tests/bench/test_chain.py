@@ -10,7 +10,6 @@ from somacast.systems.aflsc.ablation import chain
 from somacast.systems.aflsc.ablation.chain import WHOLE, Altered, Foreign, absent, coarser, silent, smooth
 from somacast.systems.aflsc.ablation.show import CHAIN_FIGURES, print_chain
 from somacast.systems.aflsc.look_tokens.importance import TokenImportance
-from somacast.systems.aflsc.look_tokens.runner import LookReader
 from somacast.systems.aflsc.look_tokens.stream import TokenCoder
 
 
@@ -54,16 +53,16 @@ def test_colours_before_the_diffusion_are_the_coarse_ones():
 
 def test_without_importance_all_cells_are_alike():
     coder = TokenCoder([], np.zeros(0), replace(TokenImportance.plain(12), sigma=7))
-    changed = chain.without_importance(LookReader(Echo(), Echo(), coder, None))  # type: ignore[arg-type]
-    assert len(np.unique(changed.coder.importance.tau)) == 1 and len(np.unique(coder.importance.tau)) > 5
+    changed = chain.without_importance(coder)
+    assert len(np.unique(changed.importance.tau)) == 1 and len(np.unique(coder.importance.tau)) > 5
 
 
 def test_every_part_has_its_equations_and_one_way_to_be_taken():
     parts = chain.parts()
     assert len({part.name for part in parts}) == len(parts) > 15
     for part in parts:
-        ways = sum(way is not None for way in (part.config, part.reader, part.encoder, part.look))
-        assert part.equations and ways == (0 if part.name == "importance" else 1), part.name
+        ways = sum(way is not None for way in (part.config, part.reader, part.coder, part.encoder, part.look))
+        assert part.equations and ways == 1, part.name
 
 
 def test_differences_are_of_the_same_people(capsys):

@@ -15,7 +15,7 @@ import numpy as np
 from somacast.coding.vocabulary import Vocabulary
 
 ONE_Q16 = 65536
-_EXP_STEPS = 64  # places of the table per unit of d / sigma
+EXP_STEPS = 64  # places of the table per unit of d / sigma
 _EXP_PLACES = 1024
 
 
@@ -24,7 +24,7 @@ def exp_table() -> np.ndarray:
     """exp(-i/64) in 1/65536, rounded to nearest, i = 0 .. 1023; [1024] int64. Exact decimals, so equal everywhere."""
     with localcontext() as context:
         context.prec = 40
-        places = [(Decimal(-i) / _EXP_STEPS).exp() * ONE_Q16 for i in range(_EXP_PLACES)]
+        places = [(Decimal(-i) / EXP_STEPS).exp() * ONE_Q16 for i in range(_EXP_PLACES)]
         return np.array([int(place.to_integral_value()) for place in places], np.int64)
 
 
@@ -95,7 +95,7 @@ def importance(coarse: np.ndarray, vocabulary: Vocabulary, model: ImportanceMode
         vectors = flat[starts + np.asarray(coarse, np.int64) % sizes]
         distances = np.add.reduceat(np.abs(vectors[other] - vectors[own]).sum(1), begins)
         unit = counts * model.sigma
-        place[own[begins]] = np.minimum((_EXP_STEPS * distances + unit // 2) // unit, _EXP_PLACES - 1)
+        place[own[begins]] = np.minimum((EXP_STEPS * distances + unit // 2) // unit, _EXP_PLACES - 1)
     return model.tau.astype(np.int64) * exp_table()[place]
 
 

@@ -88,7 +88,7 @@ def test_a_stolen_secret_does_not_open_what_was_recorded(lab, keyed, homes, ephe
             state.decrypt_and_hash(greeting(reply)[32:])
     assert not opened(recorded, [lambda key=key: noise.ReceivingKey(Curve25519(), key) for key in secrets])
 
-    # What is missing is one of the two private keys of this session, which both ends have forgotten; with it:
+    # What is missing is one of the connection's two private keys, which both ends have forgotten; with it:
     def with_ephemeral():
         handshake = room.handshake(initiates=True, private=ephemerals[0])
         handshake.write()

@@ -251,7 +251,7 @@ class ReceivingKey:
         self._before: Aead | None = None
 
     def open(self, counter: int, sealed: bytes, head: bytes) -> bytes | None:
-        """The body; None if it was not sealed with this session's key, or lies too far back or ahead."""
+        """The body; None if it was not sealed with the key of the connection, or lies too far back or ahead."""
         ahead, key, aead, before = counter // REKEY_DATAGRAMS - self._age, self._key, self._aead, self._before
         if not -1 <= ahead <= MAX_REKEYS_AT_ONCE:
             return None

@@ -23,16 +23,17 @@ from somacast.systems.aflsc.ablation.coding import mean_over_actions
 from somacast.systems.aflsc.ablation.config import ChainConfig
 from somacast.systems.aflsc.ablation.show import CHAIN_FIGURES, print_chain
 from somacast.systems.aflsc.config import DecoderConfig, EncoderConfig
+from somacast.systems.aflsc.labels.codec import SYSTEM
 from somacast.systems.aflsc.labels.layout import DEPTH_OFFSET_M
 from somacast.systems.aflsc.look_tokens.importance import TokenImportance
 from somacast.systems.aflsc.look_tokens.runner import LookReader
+from somacast.systems.aflsc.look_tokens.stream import TokenCoder
 from somacast.systems.aflsc.receiver.decoder import Decoder
 from somacast.systems.aflsc.sender.encoder import Encoder
 from somacast.systems.aflsc.sender.look import Look
 from somacast.types import Payload
 
 WHOLE = "everything"
-SYSTEM = "aflsc"
 Feed = dict[str, np.ndarray]
 
 
@@ -87,12 +88,14 @@ def smooth(feed: Feed, found: list) -> list:
 @dataclass(frozen=True)
 class Part:
     """name: what is taken away; equations: of the paper; config: of a decoder without it; reader: the look reader
-    without it; encoder: the sender without it; look: what the sender saw without it."""
+    without it; coder: that of tokens at both ends without it; encoder: the sender without it; look: what the sender saw
+    without it."""
 
     name: str
     equations: str
     config: DecoderConfig | None = None
     reader: Callable[[LookReader], LookReader] | None = None
+    coder: Callable[[TokenCoder], TokenCoder] | None = None
     encoder: EncoderConfig | None = None
     look: Callable[[Look], Look] | None = None
 
@@ -124,7 +127,7 @@ def parts() -> list[Part]:
         Part("what tokens say", "8-13", reader=_fed(silent)),
         Part("the receiver's networks", "19-27", reader=_fed(absent)),
         Part("whose tokens they are", "8-13", reader=_fed(Foreign())),
-        Part("importance", "14", reader=None),
+        Part("importance", "14", coder=without_importance),
         Part("the mixture's weights", "19, 20", reader=_torch("weights")),
         Part("all components but one", "20, 21", reader=_torch("components")),
         Part("what levels remember", "22", reader=_torch("memory")),
@@ -141,11 +144,10 @@ def parts() -> list[Part]:
     ]
 
 
-def without_importance(reader: LookReader) -> LookReader:
+def without_importance(coder: TokenCoder) -> TokenCoder:
     """Every cell alike, but for the order in which equal ones go."""
-    plain = TokenImportance.plain(len(reader.coder.importance.embeddings))
-    coder = replace(reader.coder, importance=replace(plain, tau=np.full_like(plain.tau, 256)))
-    return replace(reader, coder=coder)
+    plain = TokenImportance.plain(len(coder.importance.embeddings))
+    return replace(coder, importance=replace(plain, tau=np.full_like(plain.tau, 256)))
 
 
 class Chain:
@@ -163,17 +165,16 @@ class Chain:
             encoder.config = part.encoder
         if part.config is not None:
             decoder = Decoder(self.device, config=part.config)
-        change = without_importance if part.name == "importance" else part.reader
-        if change is not None:
-            decoder = copy.copy(decoder)
-            receiver = replace(decoder.look_receiver)
-            receiver.__dict__["reader"] = change(self.decoder.look_receiver.reader)
-            decoder.__dict__["look_receiver"] = receiver
-        if part.name == "importance":
-            encoder = copy.copy(encoder)
-            look_sender = replace(encoder.look_sender)
-            coder = decoder.look_receiver.reader.coder
-            look_sender.__dict__["writer"] = replace(encoder.look_sender.writer, coder=coder)
+        if part.reader is not None or part.coder is not None:
+            reader = self.decoder.look_receiver.reader
+            reader = reader if part.reader is None else part.reader(reader)
+            reader = reader if part.coder is None else replace(reader, coder=part.coder(reader.coder))
+            decoder, receiver = copy.copy(decoder), replace(decoder.look_receiver)
+            receiver.__dict__["reader"], decoder.__dict__["look_receiver"] = reader, receiver
+        if part.coder is not None:
+            writer = self.sender.look_sender.writer
+            encoder, look_sender = copy.copy(encoder), replace(encoder.look_sender)
+            look_sender.__dict__["writer"] = replace(writer, coder=part.coder(writer.coder))
             encoder.__dict__["look_sender"] = look_sender
         return part, encoder, decoder
 

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from somacast.coding.importance import ONE_Q16, exp_table
+from somacast.coding.importance import EXP_STEPS, ONE_Q16, exp_table
 from somacast.systems.aflsc.look_tokens.capsules import DEPTHS, MIN_DEPTH, PARTS
 from somacast.systems.aflsc.look_tokens.priors import LEVELS
 
 STATES = 255  # of f
 GROWN = 2  # levels that a cell may have beyond the coarsest
-_EXP_STEPS = 64
 _FACTOR = 128  # importance of cells alike differs by a quarter
 
 
@@ -62,7 +61,7 @@ class TokenImportance:
         cells = self.embeddings[np.arange(len(coarse))[:, None, None], coarse + LEVELS].sum(0)  # [h, w, E]
         times = depths.shape[1] // coarse.shape[1]
         gap = np.abs(cells.repeat(times, 0).repeat(times, 1) - self.context[part]).sum(-1)
-        place = np.minimum((_EXP_STEPS * gap + self.sigma // 2) // self.sigma, len(exp_table()) - 1)
+        place = np.minimum((EXP_STEPS * gap + self.sigma // 2) // self.sigma, len(exp_table()) - 1)
         # of equal ones some go before others, evenly spread, so that a little more room is a few cells more
         row, column = np.indices(deepest.shape)
         factor = _FACTOR + (17 * row + 29 * column) % 32
