@@ -48,7 +48,8 @@ def verbs_of(group: Group = ROOT, prog: str = "somacast") -> Iterator[tuple[str,
 
 def options_of(config: type) -> Iterator[Option]:
     """The options of a configuration, those of the configurations inside it too."""
-    texts = {param.arg_name: param.description for param in parse_from_object(config).params}
+    classes = [one for one in reversed(config.__mro__) if dataclasses.is_dataclass(one)]
+    texts = {param.arg_name: param.description for one in classes for param in parse_from_object(one).params}
     hints = get_type_hints(config, include_extras=True)
     for field in dataclasses.fields(config):
         hint, declared = hints[field.name], getattr(hints[field.name], "__metadata__", ())

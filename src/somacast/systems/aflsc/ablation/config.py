@@ -64,12 +64,8 @@ class AblateConfig:
 
 
 @dataclass(frozen=True)
-class SidesConfig:
-    """Measure what both sides of a person would bring a receiver that knows pose and build: the truth in place of look
-    tokens, front, back and depth one after the other.
-
-    Example: somacast bench study aflsc sides --people 20 --json results/looks/sides.json
-    """
+class PeopleConfig:
+    """What studies on test people share."""
 
     json_path: Json
     """file for the results"""
@@ -79,8 +75,6 @@ class SidesConfig:
     """synthetic-test or rigged-test"""
     assets: Assets = None
     """asset wardrobe and motions for synthetic-test; rigged people and motions for rigged-test"""
-    heights_px: tuple[int, ...] = (96, 144, 192)
-    """sizes at which the front is told"""
     seed: int = 0
     """start of all randomness"""
     device: Device = "cpu"
@@ -88,34 +82,37 @@ class SidesConfig:
     """of the comparison"""
 
     def __post_init__(self) -> None:
-        check_positive(people=self.people, heights_px=min(self.heights_px, default=None))
+        check_positive(people=self.people)
         check_people(self.data, self.assets)
 
 
 @dataclass(frozen=True)
-class ChainConfig:
+class SidesConfig(PeopleConfig):
+    """Measure what both sides of a person would bring a receiver that knows pose and build: the truth in place of look
+    tokens, front, back and depth one after the other.
+
+    Example: somacast bench study aflsc sides --people 20 --json results/looks/sides.json
+    """
+
+    heights_px: tuple[int, ...] = (96, 144, 192)
+    """sizes at which the front is told"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(heights_px=min(self.heights_px, default=None))
+
+
+@dataclass(frozen=True)
+class ChainConfig(PeopleConfig):
     """Take away one part of the chain of eq. 1 to 28 at a time, and measure how much worse people become from files of
     the same bytes. Look tokens are sent, whether the product sends them or not.
 
     Example: somacast bench study aflsc chain --people 40 --json results/looks/chain.json
     """
 
-    json_path: Json
-    """file for the results"""
-    people: int = 40
-    """how many people"""
-    data: People = SYNTHETIC_TEST
-    """synthetic-test or rigged-test"""
     budgets: tuple[int, ...] = (200, 600)
     """bytes of the files"""
-    assets: Assets = None
-    """asset wardrobe and motions for synthetic-test; rigged people and motions for rigged-test"""
-    seed: int = 0
-    """start of all randomness"""
-    device: Device = "cpu"
-    protocol: tyro.conf.Suppress[ProtocolConfig] = field(default_factory=lambda: ProtocolConfig(samples=20_000))
-    """of the comparison"""
 
     def __post_init__(self) -> None:
-        check_positive(people=self.people, budgets=min(self.budgets, default=None))
-        check_people(self.data, self.assets)
+        super().__post_init__()
+        check_positive(budgets=min(self.budgets, default=None))
