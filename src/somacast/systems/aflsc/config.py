@@ -26,14 +26,17 @@ class EncoderConfig:
 @dataclass(frozen=True)
 class DecoderConfig:
     """steps: of the look tokens' diffusion, 1 to MAX_STEPS; sample: draw its noise (seed) instead of taking its mean;
-    literal: the paper's steps (eq. 27 as printed) instead of ours, an ablation; back, depth: believe the tokens about
-    the side behind, and about how far away both sides are; resolution: cells of the surface grid along the longest
+    literal: the paper's steps (eq. 27 as printed) instead of ours, an ablation; networks: run those of the tokens where
+    no tokens come, too; front, back, depth: believe them about the side that the camera sees, about the one behind, and
+    about how far away both are; resolution: cells of the surface grid along the longest
     axis; texture_px: side of the texture, one of TEXTURE_PX. SomacastError for others."""
 
     steps: int = 1
     sample: bool = False
     seed: int = 0
     literal: bool = False
+    networks: bool = False
+    front: bool = True
     back: bool = True
     depth: bool = True
     resolution: int = 144

@@ -18,6 +18,9 @@ from somacast.metrics import perceptual
 from somacast.synthetic.samples import SceneConfig, SyntheticPeople
 from somacast.systems.aflsc.look_tokens.capsules import GRID, HEIGHT_PX, PARTS, WIDTH_PX
 from somacast.systems.aflsc.networks.loading import LOOK_PRIORS, LOOK_READER, LOOK_REFINER, LOOK_WRITER, load_tables
+from somacast.systems.aflsc.picture_layer.aligned import PosedBody
+from somacast.systems.aflsc.picture_layer.show import Shown
+from somacast.systems.aflsc.picture_layer.warp import NO_WARP
 from somacast.types import Capture
 
 torch = pytest.importorskip("torch", reason="trainings need torch")
@@ -70,10 +73,16 @@ def examples(tmp_path: Path) -> Examples:
     folder.mkdir()
     shard = {k: np.stack([row[k] for row in rows()]) for k in rows()[0]}
     shard["person"] = np.where(shard["person"] == 1, 0, 1)
+    shard["pictured"] = np.arange(len(rows())) % 2 == 0
     np.savez(folder / "000000.npz", **shard)
     found = Examples(folder, SPACE, 1000)
     assert found.refresh() == len(rows()) >= 3
     return found
+
+
+def watched(examples: Examples) -> list[dict[str, np.ndarray]]:
+    """Rows of people who are not learnt from, with a picture or without."""
+    return [*examples.held_out(16, True), *examples.held_out(16, False)]
 
 
 def test_rows_hold_a_person_as_the_sender_sees_them_and_both_sides():
@@ -90,7 +99,7 @@ def test_rows_hold_a_person_as_the_sender_sees_them_and_both_sides():
 
 
 def test_batches_are_what_both_ends_know_and_mirror_alike(examples):
-    (rows_,) = examples.held_out(16)
+    rows_, *_ = watched(examples)
     batch = to_batch(rows_)
     body = batch.condition[:, :1] > 0.5
     assert batch.picture.shape[1:] == (5, HEIGHT_PX, WIDTH_PX)
@@ -118,7 +127,7 @@ def test_batches_are_what_both_ends_know_and_mirror_alike(examples):
 def test_watched_people_are_never_learnt_from(examples):
     batch = examples.batch(np.random.default_rng(0), 32)
     assert set(batch["person"].tolist()) == {1}
-    assert {int(p) for part in examples.held_out(16) for p in part["person"]} == {0}
+    assert {int(p) for part in watched(examples) for p in part["person"]} == {0}
 
 
 def test_cells_have_levels_by_their_worth():
@@ -159,19 +168,18 @@ def test_bits_teach_priors_alone_while_they_are_free(examples):
     recipe = LooksRecipe(perceptual=0)
     net, losses, rng = LookCodec(), Losses(recipe), np.random.default_rng(0)
     batch = to_batch(examples.batch(rng, 4), rng)
-    pictured = np.zeros(4, bool)
     kept = [v.clone() for v in batch.valid]
     gradients = {}
     for progress in (0.0, 1.0):
         net.zero_grad()
-        found = net(batch.picture, batch.condition, 0 * batch.given, batch.attributes, batch.parts, kept, batch.valid,
+        found = net(batch.picture, batch.condition, batch.given, batch.attributes, batch.parts, kept, batch.valid,
                     free=progress < recipe.free)  # fmt: skip
         sum(bits.sum() for bits in found["bits"]).backward()
         gradients[progress] = net.post[0][1].weight.grad
         assert net.priors[0].out.weight.grad.abs().sum() > 0
     assert gradients[0.0] is None or gradients[0.0].abs().sum() == 0
     assert gradients[1.0].abs().sum() > 0
-    loss, figures = losses(net, batch, pictured, draw_kept(batch, pictured, rng), 1.0, rng)
+    loss, figures = losses(net, batch, draw_kept(batch, rng), 1.0, rng)
     assert torch.isfinite(loss) and figures["depth_cm"] > 0
 
 
@@ -206,7 +214,7 @@ def test_importance_is_found_from_what_cells_are_worth():
 
 @needs_measure
 def test_sensitivities_are_of_cells_that_may_be_sent(examples):
-    (rows_,) = examples.held_out(16)
+    rows_, *_ = watched(examples)
     batch = to_batch(rows_)
     found = sensitivities(LookCodec(), PerceptualLoss(), [batch])
     assert len(found.value) == int(batch.valid[-1].sum()) and torch.isfinite(found.value).all()
@@ -229,8 +237,10 @@ def test_halves_that_ship_say_and_understand_the_same(tmp_path):
     frame = frame_from_array(sample.image)
     values, _, look = maker.encoder.see(Capture([frame]))
     sent = SPACE.vocabulary.dequantise(SPACE.vocabulary.quantise(values[None]))[0][0]
-    for picture in (None, (frame.image[:64, :64].astype(np.float32), Known.of(sent, SPACE, None, 3).capsules.canvas)):
-        known = Known.of(sent, SPACE, picture, len(GRIDS))
+    posed = PosedBody.of(SPACE.state(sent), SPACE)
+    body = posed.aligned(NO_WARP.heights)
+    for shown in (None, Shown(body, frame.image[:64, :64].astype(np.float32))):
+        known = Known.of(sent, SPACE, shown, len(GRIDS))
         says, hears = LookWriter(writer, coder, SPACE), LookReader(*reader, coder, SPACE)
         symbols = says.symbols(frame, look, known)
         assert [s.shape[1:] for s in symbols] == list(GRIDS) and any(s.any() for s in symbols)

@@ -58,9 +58,13 @@ class LabelCodec:
         (base,) = encode_layers(symbols, network_state, self.vocabulary, self.tables, self.settled)
         return [bytes([network_state]) + base, *[b""] * (self.label_layers - 1)]
 
+    def padded(self, layers: list[bytes]) -> list[bytes]:
+        """`layers`, and empty ones up to `label_layers`, so that tokens can follow."""
+        return [*layers, *[b""] * (self.label_layers - len(layers))]
+
     def symbols_before_look(self, layers: list[bytes]) -> np.ndarray:
         """Inverse of `layers_before_look`."""
-        return self.symbols(layers, self.label_layers + 1)
+        return self.symbols(layers, self.label_layers + 2)
 
     def layers(self, symbols: np.ndarray, budget_bytes: int | None = None, network_state: int = 0) -> list[bytes]:
         """Layers of one person; with a budget for the whole file, labels give way by importance until it fits (eq. 14,
@@ -91,7 +95,9 @@ class LabelCodec:
         in all (0: those at hand). BitstreamError for what no encoder makes."""
         given = [layers[0][1:], *layers[1 : self.label_layers]]
         state = self.network_state(layers)
-        if max(announced, len(layers)) <= self.label_layers:
+        if max(announced, len(layers)) <= self.label_layers + 1:  # tokens alone leave the labels as they are
+            while len(given) > 1 and not given[-1]:
+                given.pop()
             return decode_layers(given, state, self.vocabulary, self.tables)
         most = self.label_layers + len(LOOK_LAYERS) - 1
         if max(announced, len(layers)) > most:

@@ -14,7 +14,6 @@ from somacast.geometry.projection import project_picture
 from somacast.geometry.texturing.completion import completed
 from somacast.systems.aflsc.labels.codec import SYSTEM
 from somacast.systems.aflsc.labels.state import PersonState
-from somacast.systems.aflsc.picture_layer.codes import read_codes
 from somacast.systems.aflsc.receiver.assemble import skinned_mesh
 from somacast.systems.aflsc.receiver.decoder import Decoder
 from somacast.types import Payload
@@ -45,10 +44,10 @@ class Skin:
 @lru_cache(maxsize=2)  # who it is is told again and again, while the look stays
 def _seen(decoder: Decoder, layers: tuple[bytes, ...], announced: int) -> Skin:
     payload = Payload(SYSTEM, decoder.codec.digest, list(layers), announced)
-    space, symbols = decoder.space, decoder.codec.symbols(payload.layers, announced)
+    symbols = decoder.codec.symbols(payload.layers, announced)
     shown, _ = decoder.look_receiver.shown(symbols, decoder.codec.look(payload))
     assert shown.picture is not None
-    state, color, offset = decoder.restore(symbols, read_codes(space, shown.body, shown.picture))
+    state, color, offset = decoder.restore(symbols, shown.codes)
     body = skinned_mesh(state, color, offset, decoder.config.texture_px, shown.body.skin)
     height, width = shown.picture.shape[:2]
     camera = shown.body.canvas.camera(width, height)

@@ -19,21 +19,19 @@ from somacast.systems.aflsc.look_tokens.inputs import (
     DEPTH_UNIT_M,
     DEPTHS,
     attribute_row,
-    condition_maps,
+    base_maps,
     look_input,
 )
 from somacast.systems.aflsc.look_tokens.show import Sides
 from somacast.systems.aflsc.look_tokens.stream import TokenCoder, TokenGrids
-from somacast.systems.aflsc.picture_layer.aligned import PosedBody
-from somacast.systems.aflsc.picture_layer.canvas import Canvas
 from somacast.systems.aflsc.picture_layer.send import FrameOnCanvas
+from somacast.systems.aflsc.picture_layer.show import Shown
 from somacast.systems.aflsc.sender.look import Look
 from somacast.types import Frame
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-GIVEN_CHANNELS = 4
 WRITER_INPUTS = ("picture", "condition", "given", "attributes", "valid0", "valid1", "valid2")
 READER_INPUTS = ("condition", "given", "attributes", "sent0", "kept0", "sent1", "kept1", "sent2", "kept2")
 REFINER_INPUTS = ("coarse", "features", "noisy", "level")
@@ -43,32 +41,41 @@ COLORS = 6  # of the maps; then cover and how far both sides lie off the body
 
 @dataclass(frozen=True)
 class Known:
-    """What both ends know before a token: capsules, cells, and what the networks read."""
+    """What both ends know before a token: capsules, cells, and what the networks read. Of that symbols hang on capsules
+    alone, and on whether there is a picture: the rest may differ by rounding from machine to machine."""
 
     capsules: Capsules
     grids: TokenGrids
     feed: dict[str, np.ndarray]
 
     @classmethod
-    def of(
-        cls, values: np.ndarray, space: LabelSpace, picture: tuple[np.ndarray, Canvas] | None = None, grids: int = 3
-    ) -> Known:
-        """Of label values [L] as they are received, and the picture [h, w, 3] of the layer above on its canvas."""
+    def of(cls, values: np.ndarray, space: LabelSpace, shown: Shown | None = None, grids: int = 3) -> Known:
+        """Of label values [L] as they are received, and what the layers between show."""
         capsules = Capsules.of(values, space)
-        maps = condition_maps(PosedBody.of(space.state(values), space).skin, capsules.canvas)
-        given = np.zeros((GIVEN_CHANNELS, *maps.shape[:2]), np.float32)
-        if picture is not None:
-            shown = capsules.canvas.cut(*picture, WIDTH_PX, HEIGHT_PX)
-            given[:3] = shown.transpose(2, 0, 1) - 0.5
-            given[3] = 1
-        planes = np.ascontiguousarray(maps.transpose(2, 0, 1))
-        feed = {"condition": planes[None], "given": given[None], "attributes": attribute_row(space, values)[None]}
+        canvas, codes, body, picture = capsules.canvas, None, None, None
+        if shown is not None:
+            codes, body, picture = shown.codes, shown.body, shown.picture
+        maps, given = base_maps(space, values, canvas, codes, body)
+        if shown is not None and picture is not None:
+            given[..., :3] = canvas.cut(picture, shown.body.canvas, WIDTH_PX, HEIGHT_PX)
+        flag = np.full((1, *maps.shape[:2]), picture is not None, np.float32)
+        planes = np.concatenate([given.transpose(2, 0, 1) - np.float32(0.5), flag])
+        feed = {
+            "condition": np.ascontiguousarray(maps.transpose(2, 0, 1))[None],
+            "given": planes[None],
+            "attributes": attribute_row(space, values)[None],
+        }
         return cls(capsules, TokenGrids.of(capsules.depths, grids), feed)
+
+    @property
+    def front(self) -> np.ndarray:
+        """What the front looks like without the networks, [H, W, 3]."""
+        return self.feed["given"][0, :3].transpose(1, 2, 0) + np.float32(0.5)
 
     @property
     def pictured(self) -> bool:
         """Whether there is a picture of the layer above."""
-        return bool(self.feed["given"][0, 3, 0, 0])
+        return bool(self.feed["given"][0, COLORS, 0, 0])
 
 
 @dataclass(frozen=True)
@@ -105,11 +112,12 @@ class LookReader:
     literal: bool = False
 
     def sides(self, layer: bytes, known: Known) -> Sides:
-        """Both sides of the person; BitstreamError for a layer that no sender makes."""
-        symbols, kept = self.coder.decode(layer, known.grids, known.pictured)
+        """Both sides of the person, of an empty layer as they are without tokens; BitstreamError for one that no sender
+        makes."""
+        symbols, kept = self.coder.decode(layer, known.grids, known.pictured) if layer else known.grids.nothing()
         feed = dict(known.feed)
-        for k, (values, there) in enumerate(zip(symbols, kept, strict=True)):
-            feed[f"sent{k}"] = values[None].astype(np.float32)
+        for k, (values, there, prior) in enumerate(zip(symbols, kept, self.coder.priors, strict=True)):
+            feed[f"sent{k}"] = np.broadcast_to(values[None], (1, prior.dims, *there.shape)).astype(np.float32)
             feed[f"kept{k}"] = there[None, None].astype(np.float32)
         coarse, features = (np.asarray(a) for a in self.session.run(list(MAPS), feed))
 

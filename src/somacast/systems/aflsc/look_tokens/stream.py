@@ -42,6 +42,11 @@ class TokenGrids:
         """Cells [h, w] bool of each grid that may have tokens."""
         return [parts.max(0) >= MIN_DEPTH for parts in self.parts]
 
+    def nothing(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """No tokens, as `TokenCoder.decode` gives some."""
+        sizes = [parts.shape[1:] for parts in self.parts]
+        return [np.zeros((1, *size), np.int64) for size in sizes], [np.zeros(size, bool) for size in sizes]
+
     def sent(self, levels: np.ndarray) -> list[np.ndarray]:
         """Cells [h, w] bool of each grid that are sent if those of the finest have so many levels [H, W]."""
         found = [levels[None]]

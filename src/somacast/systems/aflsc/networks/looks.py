@@ -1,7 +1,7 @@
 """Look tokens: a picture of a person to categorical labels on three grids (eq. 8-13), back to both sides (eq. 19-27).
 
 sender    picture, silhouette, condition maps --Analysis--> features on the grids --quantised--> tokens y'
-receiver  tokens, condition maps, the picture of the layer above if it came
+receiver  tokens, condition maps, both sides as they would be without the networks: painted by labels, or the picture
           --mixture (eq. 19-21)--> z' --three recurrent levels (eq. 22, 23), a ViT of two scales between (eq. 24, 25)-->
           s1, s2, s3 --diffusion (eq. 26, 27)--> colours, cover and depth of both sides
 """
@@ -22,11 +22,12 @@ GRIDS = ((9, 6), (18, 12), (36, 24))  # coarse first
 DIMS = (12, 8, 6)  # symbols of a cell
 CONDITION_CHANNELS = 15
 PICTURE_CHANNELS = 5  # rgb, silhouette, sensed depth
-GIVEN_CHANNELS = 4  # the picture of the layer above, and whether there is one
+GIVEN_CHANNELS = 7  # both sides as the layers below show them, and whether the front is a picture
 ATTRIBUTES = 17  # one-hot classes
 COLORS = 6  # front rgb, back rgb
 MAP_CHANNELS = COLORS + 3  # cover, and the depth of front and of back to the body's
-OUT_CHANNELS = MAP_CHANNELS + 1  # and how much the given picture says
+OUT_CHANNELS = MAP_CHANNELS + 2  # and how much of each side stays as it is given
+STAYS = 2.0  # logit of that at first
 
 
 @dataclass(frozen=True)
@@ -245,9 +246,9 @@ class LookCodec(nn.Module):
         keep: list[Tensor], valid: list[Tensor], noise: float = 0.0, free: bool = False,
     ) -> dict:  # fmt: skip
         """Both ends at once, with what tokens cost. picture [B, 5, 144, 96] (rgb, silhouette, depth, each - .5),
-        condition [B, 15, 144, 96], given [B, 4, 144, 96] (rgb - .5 and whether there is one; 0 if not), attributes
-        [B, 17]; on each grid parts [B, 10, h, w], depths, keep and valid [B, 1, h, w]: cells that are sent, and that
-        may be; free: bits teach the priors alone, not the symbols."""
+        condition [B, 15, 144, 96], given [B, 7, 144, 96] (front and back rgb - .5, and 1 where the front is a picture),
+        attributes [B, 17]; on each grid parts [B, 10, h, w], depths, keep and valid [B, 1, h, w]: cells that are sent,
+        and that may be; free: bits teach the priors alone, not the symbols."""
         cond, state = self.conditions(condition, given, attributes)
         seen = self.analysis(torch.cat([picture, condition], 1))
         bits, symbols, mixed = [], [], []
@@ -258,7 +259,7 @@ class LookCodec(nn.Module):
             smooth = bounded(wanted)
             symbol = (smooth + (torch.round(smooth) - smooth).detach()) * valid[k]
             sent = symbol * keep[k]
-            known = torch.cat([parts[k] / DEPTHS - 1, given[:, 3:, :1, :1].expand(-1, -1, *parts[k].shape[2:])], 1)
+            known = torch.cat([parts[k] / DEPTHS - 1, given[:, COLORS:, :1, :1].expand(-1, -1, *parts[k].shape[2:])], 1)
             before = [None if x is None else x.detach() if free else x for x in (coarser, sent)]
             mean, scale = self.priors[k](before[0], known, before[1], getattr(self, f"first{k}"))
             probe = (smooth + torch.rand_like(smooth) - 0.5).clamp(-LEVELS, LEVELS) if self.training else symbol
@@ -294,9 +295,10 @@ class LookCodec(nn.Module):
         """s_3 (eq. 23) as maps [B, 9, H, W], "coarse", and as features; and how much of the front is given."""
         fine = self.last(self.join(F.silu(torch.cat([state, cond[3]], 1))))
         out = F.pixel_shuffle(self.out(F.silu(fine)).float(), 2)
-        share = out[:, MAP_CHANNELS:].sigmoid() * given[:, 3:]
-        front = out[:, :3] + share * (given[:, :3] - out[:, :3])
-        return {"coarse": torch.cat([front, out[:, 3:MAP_CHANNELS]], 1), "features": fine, "share": share}
+        share = (out[:, MAP_CHANNELS:] + STAYS).sigmoid()
+        own = out[:, :COLORS]
+        colors = own + share.repeat_interleave(3, 1) * (given[:, :COLORS] - own)
+        return {"coarse": torch.cat([colors, out[:, COLORS:MAP_CHANNELS]], 1), "features": fine, "share": share}
 
     def attend(self, state: Tensor, cond: list[Tensor]) -> Tensor:
         """eq. 24, 25: cells of two scales look at each other, so that what is seen here is told there; where a cell

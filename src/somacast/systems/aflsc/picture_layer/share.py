@@ -1,18 +1,20 @@
 """What of a budget goes to labels, look tokens and picture: the one place where that is decided.
 
-Measured by ST-LPIPS and joints on training people (docs/log.md). Tokens and picture tell the looks better than labels
-do, so that those of appearance and face are not sent with them; of the others importance decides (eq. 14, 17), as if
-the network were in a worse state: what coarser labels leave of the outline costs the layers behind nothing more.
+Measured by ST-LPIPS and joints on training people (docs/log.md). A picture tells the looks better than labels do, so
+that those of appearance and face are not sent with it; of the others importance decides (eq. 14, 17), as if the network
+were in a worse state: what coarser labels leave of the outline costs the layers behind nothing more. Tokens alone come
+on top of all labels.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-MIN_LOOK_BYTES = 90  # of a file: below, appearance codes show more than what is left for tokens
-MIN_PICTURED_BYTES = 260  # below, tokens alone show more than a picture does
+MIN_LOOK_BYTES = 125  # of a file: below, labels show more than what is left for tokens
+MIN_PICTURED_BYTES = 160  # below, labels and tokens show more than a picture does
 MIN_PICTURE_ALONE_BYTES = 160  # without tokens
 TOKEN_BYTES, TOKEN_SHARE = 40, 0.06  # of tokens beside a picture: they tell depth and the side that it does not show
+TOKEN_BYTES_ALONE = 24  # that are kept for tokens behind all labels
 TOKEN_COST_BYTES = 3  # what a layer costs beside what it holds
 MIN_FACED_BYTES, FACE_SHARE = 1200, 0.2  # of a file from which on the face goes once more, and how much of the room
 USUAL_WARP_BYTES = 32  # what is left for the picture is not known before its warp
@@ -21,8 +23,8 @@ _STATE, _STATE_BYTES = 128, 500  # the network state of a small file, and from w
 
 
 class Plan(NamedTuple):
-    """state: 0 .. 255, for the labels; network_state: the network's own; token_bytes: that tokens may have at least
-    beside a picture; pictured: whether there is one."""
+    """state: 0 .. 255, for the labels; network_state: the network's own; token_bytes: that tokens may have at least;
+    pictured: whether there is one."""
 
     state: int
     network_state: int
@@ -40,7 +42,8 @@ def plan_of(budget_bytes: int, network_state: int = 0, picture: bool = True, tok
     if not tokens:
         return Plan(state, network_state, 0, True)
     pictured = picture and beyond >= 0
-    return Plan(state, network_state, round(TOKEN_BYTES + TOKEN_SHARE * beyond) if pictured else 0, pictured)
+    wanted = round(TOKEN_BYTES + TOKEN_SHARE * beyond) if pictured else TOKEN_BYTES_ALONE
+    return Plan(state, network_state, wanted, pictured)
 
 
 def least_bytes(picture: bool = True, tokens: bool = True) -> int | None:

@@ -13,6 +13,7 @@ from somacast.geometry.texturing.completion import completed
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.picture_layer.aligned import AlignedBody, PosedBody
+from somacast.systems.aflsc.picture_layer.codes import read_codes
 from somacast.systems.aflsc.picture_layer.coding import decode_picture, decode_pixels
 from somacast.systems.aflsc.picture_layer.face import face_box, with_face
 from somacast.systems.aflsc.picture_layer.warp import Warp
@@ -23,11 +24,12 @@ from somacast.timing import stage
 class Shown:
     """What the layers behind the labels hold: the body where the warp brings it, and on its canvas the picture
     [H, W, 3] float32, or None if only the warp came; behind [H, W, 3] likewise, or None: what the camera would see last
-    through the person."""
+    through the person; codes [K] of appearance that are read off the picture, None where the labels' own count."""
 
     body: AlignedBody
     picture: np.ndarray | None
     behind: np.ndarray | None = None
+    codes: np.ndarray | None = None
 
     @classmethod
     def of(cls, state: PersonState, space: LabelSpace, layers: Sequence[bytes]) -> Shown:
@@ -40,7 +42,8 @@ class Shown:
             picture = decode_picture(layers[1], body.canvas.aspect)
             if len(layers) > 2:
                 picture = with_face(picture, decode_pixels(layers[2]), face_box(body.skin.vertices, body.canvas))
-        return cls(body, picture)
+        with stage("appearance"):
+            return cls(body, picture, None, read_codes(space, body, picture))
 
     def on(self, human: Reconstruction) -> Reconstruction:
         """Somebody with this body, where it stands, with the picture on all that its camera saw."""

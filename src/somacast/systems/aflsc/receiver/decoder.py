@@ -58,16 +58,13 @@ class Decoder:
         if not look:
             return self.rebuild(symbols)
         from somacast.systems.aflsc.look_tokens.dressed import dressed
-        from somacast.systems.aflsc.picture_layer.codes import read_codes
 
         shown, sides = self.look_receiver.shown(symbols, look)
-        with stage("appearance"):
-            codes = None if shown.picture is None else read_codes(self.space, shown.body, shown.picture)
         skin, beyond = shown.body.skin, None
         if sides is not None and self.config.depth:
             with stage("dress"):
                 skin, beyond = dressed(shown.body, sides)
-        return shown.on(self.rebuild(symbols, codes, skin, beyond))
+        return shown.on(self.rebuild(symbols, shown.codes, skin, beyond))
 
     @cached_property
     def look_receiver(self) -> LookReceiver:

@@ -1,8 +1,8 @@
 """Receiver: what the layers behind the labels show of the person, on the body where it shows it.
 
-tokens alone              both sides; the body follows their cover
-warp, picture             the front
-warp, picture, tokens     the front by the picture, the side behind and depths by the tokens
+tokens alone              both sides, painted anew over what the labels say; the body follows their cover
+warp, picture             the front; with `DecoderConfig.networks` as below, of no tokens
+warp, picture, tokens     the front by the picture and what the networks change of it; by them the side behind, depths
 """
 
 from __future__ import annotations
@@ -35,19 +35,23 @@ class LookReceiver:
         """What the layers of a look, see `LabelCodec.look`, show on the person whom symbols [L, levels] say; and both
         sides, if tokens came. BitstreamError for layers that no sender makes."""
         values = self.space.vocabulary.dequantise(symbols[None])[0][0]
-        state = self.space.state(values)
+        state, tokens, config = self.space.state(values), look.get("tokens", b""), self.config
         if "warp" not in look:
-            sides = self._sides(look["tokens"], Known.of(values, self.space))
+            sides = self._sides(tokens, Known.of(values, self.space))
             shown = shown_sides(state, self.space, sides)
-            return (shown if self.config.back else replace(shown, behind=None)), sides
+            return (shown if config.back else replace(shown, behind=None)), sides
         shown = Shown.of(state, self.space, [look[name] for name in ("warp", "picture", "face") if name in look])
-        if "tokens" not in look or shown.picture is None:
+        if shown.picture is None or not (tokens or config.networks):
             return shown, None
-        sides = self._sides(look["tokens"], Known.of(values, self.space, (shown.picture, shown.body.canvas)))
-        if not self.config.back:
-            return shown, sides
-        height, width = shown.picture.shape[:2]
-        return replace(shown, behind=shown.body.canvas.cut(sides.back, sides.canvas, width, height)), sides
+        known = Known.of(values, self.space, shown)
+        sides = self._sides(tokens, known)
+        canvas, size = shown.body.canvas, shown.picture.shape[1::-1]
+        if config.front:
+            change = canvas.cut(sides.front - known.front, sides.canvas, *size)
+            shown = replace(shown, picture=np.clip(shown.picture + change, 0, 1))
+        if config.back:
+            shown = replace(shown, behind=canvas.cut(sides.back, sides.canvas, *size))
+        return shown, sides
 
     @cached_property
     def reader(self) -> LookReader:

@@ -23,7 +23,7 @@ from somacast.systems.aflsc.labels.schema import SHAPE_LABELS
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.labels.state import PersonState
 from somacast.systems.aflsc.networks.loading import CODED, EXTRACTED, load_fast_sender, load_sender, load_tables
-from somacast.systems.aflsc.picture_layer.share import least_bytes, plan_of
+from somacast.systems.aflsc.picture_layer.share import TOKEN_COST_BYTES, least_bytes, plan_of
 from somacast.systems.aflsc.sender.appearance import read_appearance
 from somacast.systems.aflsc.sender.detection import Sighting, locate
 from somacast.systems.aflsc.sender.evidence import POINTS_STD_M, Evidence, evidence_of
@@ -122,7 +122,11 @@ class Encoder:
         plan = plan_of(budget_bytes, network_state, self.config.picture, self.config.tokens)
         if plan is None:
             return None
-        layers = self.codec.layers_before_look(self.symbols(frame, look, values, plan.state, True), plan.state)
+        if plan.pictured:
+            layers = self.codec.layers_before_look(self.symbols(frame, look, values, plan.state, True), plan.state)
+        else:
+            room = budget_bytes - plan.token_bytes - TOKEN_COST_BYTES
+            layers = self.codec.padded(self.labelled(frame, look, values, room, network_state))
         behind = self.look_sender.behind(frame, look, values, layers, plan, budget_bytes, strict)
         return None if behind is None else [*layers, *behind]
 

@@ -1,7 +1,7 @@
 """Sender: the layers behind the labels, which tell how the person looks.
 
-small files    labels | tokens
-larger ones    labels | warp, picture, tokens, face        tokens tell what the picture does not: depth, the other side
+small files    labels | tokens                          tokens tell what the labels do not
+larger ones    labels | warp, picture, tokens, face     ... what the picture does not: depth, the other side
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from somacast.systems.aflsc.labels.codec import SYSTEM, LabelCodec
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.look_tokens.runner import Known, LookWriter
 from somacast.systems.aflsc.networks.loading import LOOK_WRITER, load_look_part, load_token_coder
-from somacast.systems.aflsc.picture_layer.coding import decode_picture
 from somacast.systems.aflsc.picture_layer.send import CanvasPicture, picture_layers, picture_on_canvas
 from somacast.systems.aflsc.picture_layer.share import TOKEN_COST_BYTES, USUAL_WARP_BYTES, Plan, share_of
+from somacast.systems.aflsc.picture_layer.show import Shown
 from somacast.systems.aflsc.sender.look import Look
 from somacast.timing import stage
 from somacast.types import Frame
@@ -42,20 +42,20 @@ class LookSender:
         """What follows the layers of the labels in a file of at most budget_bytes, see `labels.codec.LOOK_LAYERS`; None
         if there is no room for it. values [L]: all that the sender knows; strict: see `picture_on_canvas`."""
         before = [*map(len, labels)]
-        sent = self.space.vocabulary.dequantise(self.codec.symbols_before_look(labels)[None])[0][0]
         if not plan.pictured:
-            tokens = self._tokens(
-                frame, look, Known.of(sent, self.space), layer_room(SYSTEM, before, budget_bytes), plan
-            )
+            sent = self.space.vocabulary.dequantise(self.codec.symbols(labels)[None])[0][0]
+            room = layer_room(SYSTEM, before, budget_bytes)
+            tokens = self._tokens(frame, look, Known.of(sent, self.space), room, plan)
             return None if tokens is None else [tokens]
+        sent = self.space.vocabulary.dequantise(self.codec.symbols_before_look(labels)[None])[0][0]
         kept = plan.token_bytes and plan.token_bytes + TOKEN_COST_BYTES
         found = self.pictured(frame, look, values, sent, before, budget_bytes - kept, strict)
         if found is None:
             return None
-        shown, (warp, picture, *face) = found
+        warp, picture, *face = found[1]
         tokens = b""
         if kept:
-            known = Known.of(sent, self.space, (decode_picture(picture, shown.canvas.aspect), shown.canvas))
+            known = Known.of(sent, self.space, Shown.of(self.space.state(sent), self.space, [warp, picture, *face]))
             room = layer_room(SYSTEM, [*before, *map(len, (warp, picture, *face))], budget_bytes)
             tokens = self._tokens(frame, look, known, room, plan) or b""
         return [warp, picture, *([tokens] if tokens or face else []), *face]

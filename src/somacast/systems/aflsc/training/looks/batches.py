@@ -23,7 +23,7 @@ _MIRRORED_PARTS = [PARTS.index({"l": "r", "r": "l"}.get(p[0], p[0]) + p[1:] if p
 @dataclass
 class Batch:
     """picture [B, 5, H, W] as the networks read it; front, back [B, 3, H, W] and cover [B, 1, H, W]: the truth;
-    condition [B, 15, H, W]; given [B, 4, H, W], where pictured [B]; change [B, 2, H, W] of depth in metres, and where
+    condition [B, 15, H, W]; given [B, 7, H, W], pictured [B]; change [B, 2, H, W] of depth in metres, and where
     it is known; attributes [B, A]; head [B, 1, H, W]: where it is; cells that are valid and parts there, of each
     grid."""
 
@@ -69,7 +69,8 @@ def to_batch(rows: dict[str, Any], rng: np.random.Generator | None = None) -> Ba
     parts = part_grids(depths)
     valid = token_cells(parts)
     grey = GREY * (1 - true)
-    given = torch.cat([given - 0.5, torch.ones_like(given[:, :1])], 1)
+    shown = torch.from_numpy(rows["pictured"]).float().view(-1, 1, 1, 1)
+    given = torch.cat([given - 0.5, shown.expand_as(given[:, :1])], 1)
     return Batch(
         picture - 0.5, front + grey, back + grey, true, condition, given, rows["pictured"],
         torch.nan_to_num(change), known, attributes, head, valid, parts,
@@ -86,15 +87,15 @@ def _recoloured(
     gamma = draw(0.85, 1.2, 1)
     order = [0, 1, 2] if rng.random() < 0.75 else [int(k) for k in rng.permutation(3)]
     change = lambda x: (x[:, order].clamp_min(1e-3) ** gamma * gain).clamp(0, 1)  # noqa: E731
+    both = lambda x: torch.cat([change(x[:, :3]), change(x[:, 3:])], 1)  # noqa: E731
     cover = sides[:, 6:]
     front, back = (change(sides[:, a : a + 3]) * (cover > 0) for a in (0, 3))
     rgb = picture[:, :3] + cover * (change(picture[:, :3]) - picture[:, :3])
-    return torch.cat([rgb, picture[:, 3:]], 1), torch.cat([front, back, cover], 1), change(given)
+    return torch.cat([rgb, picture[:, 3:]], 1), torch.cat([front, back, cover], 1), both(given)
 
 
-def draw_kept(batch: Batch, pictured: np.ndarray, rng: np.random.Generator) -> list[Tensor]:
-    """Which cells are sent [B, 1, h, w] of each grid, as any importance of them leaves them; with a picture [B] bool
-    often none."""
+def draw_kept(batch: Batch, rng: np.random.Generator) -> list[Tensor]:
+    """Which cells are sent [B, 1, h, w] of each grid, as any importance of them leaves them; often none."""
     count = len(batch.picture)
     share = lambda high: torch.from_numpy(rng.uniform(0, high, (count, 1, 1, 1)).astype(np.float32))  # noqa: E731
     deep, head = worth_of(batch)
@@ -103,7 +104,7 @@ def draw_kept(batch: Batch, pictured: np.ndarray, rng: np.random.Generator) -> l
     worth = (by_depth * deep + by_head * head + by_chance * noise / 2) / (by_depth + by_head + by_chance)
     level = rng.uniform(0.2, 3.4, count)
     level[rng.random(count) < 0.15] = ALL
-    level[pictured & (rng.random(count) < 0.5)] = 0
+    level[rng.random(count) < np.where(batch.pictured, 0.5, 0.2)] = 0
     return kept_cells(batch.valid, worth, torch.from_numpy(level).float(), share(3.0))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.look_tokens.capsules import GRID, HEIGHT_PX, PARTS, WIDTH_PX, Capsules
-from somacast.systems.aflsc.look_tokens.inputs import CHANNELS, DEPTH_UNIT_M, DEPTHS, attribute_row, condition_maps
+from somacast.systems.aflsc.look_tokens.inputs import CHANNELS, DEPTH_UNIT_M, DEPTHS, attribute_row, base_maps
 from somacast.systems.aflsc.picture_layer.aligned import PosedBody
 from somacast.systems.aflsc.training.looks.pool import OUTSIDE_M
 from somacast.training.pools import Pool
@@ -22,7 +22,7 @@ HELD_OUT = 16  # every such person is watched, not learnt from
 
 
 def prepared(path: Path, space: LabelSpace) -> dict[str, np.ndarray]:
-    """The arrays that training needs of a shard: picture [N, H, W, 5] uint8, given [N, H, W, 3] uint8, sides
+    """The arrays that training needs of a shard: picture [N, H, W, 5] uint8, given [N, H, W, 6] uint8, sides
     [N, H, W, 7] uint8 (front, back, cover), condition [N, H, W, 15] uint8 for -1 .. 1, change_m [N, H, W, 2] float16
     (NaN where unknown), attributes [N, A], depths [N, parts, 36, 24] uint8 of capsules."""
     with np.load(path) as file:
@@ -31,11 +31,16 @@ def prepared(path: Path, space: LabelSpace) -> dict[str, np.ndarray]:
     condition = np.empty((count, HEIGHT_PX, WIDTH_PX, CHANNELS), np.uint8)
     change = np.empty((count, HEIGHT_PX, WIDTH_PX, 2), np.float16)
     depths = np.empty((count, len(PARTS), *GRID), np.uint8)
-    attributes = []
+    attributes, given = [], np.empty((count, HEIGHT_PX, WIDTH_PX, 6), np.uint8)
     for n in range(count):
-        capsules = Capsules.of(rows["sent"][n], space)
-        canvas, depths[n] = capsules.canvas, capsules.depths
-        maps = condition_maps(PosedBody.of(space.state(rows["sent"][n]), space).skin, canvas)
+        values, pictured = rows["sent"][n], bool(rows["pictured"][n])
+        capsules = Capsules.of(values, space)
+        depths[n] = capsules.depths
+        body = PosedBody.of(space.state(values), space).aligned(rows["moves"][n]) if pictured else None
+        maps, paint = base_maps(space, values, capsules.canvas, rows["codes"][n], body)
+        given[n] = np.rint(255 * paint)
+        if pictured:
+            given[n, ..., :3] = rows["given"][n]
         condition[n] = np.rint(127.5 * (maps + 1))
         covered = maps[..., 0] > 0
         shift = None
@@ -46,10 +51,10 @@ def prepared(path: Path, space: LabelSpace) -> dict[str, np.ndarray]:
             if shift is None:
                 shift = np.nanmedian(gap[covered]) if np.isfinite(gap[covered]).any() else 0.0
             change[n, ..., k] = np.clip(gap - shift, -DEEP_M, DEEP_M)
-        attributes.append(attribute_row(space, rows["sent"][n]))
+        attributes.append(attribute_row(space, values))
     return {
         "picture": np.concatenate([rows["picture"], rows["mask"][..., None], rows["sensed"][..., None]], -1),
-        "given": rows["given"], "pictured": rows["pictured"],
+        "given": given, "pictured": rows["pictured"],
         "sides": np.concatenate([rows["front"], rows["back"], rows["cover"][..., None]], -1),
         "condition": condition, "change_m": change, "attributes": np.stack(attributes), "depths": depths,
         "person": rows["person"], "overlap": _overlap(condition[..., 0] > 191, rows["cover"] > 127),
@@ -85,9 +90,13 @@ class Examples(Pool):
         """Rows of people who are learnt from, all alike."""
         return ((shard["person"] % HELD_OUT != 0) & (shard["overlap"] > MIN_OVERLAP)).astype(float)
 
-    def held_out(self, count: int) -> Iterator[dict[str, Any]]:
-        """The first `count` rows of people who are watched, of the first shards, 16 at a time."""
-        watched = {name: np.flatnonzero(s["person"] % HELD_OUT == 0) for name, s in sorted(self.shards.items())}
+    def held_out(self, count: int, pictured: bool) -> Iterator[dict[str, Any]]:
+        """The first `count` rows of people who are watched, with a picture or without, of the first shards, 16 at a
+        time."""
+        watched = {
+            name: np.flatnonzero((s["person"] % HELD_OUT == 0) & (s["pictured"] == pictured))
+            for name, s in sorted(self.shards.items())
+        }
         rows = [{k: v[i] for k, v in self.shards[name].items()} for name, numbers in watched.items() for i in numbers]
         for start in range(0, min(count, len(rows)), 16):
             part = rows[start : min(start + 16, count)]

@@ -47,7 +47,7 @@ def sensitivities(net: LookCodec, perceptual: PerceptualLoss, batches: Iterable[
     rows: list[tuple[Tensor, ...]] = []
     for batch in batches:
         kept = [v.clone().requires_grad_() for v in batch.valid]
-        out = net(batch.picture, batch.condition, batch.given * 0, batch.attributes, batch.parts, kept, batch.valid)
+        out = net(batch.picture, batch.condition, batch.given, batch.attributes, batch.parts, kept, batch.valid)
         coarse = out["coarse"]
         sharp = net.refine(coarse, out["features"], coarse[:, :COLORS], torch.ones(len(coarse), 1, 1, 1))
         front, back, _ = composed(torch.cat([sharp, coarse[:, COLORS:]], 1))

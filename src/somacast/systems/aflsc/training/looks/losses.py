@@ -3,6 +3,8 @@ allow (eq. 8-13, 19-27)."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,8 @@ from torch import Tensor
 
 from somacast.systems.aflsc.look_tokens.diffusion import noise_share
 from somacast.systems.aflsc.look_tokens.inputs import CHANGE_UNIT_M
-from somacast.systems.aflsc.networks.looks import GRIDS, LookCodec
+from somacast.systems.aflsc.networks.looks import COLORS, GRIDS, LookCodec
+from somacast.systems.aflsc.training.looks.adversary import Adversary
 from somacast.systems.aflsc.training.looks.batches import GREY, Batch
 from somacast.systems.aflsc.training.looks.perceptual_loss import PerceptualLoss
 from somacast.systems.aflsc.training.looks.recipe import LooksRecipe
@@ -20,6 +23,8 @@ FIRST_RATE, PRIOR_RATE = 1e-6, 1e-4  # what a bit costs at first; while only pri
 DEPTH, DEPTH_SLOPE = 10.0, 10.0  # weights of metres, and of metres a pixel
 BEHIND = 0.5  # weight of the side that the camera does not see
 MORE_STEPS = 0.25  # share of samples at any level of noise
+TONE = 0.5  # weight of a colour that all of a side lacks: what light there was no picture tells
+NOISY = 0.5  # share of samples with noise: the product takes its mean
 BEYOND = 0.05  # weight of wanting to say more than the largest symbol
 _LUMA = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
 
@@ -40,6 +45,12 @@ def likeness(a: Tensor, b: Tensor, weight: Tensor, fine: bool) -> tuple[Tensor, 
             la, lb, w = F.avg_pool2d(la, 2), F.avg_pool2d(lb, 2), 4 * F.avg_pool2d(w, 2)
         structure = structure + part * mean(1 - _structure(la, lb), w)
     return 2.5 * absolute + 8 * squared + 0.5 * structure + slope, squared
+
+
+def toned(truth: Tensor, found: Tensor, weight: Tensor, cover: Tensor) -> tuple[Tensor, Tensor]:
+    """The truth in the mean colour of what is found, and by how much the two means differ, [B]."""
+    shift = ((found - truth) * weight).sum((2, 3), keepdim=True)
+    return truth + shift.detach() * cover, shift.abs().mean((1, 2, 3))
 
 
 def _structure(a: Tensor, b: Tensor) -> Tensor:
@@ -70,6 +81,20 @@ def depth_errors(found: Tensor, true: Tensor, known: Tensor) -> tuple[Tensor, Te
     return total, steps
 
 
+def _refined(net: LookCodec, out: dict[str, Any], batch: Batch, rng: np.random.Generator) -> Tensor:
+    """Sharp colours [B, 6, H, W], in a training from noisy ones: mostly of the one step that the product takes, as with
+    less noise the truth shows through."""
+    coarse = out["coarse"]
+    start, count = coarse[:, :COLORS].detach(), len(coarse)
+    if not net.training:
+        return net.refine(coarse, out["features"], start, torch.ones(count, 1, 1, 1))
+    levels = np.where(rng.random(count) < MORE_STEPS, rng.random(count), 1).astype(np.float32)
+    level = torch.from_numpy(levels).view(count, 1, 1, 1)
+    true = torch.cat([batch.front, batch.back], 1) - 0.5
+    share = noise_share(level) * torch.from_numpy((rng.random(count) < NOISY).astype(np.float32)).view(-1, 1, 1, 1)
+    return net.refine(coarse, out["features"], true + level * (start - true) + share * torch.randn(true.shape), level)
+
+
 class Losses:
     """Holds the rate of each grid, which follows the wanted bits."""
 
@@ -78,71 +103,75 @@ class Losses:
         self.rates = [FIRST_RATE] * len(GRIDS)
         self.running = list(recipe.bits)
         self.perceptual = PerceptualLoss()
+        self.adversary = Adversary()
 
     def __call__(
-        self, net: LookCodec, batch: Batch, pictured: np.ndarray, kept: list[Tensor], progress: float,
-        rng: np.random.Generator,
-    ) -> tuple[Tensor, dict[str, float]]:  # fmt: skip
-        """Loss of a batch, of which some [B] bool come with a picture, at a share of the training, and figures."""
-        recipe = self.recipe
-        free = progress < recipe.free
-        count = len(batch.picture)
-        noise = recipe.noise if net.training else 0.0
-        level = torch.ones(count, 1, 1, 1)
-        if net.training:  # mostly the one step that the product takes: with less noise the truth shows through
-            levels = np.where(rng.random(count) < MORE_STEPS, rng.random(count), 1).astype(np.float32)
-            level = torch.from_numpy(levels).view(count, 1, 1, 1)
+        self, net: LookCodec, batch: Batch, kept: list[Tensor], progress: float, rng: np.random.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Loss of a batch at a share of the training, and figures."""
+        recipe, free = self.recipe, progress < self.recipe.free
         with half_precision(batch.picture.device):
-            given = batch.given * torch.from_numpy(pictured).view(-1, 1, 1, 1)
-            out = net(
-                batch.picture, batch.condition, given, batch.attributes, batch.parts, kept, batch.valid, noise, free
-            )
-            coarse = out["coarse"]
-            true = torch.cat([batch.front, batch.back], 1) - 0.5
-            start = coarse[:, :6].detach()
-            gaussian = torch.randn(true.shape) if net.training else torch.zeros_like(true)
-            noisy = true + level * (start - true) + noise_share(level) * gaussian
-            sharp = net.refine(coarse, out["features"], noisy, level)
-        whole = torch.cat([sharp, coarse[:, 6:]], 1)
-        union = F.max_pool2d(torch.maximum(batch.cover, batch.condition[:, :1]), 5, 1, 2)
-        weight = union * (0.35 + 0.65 * batch.cover) * (1 + 2 * batch.head)
-        weight = weight / weight.sum((1, 2, 3), keepdim=True)
-        behind = batch.cover / batch.cover.sum((1, 2, 3), keepdim=True).clamp_min(1)
-        figures: dict[str, Tensor] = {}
-        loss = true.new_zeros(())
-        for name, found, share in (("coarse", coarse, 0.5), ("sharp", whole, 1.0)):
-            front, back, cover = composed(found)
-            here, error = likeness(front, batch.front, weight, name == "sharp")
-            there, error_behind = likeness(back, batch.back, behind, name == "sharp")
-            loss = loss + share * (here + BEHIND * there).mean()
-            figures |= {
-                name: here,
-                f"{name}_psnr": -10 * error.log10(),
-                f"{name}_back_psnr": -10 * error_behind.log10(),
-            }
-        cover_error = ((cover - batch.cover).abs() * weight).sum((1, 2, 3)).mean() + (cover * (1 - union)).mean()
-        depth_error, slope_error = depth_errors(CHANGE_UNIT_M * coarse[:, 7:], batch.change, batch.known)
-        loss = loss + 1.5 * cover_error + DEPTH * depth_error + DEPTH_SLOPE * slope_error
+            inputs = (batch.picture, batch.condition, batch.given, batch.attributes, batch.parts)
+            out = net(*inputs, kept, batch.valid, recipe.noise if net.training else 0.0, free)
+            sharp = _refined(net, out, batch, rng)
+        coarse = out["coarse"]
+        whole = torch.cat([sharp, coarse[:, COLORS:]], 1)
+        loss, figures = self._likeness(coarse, whole, batch)
         if progress >= recipe.late and recipe.perceptual:
-            some = slice(None) if not net.training else slice(0, max(count // 4, 1))
-            front, back, _ = composed(whole[some])
-            seen = self.perceptual(batch.front[some], front)
-            seen_behind = self.perceptual(batch.back[some], back)
-            loss = loss + recipe.perceptual * (seen + BEHIND * seen_behind).mean()
-            figures |= {"stlpips": seen, "stlpips_back": seen_behind}
+            found, seen = self._perceived(whole, batch, net.training)
+            loss, figures = loss + recipe.perceptual * found, figures | seen
+        if net.training and recipe.adversary and progress >= recipe.opposed:
+            painted = torch.cat(composed(whole)[:2], 1)
+            true = torch.cat([batch.front, batch.back], 1)
+            opposed, figures["adversary_right"] = self.adversary(true, painted, batch.condition)
+            loss = loss + recipe.adversary * opposed
         usage = [w.mean((0, 2, 3)) for w in out["weights"]]
         loss = loss + BEYOND * out["beyond"] + 0.002 * sum((u * (u + 1e-6).log()).sum() for u in usage)
-        figures["bytes"] = true.new_zeros(())
+        figures["bytes"] = loss.new_zeros(())
         for k, bits in enumerate(out["bits"]):
             spent = (bits * kept[k]).sum((1, 2, 3))
             figures["bytes"] = figures["bytes"] + spent.mean() / 8
             loss = loss + (PRIOR_RATE if free else self.rates[k]) * spent.mean()
-            full = (kept[k].sum((1, 2, 3)) >= batch.valid[k].sum((1, 2, 3))) & ~torch.from_numpy(pictured)
+            full = (kept[k].sum((1, 2, 3)) >= batch.valid[k].sum((1, 2, 3))) & ~torch.from_numpy(batch.pictured)
             if full.any():
                 figures[f"bits{k}"] = spent[full]
         used = torch.stack([(-(u * (u + 1e-6).log()).sum()).exp() for u in usage]).mean()
-        figures |= {"cover": cover_error, "depth_cm": 100 * depth_error, "loss": loss, "used": used}
-        return loss, {name: float(values.detach().mean()) for name, values in figures.items()}
+        figures |= {"loss": loss, "used": used}
+        return loss, {name: float(torch.as_tensor(values).detach().mean()) for name, values in figures.items()}
+
+    def _likeness(self, coarse: Tensor, whole: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Any]]:
+        """Errors of maps [B, 9, H, W] before and after the diffusion: colours of both sides, cover, depths."""
+        union = F.max_pool2d(torch.maximum(batch.cover, batch.condition[:, :1]), 5, 1, 2)
+        weight = union * (0.35 + 0.65 * batch.cover) * (1 + 2 * batch.head)
+        weight = weight / weight.sum((1, 2, 3), keepdim=True)
+        behind = batch.cover / batch.cover.sum((1, 2, 3), keepdim=True).clamp_min(1)
+        figures: dict[str, Any] = {}
+        loss, cover = coarse.new_zeros(()), coarse[:, COLORS : COLORS + 1].sigmoid()
+        for name, maps, share in (("coarse", coarse, 0.5), ("sharp", whole, 1.0)):
+            front, back, _ = composed(maps)
+            sides = (("", front, batch.front, weight, 1.0), ("_back", back, batch.back, behind, BEHIND))
+            for side, found, true, where, worth in sides:
+                wanted, tone = toned(true, found, where, batch.cover)
+                error, squared = likeness(found, wanted, where, name == "sharp")
+                loss = loss + worth * share * (error + TONE * tone).mean()
+                figures |= {f"{name}{side}_psnr": -10 * squared.log10(), f"{name}{side}_tone": tone}
+        cover_error = ((cover - batch.cover).abs() * weight).sum((1, 2, 3)).mean() + (cover * (1 - union)).mean()
+        depth_error, slope_error = depth_errors(CHANGE_UNIT_M * coarse[:, COLORS + 1 :], batch.change, batch.known)
+        loss = loss + 1.5 * cover_error + DEPTH * depth_error + DEPTH_SLOPE * slope_error
+        return loss, figures | {"cover": cover_error, "depth_cm": 100 * depth_error}
+
+    def _perceived(self, whole: Tensor, batch: Batch, training: bool) -> tuple[Tensor, dict[str, Any]]:
+        """The perceptual error of both sides, in a training of some people; of others beside that of the sides as they
+        are given."""
+        some = slice(0, max(round(self.recipe.judged * len(whole)), 1) if training else None)
+        front, back, _ = composed(whole[some])
+        seen, seen_behind = self.perceptual(batch.front[some], front), self.perceptual(batch.back[some], back)
+        figures = {"stlpips": seen, "stlpips_back": seen_behind}
+        if not training:
+            front, back, _ = composed(torch.cat([batch.given[:, :COLORS], whole[:, COLORS:]], 1))
+            given = (self.perceptual(batch.front, front), self.perceptual(batch.back, back))
+            figures |= {"given": given[0], "given_back": given[1]}
+        return (seen + BEHIND * seen_behind).mean(), figures
 
     def follow(self, figures: dict[str, float]) -> None:
         """Rates towards the wanted bits."""

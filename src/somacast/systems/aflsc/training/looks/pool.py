@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,14 +27,17 @@ from somacast.systems.aflsc.picture_layer.canvas import grid_places
 from somacast.systems.aflsc.picture_layer.send import FrameOnCanvas
 from somacast.systems.aflsc.picture_layer.share import label_state
 from somacast.systems.aflsc.picture_layer.show import Shown
+from somacast.systems.aflsc.picture_layer.warp import NO_WARP, Warp
 from somacast.systems.aflsc.sender.encoder import Encoder
-from somacast.types import Capture
+from somacast.systems.aflsc.sender.look import Look
+from somacast.types import Capture, Frame
 
 FLAT = Light(np.array([0, 0, 1], np.float32), 1.0, np.ones(3, np.float32))  # shows colours as they are
 SHARD_SAMPLES = 256
 OUTSIDE_M = 9.0  # depth of what is not there
-_PICTURED = 0.5  # share of rows that come with a picture
-_BUDGETS = ((160, 500), (500, 6000))  # bytes of a file with a picture: half of the rows each, evenly by logarithm
+_PICTURED = 0.6  # share of rows that come with a picture
+_BUDGETS = ((160, 400), (400, 2500))  # bytes of a file with a picture: half of the rows each, evenly by logarithm
+_LABEL_BYTES = (85, 150)  # of a file without one, evenly
 
 
 def true_side(sample: Sample, size: int, behind: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -71,19 +75,17 @@ class SampleMaker:
             values, _, look = encoder.see(Capture([frame]))
         except SomacastError:
             return None
-        budget = round(float(np.exp(rng.uniform(*np.log(_BUDGETS[int(rng.random() < 0.5)])))))
-        state, codec = label_state(budget), encoder.codec
-        layers = codec.layers_before_look(encoder.symbols(frame, look, values, state, True), state)
-        sent_values = space.vocabulary.dequantise(codec.symbols_before_look(layers)[None])[0][0]
-        found, before = None, [*map(len, layers)]
-        if rng.random() < _PICTURED:
-            found = encoder.look_sender.pictured(frame, look, values, sent_values, before, budget)
-        behind = [] if found is None else found[1]
+        pictured = self._pictured(frame, look, values, rng) if rng.random() < _PICTURED else None
+        if pictured is None:
+            budget = round(rng.uniform(*_LABEL_BYTES))
+            symbols = encoder.codec.symbols(encoder.labelled(frame, look, values, budget, 0))
+            sent_values = space.vocabulary.dequantise(symbols[None])[0][0]
+            shown, warp, codes = None, NO_WARP, space.state(sent_values).codes
+        else:
+            sent_values, shown, warp, codes = pictured
         canvas = Capsules.of(sent_values, space).canvas
         given = np.zeros((HEIGHT_PX, WIDTH_PX, 3), np.float32)
-        if behind:
-            shown = Shown.of(space.state(sent_values), space, behind)
-            assert shown.picture is not None
+        if shown is not None and shown.picture is not None:
             given = canvas.cut(shown.picture, shown.body.canvas, WIDTH_PX, HEIGHT_PX)
         lens, size = frame.lens, len(image)
         seen = look_input(FrameOnCanvas(frame, look, canvas))
@@ -94,8 +96,10 @@ class SampleMaker:
             "mask": _bytes(255 * seen[..., 3]),
             "sensed": _bytes(255 * seen[..., 4]),
             "given": _bytes(255 * given),
-            "pictured": np.bool_(bool(behind)),
+            "pictured": np.bool_(shown is not None),
             "sent": sent_values.astype(np.float32),
+            "moves": warp.heights.astype(np.float32),
+            "codes": codes.astype(np.float32),
             "size_ratio": np.float32(float(canvas.pelvis_m[2]) / lens.fx / own_m_px),
         }
         for name, behind_ in (("front", False), ("back", True)):
@@ -104,6 +108,20 @@ class SampleMaker:
             row["cover"] = _bytes(255 * _halved(sample(cover, 2 * pixels)[..., None])[..., 0])
             row[name + "_m"] = _mean_depth(depth[_whole(pixels, 2 * size)])
         return row
+
+    def _pictured(self, frame: Frame, look: Look, values: np.ndarray, rng: np.random.Generator) -> Any:
+        """Label values [L] as they are sent before a picture of some size, what that shows, its warp, and the codes [K]
+        that the receiver reads off it; None if there is no picture."""
+        encoder, space = self.encoder, self.encoder.space
+        budget = round(float(np.exp(rng.uniform(*np.log(_BUDGETS[int(rng.random() < 0.5)])))))
+        state, codec = label_state(budget), encoder.codec
+        layers = codec.layers_before_look(encoder.symbols(frame, look, values, state, True), state)
+        sent = space.vocabulary.dequantise(codec.symbols_before_look(layers)[None])[0][0]
+        found = encoder.look_sender.pictured(frame, look, values, sent, [*map(len, layers)], budget)
+        if found is None:
+            return None
+        shown = Shown.of(space.state(sent), space, found[1])
+        return sent, shown, Warp.decode(found[1][0]), space.state(sent).codes if shown.codes is None else shown.codes
 
 
 def _halved(plane: np.ndarray) -> np.ndarray:

@@ -31,16 +31,17 @@ def watch(net: LookCodec, losses: Losses, examples: Examples, count: int = 32) -
     net.eval()
     rng = np.random.default_rng(0)
     table: dict[str, Any] = {}
-    batches = [to_batch(rows) for rows in examples.held_out(count)]
     for pictured in (False, True):
+        batches = [to_batch(rows) for rows in examples.held_out(count, pictured)]
         for level in CUTS if not pictured else CUTS[:2]:
             rows = []
             for batch in batches:
                 deep, head = worth_of(batch)
                 kept = kept_cells(batch.valid, (deep + head) / 2, torch.full((len(batch.picture),), level))
-                rows.append(losses(net, batch, batch.pictured & pictured, kept, 1.0, rng)[1])
+                rows.append(losses(net, batch, kept, 1.0, rng)[1])
             name = f"{level:g}" + ("+picture" if pictured else "")
-            table[name] = {k: round(float(np.mean([r[k] for r in rows])), 4) for k in rows[0] if k in rows[-1]}
+            if rows:
+                table[name] = {k: round(float(np.mean([r[k] for r in rows])), 4) for k in rows[0] if k in rows[-1]}
     net.train()
     return table
 
@@ -64,6 +65,7 @@ def train(recipe: LooksRecipe, examples: Examples, out: Path, resume: bool = Fal
         for optimiser, state in zip(optimisers, saved["optimisers"], strict=True):
             optimiser.load_state_dict(state)
         losses.rates, step, spent_s = saved["rates"], saved["step"], saved["spent_s"]
+        losses.adversary.load(saved["adversary"])
     rng = np.random.default_rng([recipe.seed, step])
     began, said, recent = time.time() - spent_s, time.time() - 0.7 * SAVED_S, []
 
@@ -78,7 +80,7 @@ def train(recipe: LooksRecipe, examples: Examples, out: Path, resume: bool = Fal
             file.write(json.dumps(line) + "\n")
         states = [optimiser.state_dict() for optimiser in optimisers]
         saved = {"net": net.state_dict(), "average": average.state, "optimisers": states, "rates": losses.rates,
-                 "step": step, "spent_s": spent}  # fmt: skip
+                 "adversary": losses.adversary.state(), "step": step, "spent_s": spent}  # fmt: skip
         torch.save(saved, path.with_suffix(".tmp"))
         path.with_suffix(".tmp").replace(path)
         save_file(pack({k: v.numpy() for k, v in average.state.items()}), out / WEIGHTS)
@@ -89,8 +91,7 @@ def train(recipe: LooksRecipe, examples: Examples, out: Path, resume: bool = Fal
             for group in optimiser.param_groups:
                 group["lr"] = rate * factor
         batch = to_batch(examples.batch(rng, recipe.batch), rng)
-        pictured = batch.pictured & (rng.random(len(batch.picture)) < recipe.pictured)
-        loss, figures = losses(net, batch, pictured, draw_kept(batch, pictured, rng), progress, rng)
+        loss, figures = losses(net, batch, draw_kept(batch, rng), progress, rng)
         for optimiser in optimisers:
             optimiser.zero_grad(set_to_none=True)
         loss.backward()
