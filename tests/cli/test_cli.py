@@ -27,7 +27,7 @@ NETWORKS = {  # verbs that load networks
     "demo", "encode", "decode", "send", "receive", "view", "evaluate", "train aflsc", "train aflsc ablations",
     "bench speed", "bench detector", "bench rd", "bench sheet", "bench likeness",
     "bench study aflsc", "bench study aflsc ablations",
-    "bench study aflsc chain", "bench study aflsc sides",
+    "bench study aflsc allocation", "bench study aflsc chain", "bench study aflsc sides",
 }  # fmt: skip
 
 

@@ -116,5 +116,10 @@ SPEC = SystemSpec(
             "somacast.systems.aflsc.ablation.chain:study",
             "how much worse people become without each part of the chain",
         ),
+        "allocation": Study(
+            "somacast.systems.aflsc.ablation.config:AllocationConfig",
+            "somacast.systems.aflsc.ablation.allocation:study",
+            "how well importance spends the bytes of look tokens, against a search that knows the truth",
+        ),
     },
 )

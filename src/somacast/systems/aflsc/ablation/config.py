@@ -1,4 +1,4 @@
-"""Settings of `somacast bench study aflsc ablations`, `... sides` and `... chain`."""
+"""Settings of `somacast bench study aflsc ablations`, `... sides`, `... chain` and `... allocation`."""
 
 from __future__ import annotations
 
@@ -111,6 +111,22 @@ class ChainConfig(PeopleConfig):
     """
 
     budgets: tuple[int, ...] = (200, 600)
+    """bytes of the files"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(budgets=min(self.budgets, default=None))
+
+
+@dataclass(frozen=True)
+class AllocationConfig(PeopleConfig):
+    """Measure how well eq. 14 and 17 spend the bytes of the look tokens, against a Lagrangian search that knows the
+    truth.
+
+    Example: somacast bench study aflsc allocation --people 20 --json results/looks/allocation.json
+    """
+
+    budgets: tuple[int, ...] = (300, 1000)
     """bytes of the files"""
 
     def __post_init__(self) -> None:

@@ -116,6 +116,23 @@ def print_chain(tables: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
         console.print(_table(f"{budget} bytes, without", "part", _CHAIN, rows))
 
 
+def print_allocation(tables: Mapping[str, Mapping[str, Any]]) -> None:
+    """Error of both sides by how their tokens were chosen, by budget, on stdout."""
+    from rich.console import Console
+
+    names = ("rule", "search", "chance", "everything", "nothing")
+    columns = [("bytes", "bytes", 1), *((name, name, 4) for name in names)]
+    columns += [("rule_worse", "rule above search %", 1), ("chance_worse", "chance %", 1)]
+    rows = {
+        f"{budget} bytes": {
+            **table,
+            **{f"{name}_worse": 100 * table[f"{name}_above"][0] for name in ("rule", "chance")},
+        }
+        for budget, table in tables.items()
+    }
+    Console(width=max(Console().width, WIDTH)).print(_table("perceptual error of both sides", "file", columns, rows))
+
+
 def draw_bits(bits: Mapping[str, Any]) -> bytes:
     """An SVG with two panels, full quality and base layer: a bar for each label group, its levels one after another."""
     require("matplotlib", "the figure of bits by group")

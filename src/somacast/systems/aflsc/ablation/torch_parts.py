@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from somacast.systems.aflsc.look_tokens.runner import READER_INPUTS
-from somacast.systems.aflsc.networks.loading import LOOK_READER
+from somacast.systems.aflsc.networks.loading import LOOK_READER, LOOK_REFINER
 from somacast.systems.aflsc.networks.looks import LookCodec, TokenMixture
 from somacast.systems.aflsc.training.shipping import LookReaderNet
 from somacast.weights.arrays import read_onnx, unpack
@@ -54,11 +54,19 @@ class _Forgetful(nn.Module):
         return self.gate(torch.zeros_like(h), x)
 
 
+def shipped_codec() -> LookCodec:
+    """The receiver's half of the look codec of the package in torch."""
+    codec = LookCodec().eval()
+    for name in (LOOK_READER, LOOK_REFINER):
+        arrays = unpack(read_onnx(weights_path(name)))
+        state = {n.removeprefix("codec."): torch.from_numpy(np.array(a)) for n, a in arrays.items()}
+        codec.load_state_dict(state, strict=False)
+    return codec
+
+
 def without(part: str) -> Any:
     """The look reader of the package without a part: weights, components, memory, vit, bias."""
-    arrays = unpack(read_onnx(weights_path(LOOK_READER)))
-    codec = LookCodec()
-    codec.load_state_dict({n.removeprefix("codec."): torch.from_numpy(np.array(a)) for n, a in arrays.items()}, False)
+    codec = shipped_codec()
     if part in ("weights", "components"):
         codec.mixtures = nn.ModuleList(_Alike(m, part == "components") for m in codec.mixtures)  # type: ignore[arg-type]
     elif part == "memory":

@@ -112,18 +112,21 @@ class TokenCoder:
 
     def _least_bytes(self, symbols: Sequence[np.ndarray], grids: TokenGrids, state: int, pictured: bool) -> int:
         """Size below which a stream hardly ever gets."""
-        bits = 0.0
+        return 1 + int(sum(float(plane.sum()) for plane in self.bits(symbols, grids, state, pictured)) // 8)
+
+    def bits(self, symbols: Sequence[np.ndarray], grids: TokenGrids, state: int, pictured: bool) -> list[np.ndarray]:
+        """What the tokens of each cell cost [h, w] of each grid, 0 where none are sent."""
+        out = [np.zeros(parts.shape[1:]) for parts in grids.parts]
 
         def code(number: int, cells: np.ndarray, tables: np.ndarray) -> np.ndarray:
-            nonlocal bits
             values = symbols[number].reshape(len(symbols[number]), -1)[:, cells].T
             place = values.reshape(-1, 1) + LEVELS
             start, end = (np.take_along_axis(tables, place + k, 1).astype(np.int64) for k in (0, 1))
-            bits += float(np.log2(TOTAL / (end - start)).sum())
+            out[number].flat[cells] = np.log2(TOTAL / (end - start)).reshape(len(cells), -1).sum(1)
             return values
 
         self._walk(grids, state, pictured, code)
-        return 1 + int(bits // 8)
+        return out
 
     def decode(self, data: bytes, grids: TokenGrids, pictured: bool) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Symbols [D, h, w] of each grid, 0 where none came, and where they did [h, w] bool; BitstreamError for a
