@@ -144,16 +144,23 @@ def bytes_needed(points: Sequence[Point], quality: float) -> float | None:
 
 
 BEST_PICTURE = "best picture codec"
+WINDOWS = ((120, 600), (600, 2000))  # bytes of our files between which delta rates are asked for, too
+
+
+def within(points: Sequence[Point], low: float, high: float) -> list[Point]:
+    """Points of sizes low .. high, nearly: a search seldom fills a budget."""
+    return [point for point in points if 0.9 * low <= point[0] <= high]
 
 
 def compare_all(
     tables: Mapping[str, Mapping[str, Mapping[str, Any]]], ours: str, pictures: Sequence[str]
 ) -> dict[str, Any]:
-    """Everything that is said about curves: bd_rate and bytes_for_quality by figure and baseline, at_our_quality.
+    """Everything that is said about curves: bd_rate and bytes_for_quality by figure and baseline, at_our_quality, and
+    bd_rate_of_sizes: by figure, of our files of some sizes alone against the best picture codec.
 
     Values of a figure are given as it is measured (Chamfer in metres, less is better), ranges from worst to best.
     """
-    found: dict[str, Any] = {"bd_rate": {}, "bytes_for_quality": {}, "at_our_quality": {}}
+    found: dict[str, Any] = {"bd_rate": {}, "bytes_for_quality": {}, "at_our_quality": {}, "bd_rate_of_sizes": {}}
     for quality in measured(tables):
         curves = {name: points_of(table, quality) for name, table in tables.items()}
         shown = [name for name in pictures if name in tables]
@@ -164,6 +171,11 @@ def compare_all(
         for name, points in curves.items():
             if name != ours:
                 found["bd_rate"][quality.key][name] = compare(mine, points, quality.sign)
+        if shown:
+            found["bd_rate_of_sizes"][quality.key] = {
+                f"{low}-{high}": compare(within(mine, low, high), curves[BEST_PICTURE], quality.sign)
+                for low, high in WINDOWS
+            }
         found["bytes_for_quality"][quality.key] = {
             name: {f"{level:g}": bytes_needed(points, quality.sign * level) for level in quality.levels}
             for name, points in curves.items()

@@ -171,6 +171,15 @@ def needed_lines(found: dict[str, Any], ours: str) -> list[str]:
     return lines
 
 
+def _sizes_lines(found: dict[str, Any], ours: str) -> list[str]:
+    """Delta rates of our files of some sizes against the best picture codec, a paragraph; [] if there are none."""
+    by_sizes = found.get("bd_rate_of_sizes", {}).get(QUALITIES[0].key)
+    if not by_sizes:
+        return []
+    rates = ", ".join(f"{sizes.replace('-', ' to ')} B {_rate(row)}" for sizes, row in by_sizes.items())
+    return ["", f"BD-rate of {ours} against the {BEST_PICTURE} by {QUALITIES[0].title}, of our files of {rates}."]
+
+
 def report_lines(result: Result, title: str, figure: str, sheet: str | None) -> list[str]:
     """Markdown of a result: means at some budgets, what the others need for the same, delta rates, the curves; paths of
     the pictures as links."""
@@ -208,6 +217,7 @@ def report_lines(result: Result, title: str, figure: str, sheet: str | None) -> 
             lines.append(f"| {' | '.join([title_of(name), *cells])} |")
         lines += ["", "`none`: it cannot be told, for the reason given in the file." if not notes else
                   f"`none`: it cannot be told. Against the best picture codec: {'; '.join(notes)}."]  # fmt: skip
+    lines += _sizes_lines(found, ours)
     lines += ["", f"![Quality against bytes]({figure})"]
     if sheet:
         lines += ["", f"![{ours} beside the best picture codec at the same number of bytes]({sheet})"]
