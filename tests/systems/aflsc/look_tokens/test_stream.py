@@ -9,7 +9,7 @@ import pytest
 
 from somacast.errors import BitstreamError
 from somacast.systems.aflsc.look_tokens.capsules import GRID, PARTS
-from somacast.systems.aflsc.look_tokens.importance import STATES, TokenImportance
+from somacast.systems.aflsc.look_tokens.importance import STATES, STEEPNESS, TokenImportance
 from somacast.systems.aflsc.look_tokens.priors import LEVELS, IntegerPrior, symbol_tables
 from somacast.systems.aflsc.look_tokens.stream import TokenCoder, TokenGrids
 
@@ -80,7 +80,7 @@ def test_the_head_goes_first():
     depths[PARTS.index("trunk"), 10:30, 6:18] = 8
     importance = TokenImportance.plain(DIMS[0])
     omega = importance.omega(depths, np.zeros((DIMS[0], *GRIDS[0]), np.int64))
-    levels = importance.levels(omega, 200)
+    levels = importance.levels(omega, 200 // STEEPNESS)
     assert (levels[4:8, 8:12] == 3).all() and levels[10:30, 6:18].max() < 3 and not levels[:4].any()
     fine, coarse = TokenGrids.of(depths, len(GRIDS)).sent(levels)[::-2]
     assert fine[4:8, 8:12].all() and fine.sum() == 16 and coarse[1, 2] and coarse.sum() > 8

@@ -18,6 +18,7 @@ from somacast.systems.aflsc.look_tokens.capsules import DEPTHS, MIN_DEPTH, PARTS
 from somacast.systems.aflsc.look_tokens.priors import LEVELS
 
 STATES = 255  # of f
+STEEPNESS = 4  # rho_max: at f of a quarter the least important cells have their coarsest level alone, at 1 nearly all
 GROWN = 2  # levels that a cell may have beyond the coarsest
 _FACTOR = 128  # importance of cells alike differs by a quarter
 
@@ -40,7 +41,7 @@ class TokenImportance:
         tau = np.tile(64 + 24 * depth, (len(PARTS), 1))
         tau[PARTS.index("head")] += 40 * depth
         zeros = np.zeros((dims, 2 * LEVELS + 1, 1), np.int64)
-        return cls(tau, zeros, np.zeros((len(PARTS), 1), np.int64), 1, ONE_Q16)
+        return cls(tau, zeros, np.zeros((len(PARTS), 1), np.int64), 1, STEEPNESS * ONE_Q16)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> TokenImportance:

@@ -13,6 +13,7 @@ from somacast.systems.aflsc.picture_layer.aligned import PosedBody
 from somacast.systems.aflsc.picture_layer.canvas import CANVAS_PX, Canvas
 from somacast.systems.aflsc.picture_layer.fit import fit_moves
 from somacast.systems.aflsc.picture_layer.show import Shown
+from somacast.systems.aflsc.picture_layer.warp import NO_WARP
 from somacast.timing import stage
 
 
@@ -34,11 +35,12 @@ class Sides:
         return sample(self.cover, here * [self.cover.shape[1], self.cover.shape[0]])
 
 
-def shown_sides(state: PersonState, space: LabelSpace, sides: Sides) -> Shown:
-    """Both sides on the body that labels place, which the receiver brings into the silhouette itself: the warp that the
-    picture layer sends follows from the cover."""
+def shown_sides(state: PersonState, space: LabelSpace, sides: Sides, follows: bool = True) -> Shown:
+    """Both sides on the body that labels place; follows: the receiver brings it into the silhouette itself, so that no
+    warp need be sent where the cover tells more than the labels."""
     with stage("warp"):
         posed = PosedBody.of(state, space)
-        body = posed.aligned(fit_moves(posed, lambda places: sides.silhouette(posed.canvas, places)))
+        silhouette = lambda places: sides.silhouette(posed.canvas, places)  # noqa: E731
+        body = posed.aligned(fit_moves(posed, silhouette) if follows else NO_WARP.heights)
     size = body.canvas.size(CANVAS_PX)
     return Shown(body, *(body.canvas.cut(side, sides.canvas, *size) for side in (sides.front, sides.back)))

@@ -1,7 +1,7 @@
 """Receiver: what the layers behind the labels show of the person, on the body where it shows it.
 
-tokens alone              both sides, painted anew over what the labels say; the body follows their cover
-warp, picture             the front; with `DecoderConfig.networks` as below, of no tokens
+tokens alone, or none     both sides, painted over what the labels say; the body follows the cover that tokens tell
+warp, picture             the front; with `DecoderConfig.networks` as below
 warp, picture, tokens     the front by the picture and what the networks change of it; by them the side behind, depths
 """
 
@@ -38,7 +38,7 @@ class LookReceiver:
         state, tokens, config = self.space.state(values), look.get("tokens", b""), self.config
         if "warp" not in look:
             sides = self._sides(tokens, Known.of(values, self.space))
-            shown = shown_sides(state, self.space, sides)
+            shown = shown_sides(state, self.space, sides, bool(tokens))
             return (shown if config.back else replace(shown, behind=None)), sides
         shown = Shown.of(state, self.space, [look[name] for name in ("warp", "picture", "face") if name in look])
         if shown.picture is None or not (tokens or config.networks):

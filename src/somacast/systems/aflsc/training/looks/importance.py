@@ -17,7 +17,7 @@ from torch import Tensor
 
 from somacast.coding.importance import ONE_Q16
 from somacast.systems.aflsc.look_tokens.capsules import DEPTHS, PARTS
-from somacast.systems.aflsc.look_tokens.importance import TokenImportance
+from somacast.systems.aflsc.look_tokens.importance import STEEPNESS, TokenImportance
 from somacast.systems.aflsc.look_tokens.priors import LEVELS
 from somacast.systems.aflsc.networks.looks import COLORS, DIMS, GRIDS, LookCodec
 from somacast.systems.aflsc.training.looks.batches import Batch
@@ -95,7 +95,7 @@ def fitted(found: Sensitivities, seed: int = 0) -> tuple[TokenImportance, dict[s
     tau = (FLATTER * log_tau.detach()).exp().view(len(PARTS), -1)
     tau = (tau / tau.max() * LARGEST).round().clamp_min(1).long().numpy()
     whole = lambda x: (FLATTER * SIGMA * x.detach()).round().long().numpy()  # noqa: E731
-    importance = TokenImportance(tau, whole(table), whole(context), SIGMA, ONE_Q16)
+    importance = TokenImportance(tau, whole(table), whole(context), SIGMA, STEEPNESS * ONE_Q16)
     by_part, by_tokens = (round(a - b, 5) for a, b in pairwise(deviances))
     ranks = round(correlation(importance, found), 4)
     return importance, {"part and depth": by_part, "coarse tokens": by_tokens, "correlation": ranks}
