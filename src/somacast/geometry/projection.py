@@ -62,7 +62,8 @@ def project_picture(
         Color, weight and base of `Baked` to what is shown where nothing is seen: for meshes in the body's UV square,
         `texturing.completion.completed`.
     behind
-        [H, W, 3] likewise: what the camera would see last through the mesh, on what faces away from it.
+        [H, W, 3] likewise: what the camera would see last through the mesh, in place of the mesh's own colours on what
+        faces away from it.
 
     What the camera does not see, or sees at a grazing angle or beside an edge in depth, keeps the mesh's own colours,
     moved by the difference between picture and mesh at seen points near by that had a like colour, and completed if
@@ -73,7 +74,7 @@ def project_picture(
         return mesh
     if behind is not None:
         far = baked_picture(inside_out(mesh, camera), behind, camera, silhouette, config)
-        baked = baked if far is None else baked.over(far)
+        baked = baked if far is None else baked.above(far)
     if complete is not None:
         baked = replace(baked, base=complete(baked.color, baked.weight, baked.base))
     texture = replace(mesh.texture, image=baked.image())

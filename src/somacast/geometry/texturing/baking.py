@@ -28,12 +28,9 @@ class Baked:
     base: np.ndarray
     known: np.ndarray
 
-    def over(self, other: Baked) -> Baked:
-        """With another picture of the same mesh where this one is not believed."""
-        rest = (1 - self.weight) * other.weight
-        weight = self.weight + rest
-        color = self.weight[..., None] * self.color + rest[..., None] * other.color
-        return replace(self, color=color / np.maximum(weight, 1e-6)[..., None], weight=weight)
+    def above(self, other: Baked) -> Baked:
+        """With another picture of the same mesh, as far as that is believed, in place of what else is shown."""
+        return replace(self, base=self.base + other.weight[..., None] * (other.color - self.base))
 
     def image(self) -> np.ndarray:
         """The texture [S, S, 3] uint8, colours carried on around the islands."""
