@@ -22,9 +22,9 @@ from somacast.systems.aflsc.picture_layer.aligned import PosedBody
 from somacast.systems.aflsc.picture_layer.limbs import Limbs
 from somacast.systems.aflsc.picture_layer.warp import NO_WARP, REACH, STEPS, UNIT, Warp, tables
 
-FIT_PX = 224  # height of the canvas in which silhouettes are compared
-PAD_PX = 14  # around it: limbs may move beyond the canvas
-ROUNDS, ROUNDED = 4, 4
+FIT_PX = 176  # height of the canvas in which silhouettes are compared
+PAD_PX = 11  # around it: limbs may move beyond the canvas
+ROUNDS, ROUNDED = 3, 2
 EDGE = 0.1  # how far from the body's edge the silhouette's is looked for, in heights of the canvas
 FAR = (0.02, 0.01)  # a gap beyond this counts ever less, as it may be another limb's: in the first round, in the last
 HELD = 6e-4  # what the square of a number costs beside that of a gap
