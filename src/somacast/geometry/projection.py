@@ -69,12 +69,9 @@ def project_picture(
     moved by the difference between picture and mesh at seen points near by that had a like colour, and completed if
     so asked. A mesh of which nothing is seen comes back as it is.
     """
-    baked = baked_picture(mesh, image, camera, silhouette, config)
+    baked = baked_picture(mesh, image, camera, silhouette, config, behind)
     if baked is None or mesh.texture is None:
         return mesh
-    if behind is not None:
-        far = baked_picture(inside_out(mesh, camera), behind, camera, silhouette, config)
-        baked = baked if far is None else baked.above(far)
     if complete is not None:
         baked = replace(baked, base=complete(baked.color, baked.weight, baked.base))
     texture = replace(mesh.texture, image=baked.image())
@@ -87,14 +84,34 @@ def baked_picture(
     camera: Camera,
     silhouette: np.ndarray | None = None,
     config: ProjectionConfig | None = None,
+    behind: np.ndarray | None = None,
 ) -> Baked | None:
     """What `project_picture` puts into the texels, before it is blended; None if the camera sees nothing of the mesh.
     ValueError for a picture of another size than the camera's, or a mesh without texture."""
     config = config or ProjectionConfig()
-    if image.shape != (camera.height, camera.width, 3):
-        raise ValueError(f"expected a picture of {camera.height} x {camera.width} x 3, got {image.shape}")
     if mesh.texture is None:
         raise ValueError("expected a mesh with a texture to bake a picture into, got one without")
+    vertices, normals, view = _seen_by(mesh, image, camera, silhouette, config)
+    found, weight = np.empty_like(vertices), np.empty(len(vertices), np.float32)
+    look(view, vertices, normals, found, weight)
+    if not weight.any():
+        return None
+    base = mesh.colors if mesh.colors is not None else colors_from_texture(mesh, mesh.texture)
+    tone = _tone(vertices, np.asarray(base, np.float32), found, weight, config)
+    if behind is not None:
+        turned, away, far_view = _seen_by(inside_out(mesh, camera), behind, camera, silhouette, config)
+        far, share = np.empty_like(vertices), np.empty(len(vertices), np.float32)
+        look(far_view, turned, away, far, share)
+        tone = tone + share[:, None] * (far - base - tone)
+    return bake(mesh, view, normals, weight > 0, tone)
+
+
+def _seen_by(
+    mesh: Mesh, image: np.ndarray, camera: Camera, silhouette: np.ndarray | None, config: ProjectionConfig
+) -> tuple[np.ndarray, np.ndarray, View]:
+    """Vertices [V, 3] and normals [V, 3] of a mesh, and the view of it that a picture is."""
+    if image.shape != (camera.height, camera.width, 3):
+        raise ValueError(f"expected a picture of {camera.height} x {camera.width} x 3, got {image.shape}")
     rendering = render_camera(mesh, camera)
     inside = rendering.mask if silhouette is None else np.asarray(silhouette) > 0.5
     colors, trust = _believed(image, inside, rendering, config)
@@ -106,13 +123,7 @@ def baked_picture(
     vertices = np.ascontiguousarray(mesh.vertices, np.float32)
     normals = np.empty_like(vertices)
     vertex_normals(vertices, np.ascontiguousarray(mesh.faces, np.int32), normals)
-    found, weight = np.empty_like(vertices), np.empty(len(vertices), np.float32)
-    look(view, vertices, normals, found, weight)
-    if not weight.any():
-        return None
-    base = mesh.colors if mesh.colors is not None else colors_from_texture(mesh, mesh.texture)
-    tone = _tone(vertices, np.asarray(base, np.float32), found, weight, config)
-    return bake(mesh, view, normals, weight > 0, tone)
+    return vertices, normals, view
 
 
 def inside_out(mesh: Mesh, camera: Camera) -> Mesh:

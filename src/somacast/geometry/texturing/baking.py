@@ -7,7 +7,7 @@ Colour and weight are kept apart from what is shown where nothing was seen, so t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -27,10 +27,6 @@ class Baked:
     weight: np.ndarray
     base: np.ndarray
     known: np.ndarray
-
-    def above(self, other: Baked) -> Baked:
-        """With another picture of the same mesh, as far as that is believed, in place of what else is shown."""
-        return replace(self, base=self.base + other.weight[..., None] * (other.color - self.base))
 
     def image(self) -> np.ndarray:
         """The texture [S, S, 3] uint8, colours carried on around the islands."""
