@@ -14,6 +14,7 @@ from somacast.geometry.projection import carried_on, grown
 from somacast.geometry.rasteriser import render_camera
 from somacast.geometry.silhouette import sample
 from somacast.geometry.unlit import sure_gain
+from somacast.metrics.image import iou
 from somacast.systems.aflsc.labels.codec import SYSTEM
 from somacast.systems.aflsc.labels.layout import DEPTH_OFFSET_M
 from somacast.systems.aflsc.labels.space import LabelSpace
@@ -43,12 +44,13 @@ FACE_FINER = 1.3  # how much finer than in the picture the source must show the 
 class CanvasPicture:
     """picture [H, W, 3] float32: the person without light on the canvas, colours carried on beyond the edges; counts
     [H, W] bool: where the person is shown; warp: what brings the body onto it; face [h, w, 3] float32: of its part
-    of the canvas alone, finer, if that is worth anything."""
+    of the canvas alone, finer, if that is worth anything; overlap: of the body so moved with the silhouette."""
 
     canvas: Canvas
     picture: np.ndarray
     counts: np.ndarray
     warp: Warp
+    overlap: float
     face: np.ndarray | None = None
 
 
@@ -78,7 +80,8 @@ def picture_on_canvas(
     hidden = base.mask & ~_around(inside > 0.5, round(HIDDEN * side))
     picture[hidden], sure[hidden] = (base.rgb * gain[..., None])[hidden], True
     counts = grown(base.mask, round(BODY_EDGE * side))
-    shown = CanvasPicture(canvas, _continued(picture, gain, sure, BESIDE * side), counts, warp)
+    overlap = iou(base.mask, inside > 0.5)
+    shown = CanvasPicture(canvas, _continued(picture, gain, sure, BESIDE * side), counts, warp, overlap)
     if not face_bytes or not shows_face(sent):
         return shown
 

@@ -14,6 +14,7 @@ MIN_LOOK_BYTES = 125  # of a file: below, labels show more than what is left for
 MIN_PICTURED_BYTES = 160  # below, labels and tokens show more than a picture does
 MIN_PICTURE_ALONE_BYTES = 160  # without tokens
 TOKEN_BYTES, TOKEN_SHARE = 40, 0.06  # of tokens beside a picture: they tell depth and the side that it does not show
+TOKEN_OVERLAP = 0.9  # of body and silhouette, up to which they have them
 TOKEN_BYTES_ALONE = 24  # that are kept for tokens behind all labels
 TOKEN_COST_BYTES = 3  # what a layer costs beside what it holds
 MIN_FACED_BYTES, FACE_SHARE = 1200, 0.2  # of a file from which on the face goes once more, and how much of the room
@@ -54,6 +55,12 @@ def least_bytes(picture: bool = True, tokens: bool = True) -> int | None:
 def label_state(budget_bytes: int, network_state: int = 0) -> int:
     """The state 0 .. 255 for labels before a look in a file of at most budget_bytes, not below the network's."""
     return max(network_state, min(_STATE, _STATE * _STATE_BYTES // budget_bytes))
+
+
+def token_room(overlap: float, token_bytes: int) -> int:
+    """Bytes of a file that are kept for tokens beside a picture, of the wanted ones: where the body covers the person
+    they tell nothing that the picture does not."""
+    return token_bytes + TOKEN_COST_BYTES if token_bytes and overlap < TOKEN_OVERLAP else 0
 
 
 class Share(NamedTuple):

@@ -19,7 +19,7 @@ from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.look_tokens.runner import Known, LookWriter
 from somacast.systems.aflsc.networks.loading import LOOK_WRITER, load_look_part, load_token_coder
 from somacast.systems.aflsc.picture_layer.send import CanvasPicture, picture_layers, picture_on_canvas
-from somacast.systems.aflsc.picture_layer.share import TOKEN_COST_BYTES, USUAL_WARP_BYTES, Plan, share_of
+from somacast.systems.aflsc.picture_layer.share import USUAL_WARP_BYTES, Plan, share_of, token_room
 from somacast.systems.aflsc.picture_layer.show import Shown
 from somacast.systems.aflsc.sender.look import Look
 from somacast.timing import stage
@@ -48,13 +48,12 @@ class LookSender:
             tokens = self._tokens(frame, look, Known.of(sent, self.space), room, plan)
             return None if tokens is None else [tokens]
         sent = self.space.vocabulary.dequantise(self.codec.symbols_before_look(labels)[None])[0][0]
-        kept = plan.token_bytes and plan.token_bytes + TOKEN_COST_BYTES
-        found = self.pictured(frame, look, values, sent, before, budget_bytes - kept, strict)
+        found = self.pictured(frame, look, values, sent, before, budget_bytes, strict, plan.token_bytes)
         if found is None:
             return None
         warp, picture, *face = found[1]
         tokens = b""
-        if kept:
+        if token_room(found[0].overlap, plan.token_bytes):
             known = Known.of(sent, self.space, Shown.of(self.space.state(sent), self.space, [warp, picture, *face]))
             room = layer_room(SYSTEM, [*before, *map(len, (warp, picture, *face))], budget_bytes)
             tokens = self._tokens(frame, look, known, room, plan) or b""
@@ -62,15 +61,17 @@ class LookSender:
 
     def pictured(
         self, frame: Frame, look: Look, values: np.ndarray, sent: np.ndarray, before: Sequence[int], budget_bytes: int,
-        strict: bool = False,
+        strict: bool = False, token_bytes: int = 0,
     ) -> tuple[CanvasPicture, list[bytes]] | None:  # fmt: skip
         """The picture, and its layers warp, picture and maybe face, behind others of lengths `before` that say label
-        values `sent` [L], in a file of at most budget_bytes; None if there is no room for a picture."""
+        values `sent` [L], in a file of at most budget_bytes less what tokens need; None if there is no room for a
+        picture."""
         share = share_of(budget_bytes, layer_room(SYSTEM, [*before, USUAL_WARP_BYTES], budget_bytes))
         with stage("canvas"):
             shown = picture_on_canvas(frame, look, self.space, values, self.space.state(sent), share, strict)
         with stage("picture"):
-            layers = picture_layers(shown, before, budget_bytes, share.face_bytes)
+            room = budget_bytes - token_room(shown.overlap, token_bytes)
+            layers = picture_layers(shown, before, room, share.face_bytes)
         return None if layers is None else (shown, layers)
 
     @cached_property
