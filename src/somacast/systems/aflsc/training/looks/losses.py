@@ -165,13 +165,19 @@ class Losses:
         are given."""
         some = slice(0, max(round(self.recipe.judged * len(whole)), 1) if training else None)
         front, back, _ = composed(whole[some])
-        seen, seen_behind = self.perceptual(batch.front[some], front), self.perceptual(batch.back[some], back)
+        seen, seen_behind = self._perceptual(batch.front[some], front), self._perceptual(batch.back[some], back)
         figures = {"stlpips": seen, "stlpips_back": seen_behind}
         if not training:
             front, back, _ = composed(torch.cat([batch.given[:, :COLORS], whole[:, COLORS:]], 1))
-            given = (self.perceptual(batch.front, front), self.perceptual(batch.back, back))
+            given = (self._perceptual(batch.front, front), self._perceptual(batch.back, back))
             figures |= {"given": given[0], "given_back": given[1]}
         return (seen + BEHIND * seen_behind).mean(), figures
+
+    def _perceptual(self, truth: Tensor, found: Tensor) -> Tensor:
+        """In half precision and pixels first: a third less time for gradients that are the same but for .1 %."""
+        pair = [x.contiguous(memory_format=torch.channels_last) for x in (truth, found)]
+        with half_precision(found.device):
+            return self.perceptual(*pair).float()
 
     def follow(self, figures: dict[str, float]) -> None:
         """Rates towards the wanted bits."""
