@@ -6,6 +6,7 @@ names of the torch parameters. A training keeps the same arrays in a safetensors
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -59,3 +60,12 @@ def read_onnx(path: Path) -> dict[str, np.ndarray]:
     except (OSError, DecodeError) as fault:
         raise SomacastError(f"{path.name}: expected a network as ONNX, and it cannot be read: {fault}") from fault
     return {weight.name: numpy_helper.to_array(weight) for weight in graph.initializer}
+
+
+def content_digest(arrays: dict[str, np.ndarray], count: int) -> bytes:
+    """Names arrays by what they hold: the first `count` bytes of a sha256 over names, types, shapes and values."""
+    total = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        total.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.digest()[:count]

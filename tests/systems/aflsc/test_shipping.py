@@ -29,6 +29,7 @@ from somacast.systems.aflsc.networks.loading import (  # noqa: E402
 )
 from somacast.systems.aflsc.training.extract import read_checkpoint  # noqa: E402
 from somacast.systems.aflsc.training.shipping import ship  # noqa: E402
+from somacast.weights.arrays import content_digest  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -59,18 +60,18 @@ def test_a_checkpoint_ships_as_two_files_that_hold_the_same(checkpoint, tmp_path
 
 def test_new_tables_are_named_by_what_they_hold(checkpoint, tmp_path):
     arrays = {"labels.a": np.arange(6.0), "coding.b": np.ones((2, 3), np.int16)}
-    digest = loading.content_digest(arrays)
-    assert digest == loading.content_digest(dict(reversed(arrays.items()))) and len(digest) == 3
+    digest = content_digest(arrays, 3)
+    assert digest == content_digest(dict(reversed(arrays.items())), 3) and len(digest) == 3
     others = [
         arrays | {"labels.a": np.arange(6.0)[::-1]},
         arrays | {"coding.b": np.ones((3, 2), np.int16)},
         arrays | {"coding.b": np.ones((2, 3), np.int32)},
         {"labels.c": arrays["labels.a"], "coding.b": arrays["coding.b"]},
     ]
-    assert digest not in [loading.content_digest(other) for other in others]
+    assert digest not in [content_digest(other, 3) for other in others]
     with safe_open(checkpoint, "numpy") as file:
         held = {k: file.get_tensor(k) for k in file.keys() if not k.startswith(PARTS)}  # noqa: SIM118
-    assert load_tables(checkpoint).codec.digest == loading.content_digest(held)
+    assert load_tables(checkpoint).codec.digest == content_digest(held, 3)
     assert load_tables(checkpoint).codec.digest != load_tables().codec.digest  # that of the package is older
 
 

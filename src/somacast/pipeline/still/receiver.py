@@ -69,7 +69,7 @@ class Receiver:
             decoder = self.load(payload.system)
         with clock.stage("human"):
             human = decoder.decode(payload)
-        return ReceiverResult(human, list(notes), clock.times_s, payload)
+        return ReceiverResult(human, [*notes, *human.info.get("notes", ())], clock.times_s, payload)
 
     def rig(self, result: ReceiverResult) -> tuple[Rig, list[str]]:
         """The person in the T-pose with a skeleton, and notes for the user: built so where the system can, else the

@@ -13,7 +13,7 @@ from somacast.systems.aflsc.config import DecoderConfig, EncoderConfig
 from somacast.systems.aflsc.labels.codec import SYSTEM
 from somacast.systems.aflsc.look_tokens.runner import COLORS, LookReader
 from somacast.systems.aflsc.receiver.decoder import Decoder
-from somacast.systems.aflsc.receiver.look_layers import LookReceiver
+from somacast.systems.aflsc.receiver.look_layers import OTHER_TOKENS, LookReceiver
 from somacast.systems.aflsc.sender.encoder import Encoder
 from somacast.types import Payload
 
@@ -47,7 +47,7 @@ def decoder() -> Decoder:
 
 def receiver(decoder: Decoder, **config: bool) -> LookReceiver:
     found = LookReceiver(decoder.space, replace(DecoderConfig(), **config), None, "cpu")
-    coder = SimpleNamespace(priors=[SimpleNamespace(dims=dims) for dims in DIMS])
+    coder = SimpleNamespace(priors=[SimpleNamespace(dims=dims) for dims in DIMS], reads=lambda data: data == b"ours")
     found.__dict__["reader"] = LookReader(Reader(), Refiner(), coder, decoder.space)  # type: ignore[arg-type]
     return found
 
@@ -107,3 +107,14 @@ def test_labels_alone_are_painted_and_the_body_stays(decoder, files):
 def test_labels_alone_need_no_network(decoder, files, monkeypatch):
     monkeypatch.setattr(LookReceiver, "shown", None)
     assert len(Decoder(config=DecoderConfig(networks=False)).decode(files[100]).surface().vertices) > 1000
+
+
+def test_tokens_of_other_weights_are_left_out_with_a_note(decoder, files):
+    look = decoder.codec.look(files[400]) | {"tokens": b"theirs"}
+    symbols = decoder.codec.symbols(files[400].layers)
+    found, sides = receiver(decoder, networks=False).shown(symbols, look)
+    assert sides is None and found.picture is not None and found.notes == (OTHER_TOKENS,)
+    found, sides = receiver(decoder, networks=False).shown(symbols, {"tokens": b"theirs"})
+    assert sides is None and found.picture is None and found.notes == (OTHER_TOKENS,)
+    found, sides = receiver(decoder, networks=True).shown(symbols, look)
+    assert sides is not None and found.notes == (OTHER_TOKENS,)

@@ -11,7 +11,7 @@ from somacast.errors import BitstreamError
 from somacast.systems.aflsc.look_tokens.capsules import GRID, PARTS
 from somacast.systems.aflsc.look_tokens.importance import STATES, STEEPNESS, TokenImportance
 from somacast.systems.aflsc.look_tokens.priors import LEVELS, IntegerPrior, symbol_tables
-from somacast.systems.aflsc.look_tokens.stream import TokenCoder, TokenGrids
+from somacast.systems.aflsc.look_tokens.stream import NAME_BYTES, TokenCoder, TokenGrids
 
 torch = pytest.importorskip("torch", reason="the networks' own expectations need torch")
 
@@ -106,7 +106,8 @@ def test_the_longest_stream_that_fits_is_found(coder):
     for room in (least, (least + everything) // 2, everything):
         data = coder.largest(symbols, grids, room, True)
         assert data is not None and len(data) <= room
-        assert data[0] == 0 or len(coder.encode(symbols, grids, data[0] - 1, True)) > room
+        state = data[NAME_BYTES]
+        assert state == 0 or len(coder.encode(symbols, grids, state - 1, True)) > room
     assert coder.largest(symbols, grids, least - 1, True) is None
     strained = coder.largest(symbols, grids, everything, True, lowest_state=90)
     assert strained is not None and strained[0] == 90

@@ -43,4 +43,5 @@ def shown_sides(state: PersonState, space: LabelSpace, sides: Sides, follows: bo
         silhouette = lambda places: sides.silhouette(posed.canvas, places)  # noqa: E731
         body = posed.aligned(fit_moves(posed, silhouette) if follows else NO_WARP.heights)
     size = body.canvas.size(CANVAS_PX)
-    return Shown(body, *(body.canvas.cut(side, sides.canvas, *size) for side in (sides.front, sides.back)))
+    front, back = (body.canvas.cut(side, sides.canvas, *size) for side in (sides.front, sides.back))
+    return Shown(body, front, back)

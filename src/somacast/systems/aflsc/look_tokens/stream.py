@@ -2,8 +2,8 @@
 
     symbols of the grids, state --> head, stream --> symbols, as far as they were sent
 
-The head is f of eq. 17 in 1/255. How many levels each cell then has follows from where it lies in the body and from its
-coarsest tokens, see `importance`: of the coarsest grid all cells go.
+The head names the weights, then says f of eq. 17 in 1/255. How many levels each cell then has follows from where it
+lies in the body and from its coarsest tokens, see `importance`: of the coarsest grid all cells go.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from somacast.errors import BitstreamError
 from somacast.systems.aflsc.look_tokens.capsules import MIN_DEPTH
 from somacast.systems.aflsc.look_tokens.importance import STATES, TokenImportance
 from somacast.systems.aflsc.look_tokens.priors import LEVELS, IntegerPrior
+from somacast.weights.arrays import content_digest
 
+NAME_BYTES = 2
 _Code = Callable[[int, np.ndarray, np.ndarray], np.ndarray]  # grid, cells [n], tables [n D, A + 1] -> symbols [n, D]
 
 
@@ -63,11 +65,12 @@ def _halved(planes: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TokenCoder:
-    """priors of the grids; tables, see `priors.symbol_tables`; importance of cells."""
+    """priors of the grids; tables, see `priors.symbol_tables`; importance of cells; name: NAME_BYTES of the weights."""
 
     priors: Sequence[IntegerPrior]
     tables: np.ndarray
     importance: TokenImportance
+    name: bytes = bytes(NAME_BYTES)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> TokenCoder:
@@ -77,7 +80,12 @@ class TokenCoder:
             part, _, rest = name.partition(".")
             parts.setdefault(part, {})[rest] = array
         priors = [IntegerPrior.from_arrays(parts[number]) for number in sorted(n for n in parts if n.isdigit())]
-        return cls(priors, arrays["tables"], TokenImportance.from_arrays(parts["importance"]))
+        name = content_digest(dict(arrays), NAME_BYTES)
+        return cls(priors, arrays["tables"], TokenImportance.from_arrays(parts["importance"]), name)
+
+    def reads(self, data: bytes) -> bool:
+        """Whether a stream was made with these weights."""
+        return data[:NAME_BYTES] == self.name
 
     def encode(self, symbols: Sequence[np.ndarray], grids: TokenGrids, state: int, pictured: bool) -> bytes:
         """Symbols [D, h, w] of each grid, -LEVELS .. LEVELS, as far as a state 0 .. STATES lets them go; pictured: a
@@ -92,7 +100,7 @@ class TokenCoder:
             return values
 
         self._walk(grids, state, pictured, code)
-        return bytes([state]) + encode_symbols(wanted, rows)
+        return self.name + bytes([state]) + encode_symbols(wanted, rows)
 
     def largest(
         self, symbols: Sequence[np.ndarray], grids: TokenGrids, room_bytes: int, pictured: bool, lowest_state: int = 0
@@ -112,7 +120,9 @@ class TokenCoder:
 
     def _least_bytes(self, symbols: Sequence[np.ndarray], grids: TokenGrids, state: int, pictured: bool) -> int:
         """Size below which a stream hardly ever gets."""
-        return 1 + int(sum(float(plane.sum()) for plane in self.bits(symbols, grids, state, pictured)) // 8)
+        return (
+            NAME_BYTES + 1 + int(sum(float(plane.sum()) for plane in self.bits(symbols, grids, state, pictured)) // 8)
+        )
 
     def bits(self, symbols: Sequence[np.ndarray], grids: TokenGrids, state: int, pictured: bool) -> list[np.ndarray]:
         """What the tokens of each cell cost [h, w] of each grid, 0 where none are sent."""
@@ -131,15 +141,19 @@ class TokenCoder:
     def decode(self, data: bytes, grids: TokenGrids, pictured: bool) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Symbols [D, h, w] of each grid, 0 where none came, and where they did [h, w] bool; BitstreamError for a
         stream that no sender makes."""
-        if not data:
-            raise BitstreamError("look tokens: expected a state and a stream, got no byte")
-        decoder = RangeDecoder(data[1:])
+        if len(data) <= NAME_BYTES:
+            raise BitstreamError(f"look tokens: expected more than {NAME_BYTES} bytes, got {len(data)}")
+        if not self.reads(data):
+            raise BitstreamError(
+                f"look tokens: expected some of weights {self.name.hex()}, got some of {data[:NAME_BYTES].hex()}"
+            )
+        decoder = RangeDecoder(data[NAME_BYTES + 1 :])
 
         def code(number: int, cells: np.ndarray, tables: np.ndarray) -> np.ndarray:
             found = [decoder.decode(table) for table in tables.tolist()]
             return np.array(found, np.int64).reshape(len(cells), -1) - LEVELS
 
-        symbols, sent = self._walk(grids, data[0], pictured, code)
+        symbols, sent = self._walk(grids, data[NAME_BYTES], pictured, code)
         decoder.finish()
         return symbols, sent
 

@@ -23,7 +23,7 @@ from somacast.coding.label_coding import CodingTables
 from somacast.errors import SomacastError
 from somacast.systems.aflsc.labels.codec import LabelCodec
 from somacast.systems.aflsc.labels.space import LabelSpace
-from somacast.weights.arrays import pack, read_onnx, unpack
+from somacast.weights.arrays import content_digest, pack, read_onnx, unpack
 from somacast.weights.manifest import weights_path
 from somacast.weights.sessions import open_session, session_of
 
@@ -166,31 +166,13 @@ def save_checkpoint(path: Path, space: LabelSpace, tables: CodingTables, states:
     }
     kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(_FOR_TRAINING)}
     held = {**space.to_arrays(), **tables.to_arrays()}
-    save_file({**held, **pack(kept, _EXACT)}, str(path), {STREAM_DIGEST: content_digest(held).hex()})
+    save_file({**held, **pack(kept, _EXACT)}, str(path), {STREAM_DIGEST: content_digest(held, DIGEST_BYTES).hex()})
 
 
 def save_tables(checkpoint: Path, target: Path) -> None:
     """The tables of a checkpoint as the file that ships; it goes on naming the streams that the checkpoint named."""
     arrays, digest = _read_tables(checkpoint)
     save_file(arrays, str(target), {STREAM_DIGEST: digest.hex()})
-
-
-def name_streams(tables: Path, priors: Path) -> None:
-    """Have tables name streams by what they and the priors of the look tokens hold: neither is read without the
-    other."""
-    arrays, _ = _read_tables(tables)
-    with safe_open(priors, "numpy") as file:
-        looks = {f"looks.{name}": file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    save_file(arrays, str(tables), {STREAM_DIGEST: content_digest(arrays | looks).hex()})
-
-
-def content_digest(arrays: dict[str, np.ndarray]) -> bytes:
-    """Names tables by what they hold: the first three bytes of a sha256 over names, types, shapes and values."""
-    total = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        total.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        total.update(np.ascontiguousarray(array).tobytes())
-    return total.digest()[:DIGEST_BYTES]
 
 
 def _read_tables(path: Path) -> tuple[dict[str, np.ndarray], bytes]:

@@ -24,12 +24,14 @@ from somacast.timing import stage
 class Shown:
     """What the layers behind the labels hold: the body where the warp brings it, and on its canvas the picture
     [H, W, 3] float32, or None if only the warp came; behind [H, W, 3] likewise, or None: what the camera would see last
-    through the person; codes [K] of appearance that are read off the picture, None where the labels' own count."""
+    through the person; codes [K] of appearance that are read off the picture, None where the labels' own count;
+    notes: what the user should know."""
 
     body: AlignedBody
     picture: np.ndarray | None
     behind: np.ndarray | None = None
     codes: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, state: PersonState, space: LabelSpace, layers: Sequence[bytes]) -> Shown:

@@ -64,7 +64,9 @@ class Decoder:
         if sides is not None and self.config.depth:
             with stage("dress"):
                 skin, beyond = dressed(shown.body, sides)
-        return shown.on(self.rebuild(symbols, shown.codes, skin, beyond))
+        human = self.rebuild(symbols, shown.codes, skin, beyond)
+        human.info |= {"notes": list(shown.notes)} if shown.notes else {}
+        return shown.on(human)
 
     @cached_property
     def look_receiver(self) -> LookReceiver:

@@ -18,8 +18,15 @@ from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.look_tokens.runner import Known, LookReader
 from somacast.systems.aflsc.look_tokens.show import Sides, shown_sides
 from somacast.systems.aflsc.networks.loading import LOOK_READER, LOOK_REFINER, load_look_part, load_token_coder
+from somacast.systems.aflsc.picture_layer.aligned import PosedBody
 from somacast.systems.aflsc.picture_layer.show import Shown
+from somacast.systems.aflsc.picture_layer.warp import NO_WARP
 from somacast.timing import stage
+
+OTHER_TOKENS = (
+    "the file's look tokens were made with other weights than those here and are left out: for them, sender and "
+    "receiver need the same version of the package"
+)
 
 
 @dataclass(frozen=True)
@@ -33,10 +40,21 @@ class LookReceiver:
 
     def shown(self, symbols: np.ndarray, look: dict[str, bytes]) -> tuple[Shown, Sides | None]:
         """What the layers of a look, see `LabelCodec.look`, show on the person whom symbols [L, levels] say; and both
-        sides, if tokens came. BitstreamError for layers that no sender makes."""
+        sides, if tokens came. Tokens of other weights are left out, with a note. BitstreamError for layers that no
+        sender makes."""
+        tokens = look.get("tokens", b"")
+        if not tokens or self.reader.coder.reads(tokens):
+            return self._shown(symbols, look, tokens)
+        shown, sides = self._shown(symbols, look, b"")
+        return replace(shown, notes=(*shown.notes, OTHER_TOKENS)), sides
+
+    def _shown(self, symbols: np.ndarray, look: dict[str, bytes], tokens: bytes) -> tuple[Shown, Sides | None]:
         values = self.space.vocabulary.dequantise(symbols[None])[0][0]
-        state, tokens, config = self.space.state(values), look.get("tokens", b""), self.config
+        state, config = self.space.state(values), self.config
         if "warp" not in look:
+            if not (tokens or config.networks):
+                posed = PosedBody.of(state, self.space)
+                return Shown(posed.aligned(NO_WARP.heights), None), None
             sides = self._sides(tokens, Known.of(values, self.space))
             shown = shown_sides(state, self.space, sides, bool(tokens))
             return (shown if config.back else replace(shown, behind=None)), sides

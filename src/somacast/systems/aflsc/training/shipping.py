@@ -33,7 +33,6 @@ from somacast.systems.aflsc.networks.loading import (
     LOOK_WRITER,
     WEIGHTS,
     load_sender,
-    name_streams,
     network_arrays,
     save_tables,
 )
@@ -130,14 +129,6 @@ class _LookRefiner(nn.Module):
 
     def forward(self, coarse, features, noisy, level):
         return self.codec.refine(coarse, features, noisy, level)
-
-
-def ship_looks(codec: LookCodec, importance: TokenImportance, folder: Path) -> dict[str, float]:
-    """The look codec in a folder, and the tables there named anew: streams are of both; returns what `export_looks`
-    does."""
-    difference = export_looks(codec, folder, importance)
-    name_streams(folder / f"{WEIGHTS}.safetensors", folder / LOOK_PRIORS)
-    return difference
 
 
 _WRITES, _READS, _REFINES = ("analysis", "post"), ("join", "last", "out"), ("refiner",)  # alone, of the codec's parts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -12,11 +11,10 @@ import numpy as np
 
 from somacast.errors import SomacastError
 from somacast.extras import require
-from somacast.systems.aflsc.networks.loading import WEIGHTS, load_tables
+from somacast.systems.aflsc.networks.loading import load_tables
 from somacast.systems.aflsc.training.config import LooksConfig
 from somacast.systems.aflsc.training.looks.recipe import LooksRecipe
 from somacast.training.pools import produced
-from somacast.weights.manifest import weights_path
 
 IMPORTANCE_BATCHES = 60  # from which it is fitted
 FIRST_SAMPLES = 1000  # that are there before learning begins
@@ -24,7 +22,7 @@ _POLL_S = 5.0
 
 
 def main(config: LooksConfig) -> Path:
-    """Run the recipe; returns the checkpoint, beside which lies what ships, and the tables that name it."""
+    """Run the recipe; returns the checkpoint, beside which lies what ships."""
     for package in ("torch", "stlpips_pytorch"):
         require(package, "training")
     import torch
@@ -36,7 +34,7 @@ def main(config: LooksConfig) -> Path:
     from somacast.systems.aflsc.training.looks.perceptual_loss import PerceptualLoss
     from somacast.systems.aflsc.training.looks.pool import SHARD_SAMPLES, produce
     from somacast.systems.aflsc.training.looks.train import CHECKPOINT, train
-    from somacast.systems.aflsc.training.shipping import ship_looks
+    from somacast.systems.aflsc.training.shipping import export_looks
 
     out = config.out
     out.mkdir(parents=True, exist_ok=True)
@@ -47,7 +45,6 @@ def main(config: LooksConfig) -> Path:
         for k in range(config.producers)
     ]
     (out / "pool").mkdir(exist_ok=True)
-    shutil.copy(weights_path(WEIGHTS), out)
     with produced(produce, rows) as producers:
         examples = Examples(out / "pool", load_tables().space, config.shards * SHARD_SAMPLES)
         while examples.refresh(config.shards) < FIRST_SAMPLES and any(p.is_alive() for p in producers):
@@ -61,6 +58,6 @@ def main(config: LooksConfig) -> Path:
         rng = np.random.default_rng(config.seed)
         batches = (to_batch(examples.batch(rng, recipe.batch)) for _ in range(IMPORTANCE_BATCHES))
         importance, fit = fitted(sensitivities(codec, PerceptualLoss(), batches), config.seed)
-    difference = ship_looks(codec, importance, out)
+    difference = export_looks(codec, out, importance)
     (out / "shipped.json").write_text(json.dumps({"difference to torch": difference, "importance": fit}))
     return out / CHECKPOINT
