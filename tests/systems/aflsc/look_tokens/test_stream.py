@@ -110,7 +110,7 @@ def test_the_longest_stream_that_fits_is_found(coder):
         assert state == 0 or len(coder.encode(symbols, grids, state - 1, True)) > room
     assert coder.largest(symbols, grids, least - 1, True) is None
     strained = coder.largest(symbols, grids, everything, True, lowest_state=90)
-    assert strained is not None and strained[0] == 90
+    assert strained is not None and strained[NAME_BYTES] == 90
 
 
 def test_streams_that_nobody_sends_are_refused(coder):
