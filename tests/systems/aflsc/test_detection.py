@@ -15,7 +15,7 @@ from somacast.systems.aflsc.live.tracker import Tracker
 from somacast.systems.aflsc.sender import detection as detection_module
 from somacast.systems.aflsc.sender.detection import DETECTED, DOUBTED, Criterion, Sighting, locate
 from somacast.systems.aflsc.sender.encoder import Encoder
-from somacast.systems.aflsc.sender.look import Look, closer_box, merge_masks
+from somacast.systems.aflsc.sender.look import Look, closer_box, edges_passed, merge_masks
 from somacast.systems.aflsc.sender.unseen import Unseen
 from somacast.types import Capture, Frame
 from support import aflsc_cases as cases
@@ -95,12 +95,35 @@ def test_locating_keeps_the_box_in_which_the_network_was_sure(monkeypatch: pytes
 
     def find(crops: np.ndarray, quarters: int) -> tuple[np.ndarray, np.ndarray]:
         points = np.zeros((1, 33, 8), np.float32)
-        points[0, :, 1] = np.linspace(-0.1, 0.1, 33)
+        points[0, :, 1] = np.linspace(0.0, 0.7, 33)
         return points, np.array([next(scores)], np.float32)
 
     monkeypatch.setattr(detection_module, "find_landmarks", find)
     located = locate(person(), Detection(BOX))
     assert located.box == BOX and located.landmarks is not None and located.score == pytest.approx(0.9)
+
+
+def test_landmarks_of_somebody_much_smaller_than_the_detected_are_looked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A lunging runner whose legs were taken for arms: half of the box the first time, all of it in a wider one."""
+    boxes = []
+
+    def crop(image: np.ndarray, box: SquareBox, size_px: int) -> np.ndarray:
+        boxes.append(box)
+        return square_crop(image, box, size_px)
+
+    def find(crops: np.ndarray, quarters: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        landmarks = np.zeros((1, 33, 8), np.float32)
+        landmarks[0, :, 1] = np.linspace(-1, 1, 33) * (0.2 if len(boxes) == 1 else 0.4)
+        landmarks[0, :, 3] = 1
+        return landmarks, np.ones(1)
+
+    monkeypatch.setattr(detection_module, "square_crop", crop)
+    monkeypatch.setattr(detection_module, "find_landmarks", find)
+    located = locate(Frame(np.ones((100, 100, 3), np.float32)), Detection(BOX))
+    assert [box.side for box in boxes[:2]] == [BOX.side, detection_module.WIDER * BOX.side]
+    assert located.box.side == boxes[-1].side > BOX.side
 
 
 def test_locating_ends_where_the_landmarks_stay() -> None:
@@ -142,13 +165,34 @@ def test_the_mask_decides_and_the_extractor_where_it_saw_nobody() -> None:
     mask[:4], mask[4] = 1.0, 0.5
     own = np.full((4, 4), 9.0)
     own[:, 2:] = -9.0
-    sure, unsure = merge_masks(mask, 1.0, own), merge_masks(mask, 0.0, own)
+    sure, unsure = merge_masks(mask, 1.0, 0.13 * own), merge_masks(mask, 0.0, own)
     assert sure.dtype == np.float32 and sure.shape == mask.shape
     np.testing.assert_array_equal(sure[:4] > 0.5, True)
     np.testing.assert_array_equal(sure[5:] > 0.5, False)
     assert (sure[4, :3] > 0.5).all() and (sure[4, 5:] < 0.5).all()  # undecided: as the extractor says
     np.testing.assert_array_equal(unsure[:, :3] > 0.99, True)
     np.testing.assert_array_equal(unsure[:, 5:] < 0.01, True)
+
+
+def test_a_skirt_that_the_mask_lacks_is_the_extractors_if_it_is_sure() -> None:
+    mask, own = np.zeros((256, 256), np.float32), np.full((256, 256), -6.0)
+    mask[40:200, 112:144], own[40:200, 112:144] = 1, 6
+    own[120:180, 40:112] = 6  # a skirt to one side
+    merged = merge_masks(mask, 1.0, own) > 0.5
+    assert merged[122:178, 44:140].all() and not merged[:110, :104].any() and merged[42:198, 114:142].all()
+    own[120:180, 40:112] = 1  # it is not so sure
+    assert not (merge_masks(mask, 1.0, own) > 0.5)[122:178, 44:104].any()
+    own[120:180, 40:112] = -6
+    own[40:200, 110:146] = 6  # the blur of an edge
+    assert ((merge_masks(mask, 1.0, own) > 0.5) == (mask > 0.5)).all()
+
+
+def test_edges_beyond_which_somebody_goes_on() -> None:
+    silhouette = np.zeros((100, 100))
+    silhouette[40:, 30:60] = 1
+    assert edges_passed(look(0.1, silhouette)).tolist() == [[False, False], [False, True]]
+    silhouette[40:60] = 1
+    assert edges_passed(look(0.1, silhouette)).tolist() == [[True, False], [True, True]]
 
 
 def test_the_silhouette_is_the_persons() -> None:

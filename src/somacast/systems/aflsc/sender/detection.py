@@ -25,6 +25,9 @@ LOCATE_ROUNDS, NEAR_SIDE, NEAR_CENTRE = 3, 1.1, 0.05
 SCORE_LOSS = 0.3  # of the network between two rounds, from which on the earlier box is kept
 MAX_ZOOM = 4.0  # change of a box's side in one round
 MIN_SHARE, MIN_CUT_SHARE = 0.7, 0.9  # of the side of a detected box, of one of somebody who may be cut
+# Landmarks that ask for a box so much smaller than the detected one are wrong (legs taken for arms): in a wider one
+# they are right.
+SHRUNK, WIDER = 0.8, 1.35
 LARGER = (1.0, 1.4, 2.0)  # boxes, over the detected one, in which somebody who may be cut is looked for
 
 
@@ -94,6 +97,11 @@ def _box_of_whole(frame: Frame, detection: Detection) -> SquareBox:
     return found
 
 
+def _asks_for_less(landmarks: np.ndarray) -> bool:
+    """Whether landmarks [33, 8] of a crop are of somebody much smaller than it."""
+    return float(box_of_landmarks(landmarks)[1]) * CROP_MARGIN < SHRUNK
+
+
 def locate(frame: Frame, detection: Detection) -> Located:
     """From a detector's box to the one that the landmarks in it ask for, found again until it stays.
 
@@ -115,6 +123,9 @@ def locate(frame: Frame, detection: Detection) -> Located:
                 (landmarks, scores), quarters = upright, 0
         if before is not None and scores[0] < before.score - SCORE_LOSS:
             return before
+        if not cut and before is None and box.side == found_side and _asks_for_less(landmarks[0]):
+            box = SquareBox(box.cx, box.cy, WIDER * box.side)
+            continue
         score = max(score, float(scores[0]))
         lacks_legs = cut and not legs_are_present(landmarks[0])
         least = (MIN_CUT_SHARE if lacks_legs else MIN_SHARE) * found_side

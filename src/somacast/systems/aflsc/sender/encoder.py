@@ -28,7 +28,7 @@ from somacast.systems.aflsc.sender.appearance import read_appearance
 from somacast.systems.aflsc.sender.detection import Sighting, locate
 from somacast.systems.aflsc.sender.evidence import POINTS_STD_M, Evidence, evidence_of
 from somacast.systems.aflsc.sender.known_height import check_height, standing_height, with_height
-from somacast.systems.aflsc.sender.look import Look, closer_box, coded_labels, merge_masks, merge_mirrored
+from somacast.systems.aflsc.sender.look import Look, closer_box, coded_labels, edges_passed, merge_masks, merge_mirrored
 from somacast.systems.aflsc.sender.refine import Refined, Refiner
 from somacast.systems.aflsc.sender.rendered_body import RenderedBody, WeakCamera
 from somacast.systems.aflsc.sender.rounding import round_together
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 LOOK_PX = 192  # crop from which colours are read
 DISTANCE_M = (1.0, 30.0)  # the nearest and farthest that a person may stand from the camera
+CLOSER_LOOKS = 3  # at most; mostly one, but a crop that cuts somebody shows only that they go on
 SURE_OVERLAP = 0.5
 _UNSURE = (
     "the rebuilt person covers the one in the picture only in part (overlap {:.2f}): the person may be cut by the "
@@ -188,9 +189,13 @@ class Encoder:
             located = locate(frame, detection)
         with stage("extract"):
             look = self.look(frame, located.box, located.landmarks, self.config.mirrored, located.quarters)
-            closer = closer_box(look, located.least_side)
-            if closer is not None:
+            for _ in range(CLOSER_LOOKS):
+                closer = closer_box(look, located.least_side)
+                if closer is None:
+                    break
                 look = self.look(frame, closer, None, self.config.mirrored, located.quarters)
+                if not edges_passed(look).any():
+                    break
         return Sighting(detection, located.score, look).check()
 
     def look(
