@@ -36,7 +36,7 @@ FLAT = Light(np.array([0, 0, 1], np.float32), 1.0, np.ones(3, np.float32))  # sh
 SHARD_SAMPLES = 256
 OUTSIDE_M = 9.0  # depth of what is not there
 _PICTURED = 0.6  # share of rows that come with a picture
-_BUDGETS = ((160, 400), (400, 2500))  # bytes of a file with a picture: half of the rows each, evenly by logarithm
+_BUDGETS = ((120, 400), (400, 2500))  # bytes of a file with a picture: half of the rows each, evenly by logarithm
 _LABEL_BYTES = (85, 150)  # of a file without one, evenly
 
 
