@@ -65,6 +65,12 @@ def test_every_part_has_its_equations_and_one_way_to_be_taken():
         assert part.equations and ways == 1, part.name
 
 
+def test_every_person_has_tokens_and_every_part_but_one_its_networks():
+    assert chain.SENT.tokens and chain.SENT.token_overlap == 1 and chain.RUN.networks
+    without = [part.name for part in chain.parts() if part.config is not None and not part.config.networks]
+    assert without == ["the receiver's networks"]
+
+
 def test_differences_are_of_the_same_people(capsys):
     def rows(*values):
         return [{"action": "standing", "bytes": 600, **dict.fromkeys(CHAIN_FIGURES, value)} for value in values]

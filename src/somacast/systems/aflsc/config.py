@@ -7,6 +7,7 @@ from pathlib import Path
 
 from somacast.errors import SomacastError
 from somacast.geometry.texturing.sizes import DEFAULT_TEXTURE_PX, check_texture_px
+from somacast.systems.aflsc.picture_layer.share import TOKEN_OVERLAP
 
 MAX_STEPS = 8
 
@@ -15,21 +16,23 @@ MAX_STEPS = 8
 class EncoderConfig:
     """alignment_rounds: how often the silhouette of the rendered body is brought onto that of the picture; mirrored:
     look at the crop's mirror image too; picture, tokens: what a budget may be spent on behind the labels. Tokens are
-    off until their weights ship."""
+    off until their weights ship; token_overlap: of body and silhouette, up to which they go beside a picture."""
 
     alignment_rounds: int = 1
     mirrored: bool = True
     picture: bool = True
     tokens: bool = False
+    token_overlap: float = TOKEN_OVERLAP
 
 
 @dataclass(frozen=True)
 class DecoderConfig:
     """steps: of the look tokens' diffusion, 1 to MAX_STEPS; sample: draw its noise (seed) instead of taking its mean;
-    literal: the paper's steps (eq. 27 as printed) instead of ours, an ablation; networks: run those of the tokens where
-    no tokens come, too; front, back, depth: believe them about the side that the camera sees, about the one behind, and
-    about how far away both are; resolution: cells of the surface grid along the longest
-    axis; texture_px: side of the texture, one of TEXTURE_PX. SomacastError for others."""
+    literal: the paper's steps (eq. 27 as printed) instead of ours, an ablation; networks: run those of the tokens,
+    whether tokens come or not; off until their weights ship, and tokens say nothing then; front, back, depth: believe
+    them about the side that the camera sees, about the one behind, and about how far away both are; resolution: cells
+    of the surface grid along the longest axis; texture_px: side of the texture, one of TEXTURE_PX. SomacastError for
+    others."""
 
     steps: int = 1
     sample: bool = False

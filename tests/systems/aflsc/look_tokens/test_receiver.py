@@ -11,6 +11,7 @@ import pytest
 from somacast.synthetic.datasets.loaders import synthetic_test
 from somacast.systems.aflsc.config import DecoderConfig, EncoderConfig
 from somacast.systems.aflsc.labels.codec import SYSTEM
+from somacast.systems.aflsc.live.skin import Skin
 from somacast.systems.aflsc.look_tokens.runner import COLORS, LookReader
 from somacast.systems.aflsc.receiver.decoder import Decoder
 from somacast.systems.aflsc.receiver.look_layers import OTHER_TOKENS, LookReceiver
@@ -110,11 +111,20 @@ def test_labels_alone_need_no_network(decoder, files, monkeypatch):
 
 
 def test_tokens_of_other_weights_are_left_out_with_a_note(decoder, files):
-    look = decoder.codec.look(files[400]) | {"tokens": b"theirs"}
-    symbols = decoder.codec.symbols(files[400].layers)
-    found, sides = receiver(decoder, networks=False).shown(symbols, look)
-    assert sides is None and found.picture is not None and found.notes == (OTHER_TOKENS,)
-    found, sides = receiver(decoder, networks=False).shown(symbols, {"tokens": b"theirs"})
-    assert sides is None and found.picture is None and found.notes == (OTHER_TOKENS,)
-    found, sides = receiver(decoder, networks=True).shown(symbols, look)
-    assert sides is not None and found.notes == (OTHER_TOKENS,)
+    symbols, seen = decoder.codec.symbols(files[400].layers), decoder.codec.look(files[400])
+    for look in (seen | {"tokens": b"theirs"}, {"tokens": b"theirs"}):
+        found, sides = receiver(decoder, networks=True).shown(symbols, look)
+        assert sides is not None and found.picture is not None and found.notes == (OTHER_TOKENS,)
+    assert not receiver(decoder, networks=True).shown(symbols, seen)[0].notes
+
+
+def test_without_networks_tokens_say_nothing(decoder, files):
+    symbols = decoder.codec.symbols(files[100].layers)
+    found, sides = receiver(decoder, networks=False).shown(symbols, {"tokens": b"ours"})
+    assert sides is None and found.picture is None and not found.notes
+    layers = [*decoder.codec.padded(files[100].layers), b"ours"]
+    payload = Payload(SYSTEM, decoder.codec.digest, layers)
+    assert np.array_equal(decoder.codec.symbols(layers), symbols) and decoder.codec.is_seen(payload)
+    plain = Decoder(config=DecoderConfig(networks=False))
+    assert np.array_equal(plain.decode(payload).surface().vertices, plain.decode(files[100]).surface().vertices)
+    assert Skin.of(plain, payload).image is None

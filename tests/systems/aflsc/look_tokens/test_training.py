@@ -31,6 +31,7 @@ from somacast.systems.aflsc.look_tokens.runner import Known, LookReader, LookWri
 from somacast.systems.aflsc.look_tokens.stream import TokenCoder  # noqa: E402
 from somacast.systems.aflsc.networks.looks import DIMS, GRIDS, LookCodec  # noqa: E402
 from somacast.systems.aflsc.training.looks import train as training  # noqa: E402
+from somacast.systems.aflsc.training.looks.adversary import Adversary  # noqa: E402
 from somacast.systems.aflsc.training.looks.batches import draw_kept, kept_cells, to_batch  # noqa: E402
 from somacast.systems.aflsc.training.looks.examples import Examples  # noqa: E402
 from somacast.systems.aflsc.training.looks.importance import (  # noqa: E402
@@ -39,7 +40,7 @@ from somacast.systems.aflsc.training.looks.importance import (  # noqa: E402
     fitted,
     sensitivities,
 )
-from somacast.systems.aflsc.training.looks.losses import Losses, depth_errors  # noqa: E402
+from somacast.systems.aflsc.training.looks.losses import Losses, depth_errors, toned  # noqa: E402
 from somacast.systems.aflsc.training.looks.perceptual_loss import PerceptualLoss  # noqa: E402
 from somacast.systems.aflsc.training.looks.pool import SampleMaker  # noqa: E402
 from somacast.systems.aflsc.training.looks.recipe import LooksRecipe  # noqa: E402
@@ -149,6 +150,33 @@ def test_depth_errors_count_what_is_known():
     assert all(float(error) == 0 for error in depth_errors(found, true, known))
     level, steps = depth_errors(true + 0.5, true, torch.ones(1, 2, 3, 3))
     assert float(level) == pytest.approx(0.5) and float(steps) == 0
+
+
+def test_colours_are_compared_in_the_mean_of_what_is_found():
+    cover = torch.zeros(1, 1, 4, 4)
+    cover[..., 1:3, 1:3] = 1
+    truth, weight = torch.rand(1, 3, 4, 4), cover / cover.sum()
+    moved, apart = toned(truth, truth + 0.2 * cover, weight, cover)
+    torch.testing.assert_close(moved, truth + 0.2 * cover)
+    assert float(apart) == pytest.approx(0.2) and float(toned(truth, truth, weight, cover)[1]) == 0
+
+
+def test_the_adversary_learns_what_is_painted_and_goes_on_from_a_checkpoint():
+    torch.manual_seed(0)
+    adversary, condition = Adversary(), torch.rand(2, 15, 32, 32)
+    true = torch.rand(2, 6, 32, 32)
+    painted = F.interpolate(F.avg_pool2d(true, 4), scale_factor=4.0).requires_grad_()
+    for _ in range(30):
+        judged, right = adversary(true, painted, condition)
+    assert right > 0.9
+    before = [p.grad.clone() for p in adversary.net.parameters()]
+    judged.backward()
+    assert painted.grad is not None and painted.grad.abs().sum() > 0
+    assert all(torch.equal(a, p.grad) for a, p in zip(before, adversary.net.parameters(), strict=True))
+    again = Adversary()
+    again.load(adversary.state())
+    for one, other in zip(adversary.net.parameters(), again.net.parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
 @needs_measure

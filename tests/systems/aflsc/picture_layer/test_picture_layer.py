@@ -28,7 +28,7 @@ from somacast.systems.aflsc.picture_layer.face import (
     with_face,
 )
 from somacast.systems.aflsc.picture_layer.send import CanvasPicture, picture_on_canvas
-from somacast.systems.aflsc.picture_layer.share import MIN_PICTURE_ALONE_BYTES, label_state, plan_of
+from somacast.systems.aflsc.picture_layer.share import MIN_PICTURED_BYTES, label_state, plan_of
 from somacast.systems.aflsc.picture_layer.show import Shown
 from somacast.systems.aflsc.picture_layer.warp import NO_WARP
 from somacast.systems.aflsc.receiver.assemble import skinned_mesh
@@ -300,13 +300,13 @@ def test_a_face_is_sent_once_more_and_may_be_lost(faced):
 def test_a_budget_without_room_for_a_picture_says_so(sent):
     (note,) = [note for note in sent[110].report["notes"] if "sent without" in note]
     assert note.startswith("of a budget of 110 bytes the labels take ")
-    assert f"a file of {MIN_PICTURE_ALONE_BYTES} or more" in note
+    assert f"a file of {MIN_PICTURED_BYTES} or more" in note
     assert not any("sent without" in note for note in sent[400].report["notes"])
 
 
 def test_labels_before_a_picture_are_coarser_in_small_files():
-    assert plan_of(MIN_PICTURE_ALONE_BYTES - 1, tokens=False) is None
-    states = [label_state(budget) for budget in (MIN_PICTURE_ALONE_BYTES, 400, 1000, 5000, 100_000)]
+    assert plan_of(MIN_PICTURED_BYTES - 1, tokens=False) is None
+    states = [label_state(budget) for budget in (MIN_PICTURED_BYTES, 400, 1000, 5000, 100_000)]
     assert states == sorted(states, reverse=True) and states[0] > 100 and states[-1] == 0
     assert label_state(5000, 200) == 200
 

@@ -104,17 +104,17 @@ def _size_caps(limits: Limits) -> list[dict[str, object]]:
 
 
 def _tls(keys: Keys) -> dict[str, object]:
-    tls = "transport/link/tls"
-    return {
-        f"{tls}/root_ca_certificate": str(keys.authority_crt.absolute()),
-        f"{tls}/listen_certificate": str(keys.peer_crt.absolute()),
-        f"{tls}/listen_private_key": str(keys.peer_key.absolute()),
-        f"{tls}/connect_certificate": str(keys.peer_crt.absolute()),
-        f"{tls}/connect_private_key": str(keys.peer_key.absolute()),
-        f"{tls}/enable_mtls": True,
-        f"{tls}/verify_name_on_connect": True,  # never off: Zenoh trusts public authorities beside ours
-        f"{tls}/close_link_on_expiration": True,
+    settings = {
+        "root_ca_certificate": str(keys.authority_crt.absolute()),
+        "listen_certificate": str(keys.peer_crt.absolute()),
+        "listen_private_key": str(keys.peer_key.absolute()),
+        "connect_certificate": str(keys.peer_crt.absolute()),
+        "connect_private_key": str(keys.peer_key.absolute()),
+        "enable_mtls": True,
+        "verify_name_on_connect": True,  # never off: Zenoh trusts public authorities beside ours
+        "close_link_on_expiration": True,
     }
+    return {f"transport/link/tls/{name}": value for name, value in settings.items()}
 
 
 def open_session(values: Mapping[str, object]) -> zenoh.Session:

@@ -18,11 +18,11 @@ from torch import Tensor
 from somacast.errors import SomacastError
 from somacast.metrics.statistics import bootstrap_interval
 from somacast.synthetic.datasets.loaders import EvalItem, load_items
+from somacast.systems.aflsc.ablation.chain import SENT
 from somacast.systems.aflsc.ablation.config import AllocationConfig
 from somacast.systems.aflsc.ablation.show import print_allocation
 from somacast.systems.aflsc.ablation.sides import true_sides
 from somacast.systems.aflsc.ablation.torch_parts import shipped_codec
-from somacast.systems.aflsc.config import EncoderConfig
 from somacast.systems.aflsc.labels.codec import SYSTEM
 from somacast.systems.aflsc.look_tokens.capsules import HEIGHT_PX, WIDTH_PX
 from somacast.systems.aflsc.look_tokens.runner import Known
@@ -34,6 +34,7 @@ from somacast.systems.aflsc.training.looks.perceptual_loss import PerceptualLoss
 from somacast.types import Payload
 
 LOOKS_AGAIN = 6
+HIGHEST_PRICE = 1e6  # of a bit, at which no cell is worth it
 Masks = list[np.ndarray]  # cells [h, w] bool of each grid
 
 
@@ -77,7 +78,7 @@ def _tensor(mask: np.ndarray) -> Tensor:
 def chosen(gains: Sequence[np.ndarray], bits: Sequence[np.ndarray], valid: Masks, room_bits: float) -> Masks:
     """Cells that gain most in room_bits: every cell whose gain, with that of the cells in it, is worth a price a
     bit. All of the coarsest grid are sent, and no cell without the coarser ones around it."""
-    low, high = 0.0, 1.0
+    low, high = 0.0, 1e-6
     fits = lambda masks: sum(float(b[m].sum()) for b, m in zip(bits, masks, strict=True)) <= room_bits  # noqa: E731
 
     def at(price: float) -> Masks:
@@ -88,6 +89,8 @@ def chosen(gains: Sequence[np.ndarray], bits: Sequence[np.ndarray], valid: Masks
         middle = valid[1] & (gains[1] - price * bits[1] + inside > 0)
         return [valid[0], middle, (fine > 0) & middle.repeat(2, 0).repeat(2, 1)]
 
+    while not fits(at(high)) and high < HIGHEST_PRICE:
+        low, high = high, 4 * high
     for _ in range(40):
         middle = (low + high) / 2
         low, high = (low, middle) if fits(at(middle)) else (middle, high)
@@ -115,19 +118,21 @@ def by_chance(rng: np.random.Generator, bits: Sequence[np.ndarray], valid: Masks
     return chosen([rng.random(b.shape) * b.mean() for b in bits], bits, valid, room)
 
 
-def compare(item: EvalItem, sender: Encoder, tools: tuple[LookCodec, PerceptualLoss], budget: int) -> dict[str, Any]:
+def compare(
+    item: EvalItem, sender: Encoder, tools: tuple[LookCodec, PerceptualLoss], budget: int, rng: np.random.Generator
+) -> dict[str, Any]:
     """Error of the rule's choice and of others in the same bits; SomacastError if nothing of the budget is for
     tokens."""
     values, _, look = sender.see(item.capture())
     layers = sender.looked(item.frame, look, values, budget, 0) or []
-    layers_by_name = sender.codec.look(Payload(SYSTEM, sender.codec.digest, layers)) if layers else {}
-    if "tokens" not in layers_by_name:
+    behind = sender.codec.look(Payload(SYSTEM, sender.codec.digest, layers))
+    if "tokens" not in behind:
         raise SomacastError(f"{item.name}: expected room for tokens in {budget} bytes")
     space, writer = sender.space, sender.look_sender.writer
     sent = space.vocabulary.dequantise(sender.codec.symbols(layers)[None])[0][0]
-    before = [layers_by_name[name] for name in ("warp", "picture", "face") if name in layers_by_name]
+    before = [behind[name] for name in ("warp", "picture", "face") if name in behind]
     known = Known.of(sent, space, Shown.of(space.state(sent), space, before) if before else None)
-    coder, grids, stream = writer.coder, known.grids, layers_by_name["tokens"]
+    coder, grids, stream = writer.coder, known.grids, behind["tokens"]
     symbols = writer.symbols(item.frame, look, known)
     _, rule = coder.decode(stream, grids, known.pictured)
     bits = coder.bits(symbols, grids, 0, known.pictured)
@@ -136,14 +141,13 @@ def compare(item: EvalItem, sender: Encoder, tools: tuple[LookCodec, PerceptualL
     truth = [torch.from_numpy((x * cover + 0.5 * (1 - cover)).transpose(2, 0, 1)[None]).float()
              for x in (sides.front, sides.back)]  # fmt: skip
     person = Painted(*tools, known, symbols, (truth[0], truth[1]))
-    valid = [*grids.valid]
-    nothing = [np.zeros_like(mask) for mask in valid]
+    valid = grids.valid
     masks = {
         "rule": rule,
         "search": searched(person, bits, valid, rule),
-        "chance": by_chance(np.random.default_rng(0), bits, valid, rule),
+        "chance": by_chance(rng, bits, valid, rule),
         "everything": valid,
-        "nothing": nothing,
+        "nothing": [np.zeros_like(mask) for mask in valid],
     }
     return {"name": item.name, "bytes": len(stream), **{name: person.of(mask) for name, mask in masks.items()}}
 
@@ -153,15 +157,15 @@ def study(config: AllocationConfig) -> dict[str, Any]:
     from rich.console import Console
     from rich.progress import track
 
-    sender = Encoder(config.device, config=EncoderConfig(tokens=True))
-    tools = (shipped_codec(), PerceptualLoss())
+    sender = Encoder(config.device, config=SENT)
+    tools, rng = (shipped_codec(), PerceptualLoss()), np.random.default_rng(config.seed)
     rows: dict[str, list[dict[str, Any]]] = {str(budget): [] for budget in config.budgets}
     failures = []
     items = load_items(config.data, "synthetic", config.people, config.assets, config.seed)
     for item in track(items, "allocation", config.people, console=Console(stderr=True)):
         try:
             for budget in config.budgets:
-                rows[str(budget)].append(compare(item, sender, tools, budget))
+                rows[str(budget)].append(compare(item, sender, tools, budget, rng))
         except SomacastError as fault:
             failures.append({"name": item.name, "action": item.action, "message": str(fault)})
     if not all(rows.values()):

@@ -34,6 +34,8 @@ from somacast.systems.aflsc.sender.look import Look
 from somacast.types import Payload
 
 WHOLE = "everything"
+SENT = EncoderConfig(tokens=True, token_overlap=1.0)  # whether the product would send tokens or not
+RUN = DecoderConfig(networks=True)
 Feed = dict[str, np.ndarray]
 
 
@@ -121,11 +123,12 @@ def _torch(change: str) -> Callable[[LookReader], LookReader]:
 def parts() -> list[Part]:
     """All that is taken away, in the order of the paper."""
     return [
-        Part("the picture", "1-7", encoder=EncoderConfig(picture=False, tokens=True)),
+        Part("the picture", "1-7", encoder=replace(SENT, picture=False)),
         Part("the sender's depth", "4, 5", look=_depthless),
-        Part("tokens", "8-13", encoder=EncoderConfig(tokens=False)),
+        Part("tokens", "8-13", encoder=replace(SENT, tokens=False)),
         Part("what tokens say", "8-13", reader=_fed(silent)),
-        Part("the receiver's networks", "19-27", reader=_fed(absent)),
+        Part("that tokens came", "8-13", reader=_fed(absent)),
+        Part("the receiver's networks", "19-27", config=replace(RUN, networks=False)),
         Part("whose tokens they are", "8-13", reader=_fed(Foreign())),
         Part("importance", "14", coder=without_importance),
         Part("the mixture's weights", "19, 20", reader=_torch("weights")),
@@ -138,9 +141,10 @@ def parts() -> list[Part]:
         Part("diffusion but two steps", "26, 27", reader=lambda r: replace(r, steps=2)),
         Part("diffusion but four steps", "26, 27", reader=lambda r: replace(r, steps=4)),
         Part("the mean (noise is drawn)", "21, 26", reader=lambda r: replace(r, steps=4, seed=0)),
-        Part("our steps for the printed ones", "26, 27", config=DecoderConfig(literal=True, steps=4)),
-        Part("the side behind", "28", config=DecoderConfig(back=False)),
-        Part("depths", "28", config=DecoderConfig(depth=False)),
+        Part("our steps for the printed ones", "26, 27", config=replace(RUN, literal=True, steps=4)),
+        Part("the front's change", "28", config=replace(RUN, front=False)),
+        Part("the side behind", "28", config=replace(RUN, back=False)),
+        Part("depths", "28", config=replace(RUN, depth=False)),
     ]
 
 
@@ -154,7 +158,7 @@ class Chain:
     """Senders and receivers, whole and without each part."""
 
     def __init__(self, device: str):
-        self.sender, self.decoder = Encoder(device, config=EncoderConfig(tokens=True)), Decoder(device)
+        self.sender, self.decoder = Encoder(device, config=SENT), Decoder(device, config=RUN)
         self.device = device
         self.without = {part.name: self._made(part) for part in parts()}
 

@@ -46,6 +46,15 @@ def _table(title: str, first: str, columns: Sequence[tuple[str, str, int]], rows
     return table
 
 
+def _console() -> Any:
+    """Wide enough for the tables."""
+    from rich.console import Console
+
+    console = Console()
+    console.width = max(console.width, WIDTH)
+    return console
+
+
 def tables_of(results: Mapping[str, Any]) -> list[Any]:
     """The results of `ablate` as tables of rich."""
     coding = {f"{'none' if r['budget_bytes'] is None else r['budget_bytes']}: {r['variant']}": r for r in
@@ -69,10 +78,7 @@ def tables_of(results: Mapping[str, Any]) -> list[Any]:
 
 def print_tables(results: Mapping[str, Any]) -> None:
     """All tables on stdout, and the smallest stream that still is the person."""
-    from rich.console import Console
-
-    console = Console()
-    console.width = max(console.width, WIDTH)
+    console = _console()
     for table in tables_of(results):
         console.print(table)
     smallest = ", ".join(f"{name} {size:.1f} B" for name, size in results["smallest_bytes"].items())
@@ -88,20 +94,14 @@ def print_tables(results: Mapping[str, Any]) -> None:
 
 def print_sides(means: Mapping[str, Mapping[str, float]]) -> None:
     """What each part of the truth brings, on stdout."""
-    from rich.console import Console
-
-    console = Console()
-    console.width = max(console.width, WIDTH)
+    console = _console()
     shown = {name: {k: row[k] * factor for k, _, _, factor in SIDES_COLUMNS} for name, row in means.items()}
     console.print(_table("truth in place of tokens", "told", [column[:3] for column in SIDES_COLUMNS], shown))
 
 
 def print_chain(tables: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
     """What is left without each part, by budget, on stdout; worse: of the figures of everything."""
-    from rich.console import Console
-
-    console = Console()
-    console.width = max(console.width, WIDTH)
+    console = _console()
     for budget, table in tables.items():
         whole = next(iter(table.values()))
         rows = {}
@@ -118,8 +118,6 @@ def print_chain(tables: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
 
 def print_allocation(tables: Mapping[str, Mapping[str, Any]]) -> None:
     """Error of both sides by how their tokens were chosen, by budget, on stdout."""
-    from rich.console import Console
-
     names = ("rule", "search", "chance", "everything", "nothing")
     columns = [("bytes", "bytes", 1), *((name, name, 4) for name in names)]
     columns += [("rule_worse", "rule above search %", 1), ("chance_worse", "chance %", 1)]
@@ -130,7 +128,7 @@ def print_allocation(tables: Mapping[str, Mapping[str, Any]]) -> None:
         }
         for budget, table in tables.items()
     }
-    Console(width=max(Console().width, WIDTH)).print(_table("perceptual error of both sides", "file", columns, rows))
+    _console().print(_table("perceptual error of both sides", "file", columns, rows))
 
 
 def draw_bits(bits: Mapping[str, Any]) -> bytes:

@@ -87,7 +87,7 @@ def variants(
         width = round(height * WIDTH_PX / HEIGHT_PX)
         sides = true_sides(item, canvas, frame.lens, width, height)
         shown = shown_sides(space.state(sent), space, sides)
-        codes = None if shown.picture is None else read_codes(space, shown.body, shown.picture)
+        codes = read_codes(space, shown.body, shown.picture) if shown.picture is not None else None
         base = decoder.rebuild(symbols, codes, shown.body.skin)
         yield f"front, {height} px", replace(shown, behind=None).on(base)
         if height != HEIGHT_PX:

@@ -93,15 +93,15 @@ class LabelCodec:
     def symbols(self, layers: list[bytes], announced: int = 0) -> np.ndarray:
         """Inverse of `layers` and `layers_before_look` for any prefix of them; announced: how many layers there are
         in all (0: those at hand). BitstreamError for what no encoder makes."""
-        given = [layers[0][1:], *layers[1 : self.label_layers]]
+        given, count = [layers[0][1:], *layers[1 : self.label_layers]], max(announced, len(layers))
         state = self.network_state(layers)
-        if max(announced, len(layers)) <= self.label_layers + 1:  # tokens alone leave the labels as they are
+        if count == self.label_layers + 1:  # tokens alone: labels as they are, but for what `padded` has added
             while len(given) > 1 and not given[-1]:
                 given.pop()
+        if count <= self.label_layers + 1:
             return decode_layers(given, state, self.vocabulary, self.tables)
         most = self.label_layers + len(LOOK_LAYERS) - 1
-        if max(announced, len(layers)) > most:
-            count = max(announced, len(layers))
+        if count > most:
             raise BitstreamError(f"the file has {count} layers, expected 1 to {most} for these weights")
         if any(given[1:]):
             raise BitstreamError("with a look layer 0 holds all labels: expected layers 1 to 3 without bytes")

@@ -46,7 +46,8 @@ def _seen(decoder: Decoder, layers: tuple[bytes, ...], announced: int) -> Skin:
     payload = Payload(SYSTEM, decoder.codec.digest, list(layers), announced)
     symbols = decoder.codec.symbols(payload.layers, announced)
     shown, _ = decoder.look_receiver.shown(symbols, decoder.codec.look(payload))
-    assert shown.picture is not None
+    if shown.picture is None:
+        return Skin(*decoder.restore(symbols), None)
     state, color, offset = decoder.restore(symbols, shown.codes)
     body = skinned_mesh(state, color, offset, decoder.config.texture_px, shown.body.skin)
     height, width = shown.picture.shape[:2]

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-MIN_LOOK_BYTES = 125  # of a file: below, labels show more than what is left for tokens
-MIN_PICTURED_BYTES = 160  # below, labels and tokens show more than a picture does
-MIN_PICTURE_ALONE_BYTES = 160  # without tokens
-TOKEN_BYTES, TOKEN_SHARE = 40, 0.06  # of tokens beside a picture: they tell depth and the side that it does not show
-TOKEN_OVERLAP = 0.9  # of body and silhouette, up to which they have them
+MIN_PICTURED_BYTES = 160  # of a file: below, labels alone show more
+MIN_TOKEN_BYTES = 120  # where no picture may be sent: below, labels show more than what is left for tokens
+MIN_BESIDE_BYTES = 250  # of a file from which on there is room for tokens beside a picture
+TOKEN_BYTES, TOKEN_SHARE = 40, 0.06  # that they have then, and of what a file has beyond
+TOKEN_OVERLAP = 0.925  # of body and silhouette, up to which they are sent: beyond, they say nothing that is not seen
 TOKEN_BYTES_ALONE = 24  # that are kept for tokens behind all labels
 TOKEN_COST_BYTES = 3  # what a layer costs beside what it holds
 MIN_FACED_BYTES, FACE_SHARE = 1200, 0.2  # of a file from which on the face goes once more, and how much of the room
@@ -39,28 +39,19 @@ def plan_of(budget_bytes: int, network_state: int = 0, picture: bool = True, tok
     least = least_bytes(picture, tokens)
     if least is None or budget_bytes < least:
         return None
-    state, beyond = label_state(budget_bytes, network_state), budget_bytes - MIN_PICTURED_BYTES
-    if not tokens:
-        return Plan(state, network_state, 0, True)
-    pictured = picture and beyond >= 0
-    wanted = round(TOKEN_BYTES + TOKEN_SHARE * beyond) if pictured else TOKEN_BYTES_ALONE
-    return Plan(state, network_state, wanted, pictured)
+    beyond = budget_bytes - MIN_BESIDE_BYTES
+    wanted = TOKEN_BYTES_ALONE if not picture else round(TOKEN_BYTES + TOKEN_SHARE * beyond) if beyond >= 0 else 0
+    return Plan(label_state(budget_bytes, network_state), network_state, wanted if tokens else 0, picture)
 
 
 def least_bytes(picture: bool = True, tokens: bool = True) -> int | None:
     """The smallest file in which more than labels is sent; None if never."""
-    return MIN_LOOK_BYTES if tokens else MIN_PICTURE_ALONE_BYTES if picture else None
+    return MIN_PICTURED_BYTES if picture else MIN_TOKEN_BYTES if tokens else None
 
 
 def label_state(budget_bytes: int, network_state: int = 0) -> int:
     """The state 0 .. 255 for labels before a look in a file of at most budget_bytes, not below the network's."""
     return max(network_state, min(_STATE, _STATE * _STATE_BYTES // budget_bytes))
-
-
-def token_room(overlap: float, token_bytes: int) -> int:
-    """Bytes of a file that are kept for tokens beside a picture, of the wanted ones: where the body covers the person
-    they tell nothing that the picture does not."""
-    return token_bytes + TOKEN_COST_BYTES if token_bytes and overlap < TOKEN_OVERLAP else 0
 
 
 class Share(NamedTuple):

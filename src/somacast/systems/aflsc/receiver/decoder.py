@@ -55,7 +55,7 @@ class Decoder:
         """Layers to a watertight coloured person in the view frame."""
         symbols = self.codec.symbols(payload.layers, payload.announced)
         look = self.codec.look(payload)
-        if not (look or self.config.networks):
+        if not self.config.networks and "warp" not in look:
             return self.rebuild(symbols)
         from somacast.systems.aflsc.look_tokens.dressed import dressed
 

@@ -1,8 +1,10 @@
 """Receiver: what the layers behind the labels show of the person, on the body where it shows it.
 
-tokens alone, or none     both sides, painted over what the labels say; the body follows the cover that tokens tell
-warp, picture             the front; with `DecoderConfig.networks` as below
-warp, picture, tokens     the front by the picture and what the networks change of it; by them the side behind, depths
+without networks     warp, picture: the front
+with                 labels, tokens or none: both sides, painted over what the labels say; the body follows the cover
+                     that tokens tell
+                     warp, picture, tokens or none: the front by the picture and what the networks change of it; by them
+                     the side behind, and depths
 """
 
 from __future__ import annotations
@@ -40,36 +42,33 @@ class LookReceiver:
 
     def shown(self, symbols: np.ndarray, look: dict[str, bytes]) -> tuple[Shown, Sides | None]:
         """What the layers of a look, see `LabelCodec.look`, show on the person whom symbols [L, levels] say; and both
-        sides, if tokens came. Tokens of other weights are left out, with a note. BitstreamError for layers that no
-        sender makes."""
-        tokens = look.get("tokens", b"")
-        if not tokens or self.reader.coder.reads(tokens):
-            return self._shown(symbols, look, tokens)
-        shown, sides = self._shown(symbols, look, b"")
-        return replace(shown, notes=(*shown.notes, OTHER_TOKENS)), sides
-
-    def _shown(self, symbols: np.ndarray, look: dict[str, bytes], tokens: bytes) -> tuple[Shown, Sides | None]:
+        sides, where the networks run. Tokens of other weights are left out, with a note. BitstreamError for layers that
+        no sender makes."""
         values = self.space.vocabulary.dequantise(symbols[None])[0][0]
-        state, config = self.space.state(values), self.config
-        if "warp" not in look:
-            if not (tokens or config.networks):
-                posed = PosedBody.of(state, self.space)
-                return Shown(posed.aligned(NO_WARP.heights), None), None
-            sides = self._sides(tokens, Known.of(values, self.space))
-            shown = shown_sides(state, self.space, sides, bool(tokens))
-            return (shown if config.back else replace(shown, behind=None)), sides
-        shown = Shown.of(state, self.space, [look[name] for name in ("warp", "picture", "face") if name in look])
-        if shown.picture is None or not (tokens or config.networks):
-            return shown, None
+        state, tokens, notes = self.space.state(values), look.get("tokens", b""), ()
+        shown = None
+        if "warp" in look:
+            shown = Shown.of(state, self.space, [look[name] for name in ("warp", "picture", "face") if name in look])
+        if not self.config.networks or (shown is not None and shown.picture is None):
+            return shown or Shown(PosedBody.of(state, self.space).aligned(NO_WARP.heights), None), None
+        if tokens and not self.reader.coder.reads(tokens):
+            tokens, notes = b"", (OTHER_TOKENS,)
         known = Known.of(values, self.space, shown)
         sides = self._sides(tokens, known)
+        if shown is None:
+            found = shown_sides(state, self.space, sides, bool(tokens))
+        else:
+            found = self._laid(shown, known, sides)
+        return replace(found, behind=found.behind if self.config.back else None, notes=notes), sides
+
+    def _laid(self, shown: Shown, known: Known, sides: Sides) -> Shown:
+        """A picture with what the networks change of it, and the side behind."""
+        assert shown.picture is not None
         canvas, size = shown.body.canvas, shown.picture.shape[1::-1]
-        if config.front:
-            change = canvas.cut(sides.front - known.front, sides.canvas, *size)
-            shown = replace(shown, picture=np.clip(shown.picture + change, 0, 1))
-        if config.back:
-            shown = replace(shown, behind=canvas.cut(sides.back, sides.canvas, *size))
-        return shown, sides
+        picture = shown.picture
+        if self.config.front:
+            picture = np.clip(picture + canvas.cut(sides.front - known.front, sides.canvas, *size), 0, 1)
+        return replace(shown, picture=picture, behind=canvas.cut(sides.back, sides.canvas, *size))
 
     @cached_property
     def reader(self) -> LookReader:

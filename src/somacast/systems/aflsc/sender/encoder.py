@@ -136,7 +136,7 @@ class Encoder:
         """What makes the layers behind the labels; its code and networks are loaded when first asked for."""
         from somacast.systems.aflsc.sender.look_layers import LookSender
 
-        return LookSender(self.space, self.codec, self.weights, self.named_device)
+        return LookSender(self.space, self.codec, self.weights, self.named_device, self.config.token_overlap)
 
     def labelled(
         self, frame: Frame, look: Look, values: np.ndarray, budget_bytes: int | None, network_state: int

@@ -19,7 +19,7 @@ from somacast.systems.aflsc.labels.space import LabelSpace
 from somacast.systems.aflsc.look_tokens.runner import Known, LookWriter
 from somacast.systems.aflsc.networks.loading import LOOK_WRITER, load_look_part, load_token_coder
 from somacast.systems.aflsc.picture_layer.send import CanvasPicture, picture_layers, picture_on_canvas
-from somacast.systems.aflsc.picture_layer.share import USUAL_WARP_BYTES, Plan, share_of, token_room
+from somacast.systems.aflsc.picture_layer.share import TOKEN_COST_BYTES, USUAL_WARP_BYTES, Plan, share_of
 from somacast.systems.aflsc.picture_layer.show import Shown
 from somacast.systems.aflsc.sender.look import Look
 from somacast.timing import stage
@@ -28,12 +28,13 @@ from somacast.types import Frame
 
 @dataclass(frozen=True)
 class LookSender:
-    """weights, device: as of `Encoder`."""
+    """weights, device: as of `Encoder`; token_overlap: as of its config."""
 
     space: LabelSpace
     codec: LabelCodec
     weights: Path | None
     device: str
+    token_overlap: float
 
     def behind(
         self, frame: Frame, look: Look, values: np.ndarray, labels: list[bytes], plan: Plan, budget_bytes: int,
@@ -53,7 +54,7 @@ class LookSender:
             return None
         warp, picture, *face = found[1]
         tokens = b""
-        if token_room(found[0].overlap, plan.token_bytes):
+        if self._kept(found[0], plan.token_bytes):
             known = Known.of(sent, self.space, Shown.of(self.space.state(sent), self.space, [warp, picture, *face]))
             room = layer_room(SYSTEM, [*before, *map(len, (warp, picture, *face))], budget_bytes)
             tokens = self._tokens(frame, look, known, room, plan) or b""
@@ -70,9 +71,13 @@ class LookSender:
         with stage("canvas"):
             shown = picture_on_canvas(frame, look, self.space, values, self.space.state(sent), share, strict)
         with stage("picture"):
-            room = budget_bytes - token_room(shown.overlap, token_bytes)
+            room = budget_bytes - self._kept(shown, token_bytes)
             layers = picture_layers(shown, before, room, share.face_bytes)
         return None if layers is None else (shown, layers)
+
+    def _kept(self, shown: CanvasPicture, token_bytes: int) -> int:
+        """Bytes of a file that are kept for tokens beside a picture, if so many are wanted."""
+        return token_bytes + TOKEN_COST_BYTES if token_bytes and shown.overlap <= self.token_overlap else 0
 
     @cached_property
     def writer(self) -> LookWriter:
