@@ -16,7 +16,7 @@ PACKAGE = Path(somacast.__file__).parent
 # A room may import rooms of a lower rank, and itself.
 RANK = {
     "errors": 0,
-    "types": 1, "checks": 1, "timing": 1, "cache": 1,
+    "types": 1, "checks": 1, "timing": 1, "threads": 1, "cache": 1,
     "files": 2, "extras": 2, "kernels": 2,
     "options": 3,  # of which configurations of any room are made
     "weights": 3,  # low: who uses weights verifies them at load

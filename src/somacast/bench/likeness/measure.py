@@ -24,7 +24,7 @@ from somacast.files import check_output_path, write_atomically
 from somacast.metrics.controls import MANNEQUIN
 from somacast.metrics.protocol import summarise
 from somacast.synthetic.datasets.loaders import EvalItem, load_items
-from somacast.weights.threads import threads_each
+from somacast.threads import threads_each
 
 BENCHMARK = "likeness"
 RANKED_BY = "input_stlpips"

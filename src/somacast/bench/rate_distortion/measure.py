@@ -30,7 +30,7 @@ from somacast.files import check_output_path, write_atomically
 from somacast.geometry.preview import encode_jpeg
 from somacast.synthetic.datasets.loaders import EvalItem, count_items, load_items
 from somacast.systems import registry
-from somacast.weights.threads import threads_each
+from somacast.threads import threads_each
 
 CODERS = ("imageio-ffmpeg", "DracoPy")  # packages that code the baselines' files
 CACHE_VERSION = 5  # to be raised when rows of the same config would come out otherwise

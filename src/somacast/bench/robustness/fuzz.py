@@ -24,7 +24,7 @@ from somacast.bench.robustness.fuzz_session import attack_forged, attack_noise, 
 from somacast.errors import SomacastError
 from somacast.files import check_output_path
 from somacast.systems import registry
-from somacast.weights.threads import threads_each
+from somacast.threads import threads_each
 
 SHARES = {"noise": 0.5, "forged": 0.2, "readers": 0.3}
 PARTS = {"noise": attack_noise, "forged": attack_forged, "single": attack_single}

@@ -15,7 +15,7 @@ from somacast.bench.results import Result, describe_run, write_result
 from somacast.bench.speed.config import PeopleBench
 from somacast.errors import SomacastError
 from somacast.files import check_output_path
-from somacast.weights.threads import threads_each
+from somacast.threads import threads_each
 
 _barrier: Any = None
 

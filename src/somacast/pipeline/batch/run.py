@@ -25,7 +25,7 @@ from somacast.files import write_atomically
 from somacast.pipeline.batch.journal import FOLDER, Entry, Journal, Print, work_folder
 from somacast.pipeline.batch.plan import Job, Plan
 from somacast.pipeline.batch.workers import Died, Workers
-from somacast.weights.threads import usable_cores
+from somacast.threads import usable_cores
 
 State = Literal["made", "kept", "refused"]
 # From a source file to the place of its output (or outputs, NAME_1 and so on): what the user should be told.

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from somacast.weights.threads import threads_each
+from somacast.threads import threads_each
 
 J = TypeVar("J")
 R = TypeVar("R")

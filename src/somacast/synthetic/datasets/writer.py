@@ -25,8 +25,8 @@ from somacast.errors import SomacastError
 from somacast.files import write_atomically
 from somacast.synthetic.datasets.config import SynthConfig
 from somacast.synthetic.scenes import Shot
+from somacast.threads import threads_each
 from somacast.types import Camera, Mesh
-from somacast.weights.threads import threads_each
 
 if TYPE_CHECKING:
     from somacast.synthetic.samples import Sample, SyntheticPeople

@@ -148,7 +148,7 @@ def test_a_codec_knows_what_is_behind_the_labels() -> None:
 def test_the_rig_wears_the_picture_of_the_look(tracker: Tracker, item: EvalItem) -> None:
     """Moved into the look's pose and seen from its camera, it shows what the look shows."""
     system = registry.get("aflsc")
-    decoder, coder = system.decoder(), system.live.coder()
+    decoder, coder = registry.get("aflsc:without_networks").decoder(), system.live.coder()
     seen = seen_on(tracker, item.frame)
     who = unpack(system.pack(tracker.learn(seen, 0.0).layers))[0]
     encoded = tracker.still(seen)(5400)

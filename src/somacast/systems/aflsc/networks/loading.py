@@ -142,8 +142,9 @@ def load_fast_sender(device: str = "cpu") -> InferenceSession:
 
 
 def load_token_coder(path: Path | None = None) -> TokenCoder:
-    """What look tokens are coded with; path as for `load_tables`: the file lies beside it."""
-    return _token_coder(weights_path(LOOK_PRIORS) if path is None else path.with_name(LOOK_PRIORS))
+    """What look tokens are coded with; path as for `load_tables`: the file beside it, else the package's."""
+    own = None if path is None else path.with_name(LOOK_PRIORS)
+    return _token_coder(own if own is not None and own.exists() else weights_path(LOOK_PRIORS))
 
 
 @lru_cache(maxsize=2)
@@ -156,7 +157,8 @@ def _token_coder(path: Path) -> TokenCoder:
 
 def load_look_part(name: str, path: Path | None = None, device: str = "cpu") -> InferenceSession:
     """LOOK_WRITER, LOOK_READER or LOOK_REFINER as an ONNX Runtime session; path as for `load_token_coder`."""
-    return open_session(name, device) if path is None else session_of(str(path.with_name(name)), device)
+    own = None if path is None else path.with_name(name)
+    return session_of(str(own), device) if own is not None and own.exists() else open_session(name, device)
 
 
 def save_checkpoint(path: Path, space: LabelSpace, tables: CodingTables, states: dict[str, dict]) -> None:

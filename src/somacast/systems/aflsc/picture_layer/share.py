@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-MIN_PICTURED_BYTES = 160  # of a file: below, labels alone show more
+MIN_PICTURED_BYTES = 125  # of a file: below, labels alone show more
 MIN_TOKEN_BYTES = 120  # where no picture may be sent: below, labels show more than what is left for tokens
 MIN_BESIDE_BYTES = 250  # of a file from which on there is room for tokens beside a picture
 TOKEN_BYTES, TOKEN_SHARE = 40, 0.06  # that they have then, and of what a file has beyond

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-# Read by the libraries when they are loaded; `sessions.open_session` reads the first.
+# Read by the libraries when they are loaded; `weights.sessions.open_session` reads the first.
 LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")
 
 
