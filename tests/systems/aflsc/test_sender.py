@@ -110,7 +110,7 @@ def test_a_task_has_its_own_increment_and_mask(table: str, task: str) -> None:
 def test_joint_tokens_read_the_maps_where_the_heat_lies() -> None:
     torch.manual_seed(0)
     tokens = JointTokens((6, 4), 12, 3, 1, 5)
-    for layer in (tokens.rotations, tokens.points, tokens.rest):
+    for layer in (tokens.rotations, tokens.points, tokens.rest, tokens.gather[-1]):
         torch.nn.init.normal_(layer.weight)
     share = torch.zeros(1, JOINT_COUNT, 8, 8)
     share[:, :, 2, 5] = 1
@@ -185,14 +185,15 @@ def test_pose_head_is_equation_3() -> None:
     head = PoseHead(6, groups=3, tokens=4, outputs=7)
     shake(head)
     groups = [torch.randn(2, 4, 6) * scale for scale in (0.5, 1, 2)]
+    normed = [layer_norm(x, norm.weight, norm.bias, -1) for x, norm in zip(groups, head.norms, strict=True)]
     scores = []
-    for weigh, x in zip(head.weigh, groups, strict=True):
+    for layer, x in zip(head.score, normed, strict=True):
         mean = x.mean(1)
         variance = (x - mean[:, None]).square().sum(1) / (x.shape[1] - 1)
-        scores.append(torch.cat([mean, variance], 1) @ weigh.weight[0] + weigh.bias)
-    powers = torch.stack(scores, 1).exp()
+        scores.append(torch.cat([mean, variance], 1) @ layer.weight[0] + layer.bias)
+    powers = (2 * (torch.stack(scores, 1) / 2).tanh()).exp()
     weights = powers / powers.sum(1, keepdim=True)
-    normed = [layer_norm(x, norm.weight, norm.bias, -1) for x, norm in zip(groups, head.norms, strict=True)]
+    assert weights.min() > 0.01  # no group is ever without a share
     mixed = weights[:, 0, None, None] * normed[0]
     mixed = mixed + weights[:, 1, None, None] * normed[1] + weights[:, 2, None, None] * normed[2]
     assert weights.std(1).min() > 1e-3  # the groups do weigh differently here
@@ -261,7 +262,18 @@ def perfect(truth: dict[str, Tensor]) -> dict[str, Tensor]:
 def test_losses_vanish_at_the_truth_and_grow_with_every_error() -> None:
     truth, recipe = aflsc_extract.to_tensors(batch()), aflsc_extract.ExtractRecipe()
     best = {k: v.item() for k, v in aflsc_extract.losses(perfect(truth), truth, recipe).items()}
-    for name in ("joints", "joint_depth", "points", "pose", "geodesic", "attributes", "depth", "depth_l1", "parts"):
+    for name in (
+        "joints",
+        "joint_depth",
+        "points",
+        "pose",
+        "size",
+        "geodesic",
+        "attributes",
+        "depth",
+        "depth_l1",
+        "parts",
+    ):
         assert best[name] == pytest.approx(0, abs=2e-4), name
     generator = torch.Generator().manual_seed(0)
     responsible = {
@@ -270,7 +282,7 @@ def test_losses_vanish_at_the_truth_and_grow_with_every_error() -> None:
         "joint_depth": ("joint_depth",),
         "points": ("points",),
         "depth": ("depth", "depth_l1"),
-        "pose": ("pose", "geodesic", "attributes"),
+        "pose": ("pose", "size", "geodesic", "attributes"),
         "silhouette": ("silhouette",),
         "parts": ("parts",),
     }

@@ -24,6 +24,7 @@ from somacast.systems.aflsc.labels.layout import DEPTH_OFFSET_M
 TASKS = ("keypoint", "pose", "depth")
 CELL_PX = 4  # one cell of the heat maps
 POSE_HIDDEN = 384
+MAX_SCORE = 2.0  # of a group in eq. 3, either way
 
 
 @dataclass(frozen=True)
@@ -119,11 +120,18 @@ class Hint(nn.Module):
 
 
 class PoseHead(nn.Module):
-    """Eq. 3: groups weighted by a softmax of FC(mean and variance), layer-normed, summed, then an MLP."""
+    """Eq. 3: groups weighted by a softmax of FC(mean and variance), layer-normed, summed, then an MLP.
+
+    Statistics are of layer-normed groups and scores are bounded: with raw ones, whose variances differ a hundredfold
+    from block to block, one group had all the weight after the first hours, and the others no gradient.
+    """
 
     def __init__(self, dim: int, groups: int, tokens: int, outputs: int):
         super().__init__()
-        self.weigh = nn.ModuleList(nn.Linear(2 * dim, 1) for _ in range(groups))
+        self.score = nn.ModuleList(nn.Linear(2 * dim, 1) for _ in range(groups))
+        for layer in self.score:
+            nn.init.zeros_(layer.weight)  # pyright: ignore[reportArgumentType]
+            nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(groups))
         self.squeeze = nn.Linear(dim, 32)
         self.hidden = nn.Sequential(nn.Linear(32 * tokens, POSE_HIDDEN), nn.GELU())
@@ -131,9 +139,10 @@ class PoseHead(nn.Module):
 
     def forward(self, groups: list[Tensor], hint: Tensor) -> tuple[Tensor, Tensor]:
         """Token groups [B, N, D] each and a hint [B, 384] to (outputs [B, O], hidden features [B, 384])."""
-        stats = [torch.cat([x.mean(1), x.var(1)], 1) for x in groups]
-        weights = torch.cat([f(s) for f, s in zip(self.weigh, stats, strict=True)], 1).softmax(1)
         normed = [norm(x) for norm, x in zip(self.norms, groups, strict=True)]
+        stats = [torch.cat([x.mean(1), x.var(1)], 1) for x in normed]
+        scores = torch.cat([f(s) for f, s in zip(self.score, stats, strict=True)], 1)
+        weights = (MAX_SCORE * torch.tanh(scores / MAX_SCORE)).softmax(1)
         mixed = sum((weights[:, i, None, None] * x for i, x in enumerate(normed)), start=groups[0].new_zeros(()))
         hidden = F.gelu(self.hidden[0](F.gelu(self.squeeze(mixed)).flatten(1)) + hint)
         return self.out(hidden), hidden
@@ -147,6 +156,8 @@ class JointTokens(nn.Module):
     def __init__(self, channels: tuple[int, ...], dim: int, heads: int, blocks: int, outputs: int):
         super().__init__()
         self.gather = nn.ModuleList(nn.Linear(c, dim) for c in channels)
+        for parameter in self.gather[-1].parameters():  # the depth branch's came later
+            nn.init.zeros_(parameter)
         self.facts = nn.Linear(4, dim)
         self.hint = nn.Linear(LANDMARK_COUNT * LANDMARK_VALUES, dim)
         self.kind = nn.Parameter(torch.randn(1, JOINT_COUNT + 1, dim) * 0.02)
@@ -225,7 +236,9 @@ class MultiTaskViT(nn.Module):
         self.keypoint_head = KeypointHead(widths, JOINT_COUNT)
         self.pose_head = PoseHead(c.dim, c.trunk_blocks + 1, tokens, c.pose_outputs)
         self.depth_head = DepthHead(widths)
-        self.joint_tokens = JointTokens(widths, c.dim, c.heads, c.joint_blocks, c.pose_outputs - 6 * JOINT_COUNT)
+        self.joint_tokens = JointTokens(
+            (*widths, c.dim), c.dim, c.heads, c.joint_blocks, c.pose_outputs - 6 * JOINT_COUNT
+        )
         self.joint_depth = nn.Conv2d(c.stem, JOINT_COUNT, 1)
         self.parts = nn.Conv2d(c.stem, JOINT_COUNT + 1, 1)
         self.silhouette = nn.ConvTranspose2d(c.stem, 1, 4, 4)
@@ -283,7 +296,7 @@ class MultiTaskViT(nn.Module):
         joint_depth = (share * self.joint_depth(m32)).sum((2, 3))
         facts = torch.cat([joints, joint_depth[..., None], confidence.clamp_min(1e-4).log()[..., None]], -1)
         pose8 = to_map(branch["pose"], self.side)
-        change, points, body = self.joint_tokens(share, [pose8, m16, m32], facts, landmarks)
+        change, points, body = self.joint_tokens(share, [pose8, m16, m32, deep8], facts, landmarks)
         return {
             "heat": heat,
             "joints": joints,

@@ -64,6 +64,7 @@ class ExtractRecipe:
     lambda_joint_depth: float = 3.0
     lambda_points: float = 4.0  # named addition: joints in metres
     lambda_pose: float = 4.0  # eq. 7: MSE on pose parameters
+    lambda_size: float = 0.4  # named addition: the first component of the shape, which is how tall somebody is
     lambda_geodesic: float = 1.0  # named addition: 1 - cos of the rotation error
     lambda_depth: float = 1.0  # eq. 7: 1 - SSIM
     lambda_depth_l1: float = 1.0  # named addition: masked L1

@@ -156,6 +156,7 @@ def losses(out: dict[str, Tensor], truth: dict[str, Tensor], recipe: ExtractReci
         + 0.05 * (rest[:, n : n + 2] - truth["curl"]).square().mean()
         + (rest[:, n + 2 : n + 5] - truth["camera"]).square().mean()
     )
+    terms["size"] = r.lambda_size * known_mean((rest[:, 0] - truth["shape"][:, 0]).abs(), truth.get("shape_known"))
     terms["geodesic"] = r.lambda_geodesic * (1 - cosine).mean()
     logits = rest[:, n + 5 :].split(ATTRIBUTE_SIZES, 1)
     worn = [F.cross_entropy(x, truth["attributes"][:, i], reduction="none") for i, x in enumerate(logits)]
