@@ -25,7 +25,7 @@ from somacast.options import (
 )
 from somacast.systems.registry import DEFAULT
 
-BUDGETS_BYTES = (100, 350, 600, 1500, 5000)
+BUDGETS_BYTES = (110, 200, 300, 600, 1500)
 JUDGED_BYTES = 600  # what people are ranked, told apart and set beside controls at
 GALLERY = 40  # people among whom the right one must be found
 SIDE = "45"  # the level view that they are told apart from
