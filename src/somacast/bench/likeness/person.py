@@ -20,7 +20,8 @@ from somacast.metrics.protocol import Reference, place_result
 from somacast.synthetic.datasets.loaders import EvalItem, truth_of
 
 KEPT = ("bytes", "input_stlpips", "input_iou", "input_delta_e", "sides_stlpips", "sides_iou", "unseen_delta_e",
-        "ssim_box", "centred_chamfer_m", "mpjpe_m", "lean_deg", "knees_deg")  # fmt: skip
+        "ssim_box", "iou", "centred_chamfer_m", "centred_normal_consistency", "mpjpe_m", "pa_mpjpe_m", "lean_deg",
+        "knees_deg")  # fmt: skip
 SHOWN_CONTROLS = (MANNEQUIN, OTHER)
 
 

@@ -13,8 +13,9 @@ COLUMNS = (  # figure, heading, factor, digits
     ("sides_stlpips", "ST-LPIPS, other sides", 1, 3), ("input_iou", "IoU, input camera", 1, 3),
     ("side_same_person", "same person from 45 degrees, %", 100, 0), ("side_same_person_top5", "top 5, %", 100, 0),
     ("lean_deg", "lean, degrees", 1, 1), ("knees_deg", "knees, degrees", 1, 1),
-    ("unseen_delta_e", "colour, unseen", 1, 1), ("mpjpe_m", "MPJPE mm", 1000, 0),
-    ("centred_chamfer_m", "Chamfer cm", 100, 2),
+    ("unseen_delta_e", "colour, unseen", 1, 1), ("iou", "IoU, four sides", 1, 3), ("mpjpe_m", "MPJPE mm", 1000, 0),
+    ("pa_mpjpe_m", "PA-MPJPE mm", 1000, 0), ("centred_chamfer_m", "Chamfer cm", 100, 2),
+    ("centred_normal_consistency", "normals", 1, 3),
 )  # fmt: skip
 _CONTROLS = (OTHER, GREY, MANNEQUIN)
 

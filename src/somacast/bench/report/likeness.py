@@ -47,14 +47,18 @@ class Goal:
         return f"**{self.shown(value)}** ({'aim' if reached[1] else 'floor' if reached[0] else '**no**'})"
 
 
+_INPUT = ((110, 0.18, 0.16), (200, 0.165, 0.14), (300, 0.155, 0.13), (600, 0.14, 0.11), (1500, 0.12, 0.09))
 GOALS = (
-    Goal("ST-LPIPS, input camera", 350, "input_stlpips", 0.165, 0.14),
-    Goal("ST-LPIPS, input camera", 600, "input_stlpips", 0.150, 0.125),
-    Goal("ST-LPIPS, input camera", 1500, "input_stlpips", 0.132, 0.10),
-    Goal("ST-LPIPS, other sides", 600, "sides_stlpips", 0.20, 0.17),
+    *(Goal("ST-LPIPS, input camera", budget, "input_stlpips", floor, aim) for budget, floor, aim in _INPUT),
+    Goal("ST-LPIPS, other sides", 600, "sides_stlpips", 0.20, 0.16),
     Goal("IoU of the silhouette, input camera", 600, "input_iou", 0.93, 0.96, less=False),
+    Goal("IoU of the silhouette, four sides", 600, "iou", 0.72, 0.80, less=False),
     Goal("same person among 40, from 45 degrees beside", 600, "side_same_person", 0.85, 0.95, less=False, factor=100,
          digits=0, unit=" %"),
+    Goal("Chamfer, centred", 600, "centred_chamfer_m", 0.034, 0.025, factor=100, digits=2, unit=" cm"),
+    Goal("normals, absolute cosine", 600, "centred_normal_consistency", 0.79, 0.84, less=False),
+    Goal("MPJPE", 600, "mpjpe_m", 0.070, 0.055, factor=1000, digits=0, unit=" mm"),
+    Goal("PA-MPJPE", 600, "pa_mpjpe_m", 0.043, 0.035, factor=1000, digits=0, unit=" mm"),
     Goal("lean of the spine, standing, mean error", 600, "lean_deg", 6, 3, digits=1, unit=" deg",
          only=LIKENESS_RIGGED),
     Goal("bend of the knees, standing, mean error", 600, "knees_deg", 10, 6, digits=1, unit=" deg",
