@@ -165,7 +165,7 @@ class RunsOn:
 
 @dataclass(frozen=True)
 class IsSystem:
-    """NAME or NAME:VARIANT of a system, or several."""
+    """NAME or NAME:VARIANT of a system, or several, or None."""
 
 
 _DEVICE = tyro.conf.arg(metavar="DEVICE", help="where networks run: cpu, cuda, cuda:N or auto")

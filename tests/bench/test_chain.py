@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
+from somacast.bench.report.chain import chain_lines
+from somacast.bench.report.reading import CHAIN, Committed
+from somacast.bench.results import Provenance, Result
 from somacast.systems.aflsc.ablation import chain
 from somacast.systems.aflsc.ablation.chain import WHOLE, Altered, Foreign, absent, coarser, silent, smooth
 from somacast.systems.aflsc.ablation.show import CHAIN_FIGURES, print_chain
@@ -82,3 +86,27 @@ def test_differences_are_of_the_same_people(capsys):
     print_chain({"600": table})
     shown = capsys.readouterr().out
     assert "diffusion (26, 27)" in shown and "50.0" in shown
+
+
+def test_pages_say_what_carries_weight():
+    def row(input_gap, sides_gap):
+        figures = {"equations": "8-13", "bytes": 590.0, "input_stlpips": 0.1, "sides_stlpips": 0.2, "iou": 0.7,
+                   "mpjpe_m": 0.08}  # fmt: skip
+        return figures | {"difference": {"input_stlpips": input_gap, "sides_stlpips": sides_gap}}
+
+    none = [0.0, 0.0, 0.0]
+    table = {
+        "everything": row(none, none),
+        "networks": row([0.02, 0.01, 0.03], [0.02, -0.01, 0.03]),
+        "noise": row([0.0, -0.01, 0.01], [0.0, -0.01, 0.01]),
+        "ballast": row([-0.02, -0.03, -0.01], none),
+        "trade": row([0.02, 0.01, 0.03], [-0.02, -0.03, -0.01]),
+    }
+    about = Provenance("somacast bench study", "aflsc", {}, 0, "cpu", "0123456789", {}, {}, {})
+    found = Result("chain", about, {"people": 3, "failures": [], "tables": {"600": table}})
+    lines = [line for line in chain_lines({CHAIN: Committed(Path("chain.json"), found)}) if line.startswith("| ")]
+    cells = {line.split(" | ")[0][2:]: line.rstrip(" |").split(" | ") for line in lines}
+    assert "0.1000 (+20.0 %, +10.0 to +30.0)" in cells["networks"] and cells["networks"][-1] == "carries"
+    assert cells["noise"][-1] == "carries nothing measurable" and cells["ballast"][-1] == "costs"
+    assert cells["trade"][-1] == "carries one view, costs the other"
+    assert not chain_lines({})

@@ -29,7 +29,7 @@ def checked(config: C) -> C:
         if isinstance(declaration, IsSystem):
             from somacast.systems import registry
 
-            for system in (value,) if isinstance(value, str) else value:
+            for system in (value,) if isinstance(value, str) else value or ():
                 registry.get(system).check_packages()
     for name, value, declaration in fields:
         if isinstance(declaration, RunsOn):

@@ -15,6 +15,7 @@ from somacast.options import (
     Assets,
     Device,
     Folder,
+    IsSystem,
     Json,
     Made,
     People,
@@ -73,6 +74,8 @@ class LikenessConfig:
     """JPEG of people from all sides at all budgets, the best, the median and the worst among them"""
     sheet_people: int = 10
     """how many people are on it"""
+    beside: Annotated[str | None, IsSystem()] = None
+    """system whose people of the same budgets stand below on the sheet; nothing of it is measured"""
     protocol: tyro.conf.Suppress[ProtocolConfig] = field(default_factory=lambda: ProtocolConfig(samples=SAMPLES))
     """of the comparison"""
 
@@ -98,6 +101,8 @@ class SheetConfig:
     """JPEG for the people"""
     system: SystemName = DEFAULT
     """system that rebuilds them"""
+    beside: Annotated[str | None, IsSystem()] = None
+    """system whose people of the same budgets stand below"""
     budgets_bytes: tuple[int, ...] = BUDGETS_BYTES
     """most bytes of a file"""
     without_input: bool = False

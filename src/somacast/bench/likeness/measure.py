@@ -50,12 +50,15 @@ def _start(config: LikenessConfig, folder: Path, several: bool) -> None:
     items: list[EvalItem] = list(load_items(config.data, people=config.people, assets=config.assets, seed=config.seed))
     _WORKER.update(items=items, cast=Cast(items), halves=load_halves(config.system, config.device), config=config,
                    progress=progress_of(config, folder))  # fmt: skip
+    shown = config.beside if config.sheet else None
+    _WORKER["beside"] = None if shown is None else load_halves(shown, config.device)
 
 
 def _work(number: int) -> int:
     item, config = _WORKER["items"][number], _WORKER["config"]
     with tempfile.TemporaryDirectory() as folder:
-        found = measure_person(item, _WORKER["cast"], _WORKER["halves"], config, Path(folder) / "person.soma")
+        path = Path(folder) / "person.soma"
+        found = measure_person(item, _WORKER["cast"], _WORKER["halves"], config, path, _WORKER["beside"])
     about = {"name": item.name, "action": item.action, "yaw_deg": item.yaw_deg}
     plain = about | {"rows": found.rows, "failure": found.failure, "controls": found.controls}
     _WORKER["progress"].store(number, plain, found.strip)
@@ -140,7 +143,8 @@ def _sheet(config: LikenessConfig, people: list[dict[str, Any]], progress: Progr
             figures = (
                 f"{int(budget):,} B {row[RANKED_BY]:.3f}" for budget, row in person["rows"].items() if RANKED_BY in row
             )
-            rows.append(Row(f"{name}, {person['action']}; ST-LPIPS: {', '.join(figures)}", strip, mark))
+            below = f"; below: {config.beside}" if config.beside else ""
+            rows.append(Row(f"{name}, {person['action']}; ST-LPIPS: {', '.join(figures)}{below}", strip, mark))
     return sheet_bytes(rows, heads_of(sorted(config.budgets_bytes), True, True)) if rows else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from somacast.bench.likeness.config import GALLERY, SIDE, LikenessConfig
-from somacast.bench.likeness.sheet import Stage
+from somacast.bench.likeness.sheet import Stage, blank
 from somacast.bench.quality.cast import Cast, Lineup
 from somacast.bench.quality.evaluate import StageFault, run_chain
 from somacast.errors import SomacastError
@@ -28,7 +29,7 @@ SHOWN_CONTROLS = (MANNEQUIN, OTHER)
 @dataclass
 class Person:
     """rows: figures by budget of those that came through; failure: what went wrong first, or None; controls: figures by
-    control, at no budget; strip: picture, truth and results side by side."""
+    control, at no budget; strip: picture, truth and results side by side, those of another system below."""
 
     rows: dict[str, dict[str, Any]]
     failure: dict[str, str] | None
@@ -74,8 +75,12 @@ def kept(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in row.items() if key in KEPT or key.startswith("side_")}
 
 
-def measure_person(item: EvalItem, cast: Cast, halves: tuple[Any, Any], config: LikenessConfig, path: Path) -> Person:
-    """Picture -> file -> person at every budget, and all figures; path: for the file."""
+def measure_person(
+    item: EvalItem, cast: Cast, halves: tuple[Any, Any], config: LikenessConfig, path: Path,
+    beside: tuple[Any, Any] | None = None,
+) -> Person:  # fmt: skip
+    """Picture -> file -> person at every budget, and all figures; path: for the file; beside: halves of the system that
+    is only shown."""
     sender, receiver = halves
     judge = PersonJudge(item, cast, config)
     capture = item.capture(sender.system.spec.inputs.mask)
@@ -98,16 +103,31 @@ def measure_person(item: EvalItem, cast: Cast, halves: tuple[Any, Any], config: 
             judged = human, row
     found.controls = judge.control_rows(*judged)
     if config.sheet is not None:
-        found.strip = strip_of(item, judge.reference, [people.get(b) for b in sorted(config.budgets_bytes)])
+        shown = [people] if beside is None else [people, _shown(item, beside, config, path)]
+        lines = [[found.get(budget) for budget in sorted(config.budgets_bytes)] for found in shown]
+        found.strip = strip_of(item, judge.reference, lines)
     return found
 
 
-def strip_of(item: EvalItem, reference: Reference, people: list[Reconstruction | None]) -> np.ndarray:
-    """Picture, truth and results side by side, as `sheet.heads_of` names them."""
+def _shown(
+    item: EvalItem, halves: tuple[Any, Any], config: LikenessConfig, path: Path
+) -> dict[int, Reconstruction]:  # fmt: skip
+    """Who comes through by budget."""
+    sender, receiver = halves
+    people, capture = {}, item.capture(sender.system.spec.inputs.mask)
+    for budget in config.budgets_bytes:
+        with contextlib.suppress(SomacastError):  # nobody stands there on the sheet
+            people[budget] = run_chain(sender, receiver, capture, path, budget)[0]
+    return people
+
+
+def strip_of(item: EvalItem, reference: Reference, lines: list[list[Reconstruction | None]]) -> np.ndarray:
+    """Picture, truth and results side by side, as `sheet.heads_of` names them; results alone on further lines."""
     truth, camera = reference.person, reference.truth.camera
     stage = Stage.around(truth, camera, float(max(item.frame.image.shape[:2])))
-    tiles = [stage.picture(item.frame), stage.views(truth, truth, None)]
-    for person in people:
-        placed = None if person is None else place_result(person, reference.truth.joints)
-        tiles.append(stage.views(person, placed, reference.truth.lens))
-    return np.concatenate(tiles, 1)
+    heads, strips = np.concatenate([stage.picture(item.frame), stage.views(truth, truth, None)], 1), []
+    for people in lines:
+        placed = [None if person is None else place_result(person, reference.truth.joints) for person in people]
+        views = [stage.views(*pair, reference.truth.lens) for pair in zip(people, placed, strict=True)]
+        strips.append(np.concatenate([blank(heads) if strips else heads, *views], 1))
+    return np.concatenate(strips)

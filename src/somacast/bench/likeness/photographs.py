@@ -8,7 +8,7 @@ import numpy as np
 
 from somacast.bench.halves import load_halves
 from somacast.bench.likeness.config import SheetConfig
-from somacast.bench.likeness.sheet import Row, Stage, heads_of, sheet_bytes
+from somacast.bench.likeness.sheet import Row, Stage, blank, heads_of, sheet_bytes
 from somacast.capture.pictures import read_image
 from somacast.errors import SomacastError
 from somacast.files import write_atomically
@@ -26,17 +26,22 @@ def make_sheet(config: SheetConfig) -> list[str]:
     paths = sorted(p for p in config.pictures.iterdir() if p.suffix.lower() in SUFFIXES)
     if not paths:
         raise SomacastError(f"{config.pictures}: expected photographs ({', '.join(SUFFIXES)}), found none")
-    halves, rows, lines = load_halves(config.system, config.device, by_looks=False), [], []
+    systems = [config.system, *([config.beside] if config.beside else [])]
+    several, rows, lines = [load_halves(name, config.device, by_looks=False) for name in systems], [], []
     for path in paths:
         try:
             frame = read_image(path)
         except SomacastError as fault:
             lines.append(str(fault))
             continue
-        people, faults = _rebuilt(frame, halves, config)
-        lines += [f"{path.name}, {fault}" for fault in faults]
-        if people:
-            rows.append(_row(path.stem, frame, people, config))
+        found = [_rebuilt(frame, halves, config) for halves in several]
+        named = [
+            ("" if k == 0 else f"{name}, ", faults)
+            for k, (name, (_, faults)) in enumerate(zip(systems, found, strict=True))
+        ]
+        lines += [f"{path.name}, {name}{fault}" for name, faults in named for fault in faults]
+        if found[0][0]:
+            rows.append(_row(path.stem, frame, [people for people, _ in found], config))
     if not rows:
         raise SomacastError(f"{config.pictures}: nobody could be rebuilt; {lines[0]}")
     heads = heads_of(sorted(config.budgets_bytes), not config.without_input, False)
@@ -58,13 +63,20 @@ def _rebuilt(
     return people, faults
 
 
-def _row(name: str, frame: Frame, people: dict[int, tuple[Reconstruction, int]], config: SheetConfig) -> Row:
-    first = next(iter(people.values()))[0]
+def _row(
+    name: str, frame: Frame, several: list[dict[int, tuple[Reconstruction, int]]], config: SheetConfig
+) -> Row:  # fmt: skip
+    first = next(iter(several[0].values()))[0]
     stage = Stage.around(place_result(first, None), sent_camera(first, frame.lens), float(max(frame.image.shape[:2])))
-    tiles = [] if config.without_input else [stage.picture(frame)]
-    for budget in sorted(config.budgets_bytes):
-        human = people[budget][0] if budget in people else None
-        placed = None if human is None else place_result(human, None)
-        tiles.append(stage.views(human, placed, frame.lens))
-    sizes = ", ".join(f"{size:,}" for _, size in people.values())
-    return Row(f"{name}; files of {sizes} B", np.concatenate(tiles, 1))
+    strips = []
+    for people in several:
+        picture = stage.picture(frame)
+        tiles = [] if config.without_input else [blank(picture) if strips else picture]
+        for budget in sorted(config.budgets_bytes):
+            human = people[budget][0] if budget in people else None
+            placed = None if human is None else place_result(human, None)
+            tiles.append(stage.views(human, placed, frame.lens))
+        strips.append(np.concatenate(tiles, 1))
+    sizes = [", ".join(f"{size:,}" for _, size in people.values()) for people in several]
+    below = f"; below: {config.beside}, {sizes[1]} B" if config.beside else ""
+    return Row(f"{name}; files of {sizes[0]} B{below}", np.concatenate(strips))

@@ -74,6 +74,11 @@ class Stage:
         return _small(placed.render(level_camera(size, self.extent_m, azimuth, self.center), MID_GREY).rgb)
 
 
+def blank(tiles: np.ndarray) -> np.ndarray:
+    """Paper of the size of tiles."""
+    return np.full_like(tiles, _PAPER)
+
+
 def _small(rgb: np.ndarray) -> np.ndarray:
     from PIL import Image
 
@@ -85,8 +90,8 @@ def _small(rgb: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Row:
-    """One person of a sheet. text: stands above it; strip [H, N W, 3] uint8 of N views of TILE_PX; mark: one of best,
-    median, worst, or ""."""
+    """One person of a sheet. text: stands above it; strip [K H, N W, 3] uint8 of K times N views of TILE_PX; mark: one
+    of best, median, worst, or ""."""
 
     text: str
     strip: np.ndarray
@@ -107,16 +112,17 @@ def sheet_bytes(rows: Sequence[Row], heads: Sequence[tuple[str, int]]) -> bytes:
     if not rows:
         raise ValueError("expected at least one person for a sheet, got none")
     gap = _GAP_PX
-    (height, across), step = TILE_PX, TILE_PX[0] + _CAPTION_PX + gap // 2
+    across = TILE_PX[1]
+    steps = np.cumsum([0, *(row.strip.shape[0] + _CAPTION_PX + gap // 2 for row in rows)])
     width = max(row.strip.shape[1] for row in rows) + gap * (len(heads) + 1)
-    sheet = Image.new("RGB", (width, _HEAD_PX + step * len(rows) + gap), (_PAPER,) * 3)
+    sheet = Image.new("RGB", (width, _HEAD_PX + int(steps[-1]) + gap), (_PAPER,) * 3)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT_PX)
     starts = np.cumsum([0, *(count * across + gap for _, count in heads)]) + gap
     for (text, count), x in zip(heads, starts, strict=False):
         views = f": {', '.join(VIEWS.values())}" if count == len(VIEWS) else ""
         draw.text((x, 10), text + views, fill=_INK, font=font)
-    for number, row in enumerate(rows):
-        y = _HEAD_PX + number * step
+    for row, step in zip(rows, steps, strict=False):
+        y = _HEAD_PX + int(step)
         color = _MARKS.get(row.mark, _INK)
         draw.text((gap, y), f"{row.mark.upper()}  {row.text}" if row.mark else row.text, fill=color, font=font)
         column = 0
@@ -125,7 +131,7 @@ def sheet_bytes(rows: Sequence[Row], heads: Sequence[tuple[str, int]]) -> bytes:
             sheet.paste(Image.fromarray(np.ascontiguousarray(part)), (int(x), y + _CAPTION_PX))
             column += count
         if row.mark:
-            box = (2, y, gap - 4, y + _CAPTION_PX + height)
+            box = (2, y, gap - 4, y + _CAPTION_PX + row.strip.shape[0])
             draw.rectangle(box, fill=color)
     return _within_limit(np.asarray(sheet))
 

@@ -23,6 +23,7 @@ FULL, SMALL, HEIGHT, RIGGED, OTHERS = (
 )
 LIKENESS, LIKENESS_RIGGED = "likeness", "likeness_rigged"
 SIDES, SIDES_RIGGED = "sides", "sides_rigged"
+CHAIN, CHAIN_RIGGED, ALLOCATION = "chain", "chain_rigged", "allocation"
 _EVALUATE = f"somacast evaluate --system {DEFAULT}"
 # How to make a file that is not there, or that did not record its command.
 COMMANDS = {
@@ -43,6 +44,10 @@ COMMANDS = {
     SIDES: f"somacast bench study {DEFAULT} sides --json results/looks/{SIDES}.json",
     SIDES_RIGGED: f"somacast bench study {DEFAULT} sides --data rigged-test --assets ASSETS "
     f"--json results/looks/{SIDES_RIGGED}.json",
+    CHAIN: f"somacast bench study {DEFAULT} chain --people 40 --json results/looks/{CHAIN}.json",
+    CHAIN_RIGGED: f"somacast bench study {DEFAULT} chain --data rigged-test --assets ASSETS "
+    f"--json results/looks/{CHAIN_RIGGED}.json",
+    ALLOCATION: f"somacast bench study {DEFAULT} allocation --json results/looks/{ALLOCATION}.json",
     "video": "somacast bench video --json results/live/video.json",
     "link": "somacast bench link --json results/live/link.json",
     "live": "somacast bench live --json results/live/live.json",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from somacast.bench.report.chain import chain_lines
 from somacast.bench.report.figures import FIGURES
 from somacast.bench.report.likeness import goal_lines, sides_lines
 from somacast.bench.report.people import people_lines
@@ -119,7 +120,7 @@ def still_lines(results: Mapping[str, Committed], links: Callable[[Path], str]) 
         lines += ["", height_line(results[HEIGHT], full)]
     if OTHERS in results and full is not None:
         lines += ["", others_line(results[OTHERS], full)]
-    lines += [*goal_lines(results), *sides_lines(results)]
+    lines += [*goal_lines(results), *chain_lines(results), *sides_lines(results)]
     for name, title in CURVES.items():
         if name in results:
             from somacast.bench.rate_distortion.figures import report_lines
