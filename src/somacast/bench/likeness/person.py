@@ -104,14 +104,12 @@ def measure_person(
     found.controls = judge.control_rows(*judged)
     if config.sheet is not None:
         shown = [people] if beside is None else [people, _shown(item, beside, config, path)]
-        lines = [[found.get(budget) for budget in sorted(config.budgets_bytes)] for found in shown]
+        lines = [[line.get(budget) for budget in sorted(config.budgets_bytes)] for line in shown]
         found.strip = strip_of(item, judge.reference, lines)
     return found
 
 
-def _shown(
-    item: EvalItem, halves: tuple[Any, Any], config: LikenessConfig, path: Path
-) -> dict[int, Reconstruction]:  # fmt: skip
+def _shown(item: EvalItem, halves: tuple[Any, Any], config: LikenessConfig, path: Path) -> dict[int, Reconstruction]:
     """Who comes through by budget."""
     sender, receiver = halves
     people, capture = {}, item.capture(sender.system.spec.inputs.mask)

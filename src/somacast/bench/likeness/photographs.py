@@ -35,11 +35,8 @@ def make_sheet(config: SheetConfig) -> list[str]:
             lines.append(str(fault))
             continue
         found = [_rebuilt(frame, halves, config) for halves in several]
-        named = [
-            ("" if k == 0 else f"{name}, ", faults)
-            for k, (name, (_, faults)) in enumerate(zip(systems, found, strict=True))
-        ]
-        lines += [f"{path.name}, {name}{fault}" for name, faults in named for fault in faults]
+        for name, (_, faults) in zip(("", f"{config.beside}, "), found, strict=False):
+            lines += [f"{path.name}, {name}{fault}" for fault in faults]
         if found[0][0]:
             rows.append(_row(path.stem, frame, [people for people, _ in found], config))
     if not rows:
@@ -63,9 +60,7 @@ def _rebuilt(
     return people, faults
 
 
-def _row(
-    name: str, frame: Frame, several: list[dict[int, tuple[Reconstruction, int]]], config: SheetConfig
-) -> Row:  # fmt: skip
+def _row(name: str, frame: Frame, several: list[dict[int, tuple[Reconstruction, int]]], config: SheetConfig) -> Row:
     first = next(iter(several[0].values()))[0]
     stage = Stage.around(place_result(first, None), sent_camera(first, frame.lens), float(max(frame.image.shape[:2])))
     strips = []
